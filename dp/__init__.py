@@ -1,0 +1,1 @@
+"""Noise, clipping, accounting, and audits of leakage. No public name yet; see CHANGELOG.md."""

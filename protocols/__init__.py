@@ -1,0 +1,1 @@
+"""Composes: one plan, one round, adapters to frameworks, the command line."""

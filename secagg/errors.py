@@ -1,0 +1,93 @@
+"""Every exception of `secagg`, in one tree.
+
+The type says who is to blame and what is still usable afterwards:
+
+    SecAggError
+    ├── ParameterError          the configuration; nothing was started
+    ├── InputRefused            the caller's update; nothing was sent
+    ├── DecodeError             some bytes; the machine that refused them is unchanged
+    ├── ProtocolError
+    │   ├── LocalProtocolError  you; the machine is unchanged
+    │   └── RemoteProtocolError a peer; this client is finished
+    ├── Aborted                 nobody: the round ended without output, as the scheme requires
+    └── IntegrityError          the released sum is not the sum of the inputs; it was withheld
+
+No message carries a key, a share, a mask or a coordinate of an update: adapters
+forward exception texts to the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = [
+    "Aborted",
+    "DecodeError",
+    "InputRefused",
+    "IntegrityError",
+    "LocalProtocolError",
+    "ParameterError",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "SecAggError",
+]
+
+
+class SecAggError(Exception):
+    """Root of the tree."""
+
+
+class ParameterError(SecAggError, ValueError):
+    """A parameter breaks an inequality that the scheme needs. The message states it."""
+
+
+class InputRefused(SecAggError, ValueError):
+    """An update cannot be aggregated: NaN, infinity, wrong shape, dtype or structure.
+
+    The message names the leaf and the position, never the value. Nothing left the client.
+    """
+
+
+class DecodeError(SecAggError, ValueError):
+    """Bytes are not one canonical message of this version, scheme and context.
+
+    The machine is unchanged; go on with the next message.
+    """
+
+
+class ProtocolError(SecAggError):
+    """The state machine refuses a step."""
+
+
+class LocalProtocolError(ProtocolError):
+    """You called something that this state does not allow. The machine is unchanged."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """An authenticated peer broke the protocol. A client that raises this is finished."""
+
+
+class Aborted(SecAggError):
+    """The round ended without an output, because going on would not be private or not be exact.
+
+    Attributes
+    ----------
+    phase: the phase in which the round ended.
+    missing: ids of the parties whose message was due in that phase and did not arrive.
+    """
+
+    def __init__(self, phase: str, reason: str, missing: Iterable[int] = ()) -> None:
+        self.phase = phase
+        self.reason = reason
+        self.missing = frozenset(missing)
+        absent = f"; missing: {_shorten(sorted(self.missing))}" if self.missing else ""
+        super().__init__(f"aborted in phase {phase!r}: {reason}{absent}")
+
+
+class IntegrityError(SecAggError):
+    """A result failed its integrity check and was withheld: a wrong sum is worse than none."""
+
+
+def _shorten(ids: list[int], most: int = 20) -> str:
+    shown = ", ".join(map(str, ids[:most]))
+    return shown if len(ids) <= most else f"{shown}, … ({len(ids)} in all)"

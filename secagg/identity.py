@@ -1,0 +1,170 @@
+"""Who is who: Ed25519 identities, the roster of a round, and what a signature covers.
+
+A signature covers a label and a digest of length-prefixed parts, so it can serve one purpose only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Self
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from secagg.errors import DecodeError, ParameterError, RemoteProtocolError
+from secagg.primitives.digest import Label, digest
+from secagg.rand import Rand
+
+__all__ = ["BROADCAST", "SERVER", "FirstUseRoster", "Identity", "PartyId", "Roster"]
+
+PartyId = int
+"""0 is the server; clients are 1 … 2**32 - 2, in any order and with any gaps."""
+
+SERVER: PartyId = 0
+BROADCAST: PartyId = (1 << 32) - 1
+_PUBLIC_SIZE = 32
+
+
+class Identity:
+    """A long-term signing key. Its repr shows the public half only; it does not pickle."""
+
+    __slots__ = ("_private", "public")
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self.public: bytes = private.public_key().public_bytes_raw()
+
+    @classmethod
+    def generate(cls, rand: Rand) -> Self:
+        """A fresh identity from 32 bytes of `rand`."""
+        return cls.from_bytes(rand(32))
+
+    @classmethod
+    def from_bytes(cls, private: bytes) -> Self:
+        """The identity whose private seed is these 32 bytes; `ParameterError` on another length."""
+        if len(private) != 32:
+            raise ParameterError(f"an Ed25519 private key has 32 bytes, got {len(private)}")
+        return cls(Ed25519PrivateKey.from_private_bytes(private))
+
+    def to_bytes(self) -> bytes:
+        """The 32 private bytes, for the caller's own key store."""
+        return self._private.private_bytes_raw()
+
+    def sign(self, label: Label, *parts: bytes | memoryview) -> bytes:
+        """64 bytes that `verify` accepts for the same label and parts."""
+        return self._private.sign(_covered(label, *parts))
+
+    def __repr__(self) -> str:
+        return f"Identity(public={self.public.hex()[:16]}…)"
+
+    def __reduce__(self) -> str:
+        raise TypeError("an Identity holds a private key and does not pickle; use to_bytes()")
+
+
+@dataclass(frozen=True)
+class Roster:
+    """The public keys of one round: the server's, and those of the clients invited to it.
+
+    Signatures are checked against this list and its digest is bound into the context, so no party
+    can be added or replaced without every mask ceasing to cancel. Raises `ParameterError` for ids
+    out of range, malformed or repeated keys: one key under two ids would count twice.
+    """
+
+    server: bytes
+    clients: Mapping[PartyId, bytes]
+    _verifiers: dict[PartyId, Ed25519PublicKey] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        for party in self.clients:
+            if isinstance(party, bool) or not isinstance(party, int):
+                raise ParameterError(f"a client id is an int, got {type(party).__name__}")
+            if not SERVER < party < BROADCAST:
+                raise ParameterError(f"{SERVER} < client id < {BROADCAST} must hold, got {party}")
+        keys = [self.server, *self.clients.values()]
+        if any(not isinstance(key, bytes) or len(key) != _PUBLIC_SIZE for key in keys):
+            raise ParameterError("every public key of a roster has 32 bytes")
+        if len(set(keys)) != len(keys):
+            raise ParameterError("two parties of a roster share one public key")
+        ordered = {party: self.clients[party] for party in sorted(self.clients)}
+        object.__setattr__(self, "clients", MappingProxyType(ordered))
+
+    @cached_property
+    def digest(self) -> bytes:
+        """32 bytes that name this exact list."""
+        rows = (party.to_bytes(4, "little") + key for party, key in self.clients.items())
+        return digest(Label.ROSTER, self.server, *rows)
+
+    @property
+    def ids(self) -> tuple[PartyId, ...]:
+        """The clients' ids, ascending."""
+        return tuple(self.clients)
+
+    def verify(
+        self, party: PartyId, signature: bytes, label: Label, *parts: bytes | memoryview
+    ) -> None:
+        """Return if `party` signed; `DecodeError` if it did not or is not on the roster."""
+        verifier = self._verifier(party)
+        try:
+            verifier.verify(signature, _covered(label, *parts))
+        except InvalidSignature:
+            raise DecodeError(f"the signature of party {party} does not verify") from None
+
+    def _verifier(self, party: PartyId) -> Ed25519PublicKey:
+        if party not in self._verifiers:
+            public = self.server if party == SERVER else self.clients.get(party)
+            if public is None:
+                raise DecodeError(f"party {party} is not on the roster")
+            self._verifiers[party] = Ed25519PublicKey.from_public_bytes(public)
+        return self._verifiers[party]
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __iter__(self) -> Iterator[PartyId]:
+        return iter(self.clients)
+
+    def __len__(self) -> int:
+        return len(self.clients)
+
+
+class FirstUseRoster:
+    """Trust on first use: pins the key first seen under each id and refuses another one later.
+
+    What it loses against a `Roster` handed out by someone trusted: whoever carries the *first*
+    introduction, usually the server, can put its own key in a client's place and then reads that
+    client's masks in every later round. It protects only from a server that turns malicious after
+    the introductions, and gives no defence against invented clients (Sybils).
+    """
+
+    def __init__(self, pinned: Mapping[PartyId, bytes] | None = None) -> None:
+        self._pinned: dict[PartyId, bytes] = dict(pinned or {})
+
+    @property
+    def pinned(self) -> Mapping[PartyId, bytes]:
+        """What to store between rounds and hand to the constructor."""
+        return MappingProxyType(self._pinned)
+
+    def learn(self, party: PartyId, public: bytes) -> None:
+        """Pin `public` for `party`, or raise `RemoteProtocolError` if another key is pinned."""
+        known = self._pinned.setdefault(party, public)
+        if known != public:
+            raise RemoteProtocolError(
+                f"party {party} shows another identity key than the one pinned at first use; "
+                "verify it out of band before you forget the old one"
+            )
+
+    def roster(self, invited: Roster) -> Roster:
+        """`invited` itself, once every key on it, the server's included, agrees with the pins."""
+        self.learn(SERVER, invited.server)
+        for party, public in invited.clients.items():
+            self.learn(party, public)
+        return invited
+
+
+def _covered(label: Label, *parts: bytes | memoryview) -> bytes:
+    return label.value + digest(label, *parts)

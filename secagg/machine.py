@@ -1,0 +1,491 @@
+"""The sans-IO core: a `Role` says what a party does, a `Machine` is what a user drives.
+
+A machine never touches a socket, a clock or a thread. Bytes go in through `receive`, bytes come
+out of `to_send`, and deadlines are calls. One shell serves every scheme and both sides: it
+decodes, authenticates, ignores identical duplicates, refuses what the transition table does not
+allow, and keeps the books that a crash must not lose.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from secagg import wire
+from secagg.errors import (
+    Aborted,
+    DecodeError,
+    IntegrityError,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
+from secagg.frame import Endpoint, Header, Signed
+from secagg.identity import BROADCAST, PartyId
+from secagg.primitives.digest import DIGEST_SIZE, Label, digest
+from secagg.primitives.ring import Words
+from secagg.rand import Rand
+from secagg.wire import Blob, Fixed, Items, Limits, Message, Record, Rows, Table, Uint
+
+__all__ = [
+    "Aggregate",
+    "Discarded",
+    "Event",
+    "Failed",
+    "Finished",
+    "Machine",
+    "Over",
+    "PeerRejected",
+    "Role",
+    "Send",
+    "Signal",
+    "State",
+    "Step",
+    "Transitions",
+    "Trigger",
+]
+
+
+class State(Record):
+    """A frozen record of everything a party remembers between two calls.
+
+    The step that consumes a state owns it: large accumulators are updated in place, so no step
+    may be taken twice from one state object. `Machine` sees to that.
+    """
+
+
+@wire.declare(code=255, phase="over")
+class Over(State):
+    """Nothing is remembered and nothing is accepted any more."""
+
+
+class Signal(enum.Enum):
+    """What moves a machine besides a message."""
+
+    START = "start"
+    INPUT = "input"
+    DEADLINE = "deadline"
+    LOST = "peer rejected"
+
+
+Trigger = type[Message] | Signal
+Transitions = Mapping[type[State], Mapping[Trigger, tuple[type[State], ...]]]
+"""State -> trigger -> the states that may follow; what is absent is refused."""
+
+S = TypeVar("S", bound=State)
+
+
+@dataclass(frozen=True)
+class Send:
+    """A message and its receivers; a broadcast is signed once, and every receiver gets it."""
+
+    message: Message
+    to: tuple[PartyId, ...]
+    broadcast: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aggregate:
+    """What a round releases.
+
+    total: ring vector of the scheme's length, the exact sum of the inputs of `included`.
+    included: the clients whose inputs are in the sum.
+    dropped: per phase, the clients that were lost in it. A client lost after its input arrived is
+        both included and listed.
+    """
+
+    total: Words
+    included: frozenset[PartyId]
+    dropped: Mapping[str, frozenset[PartyId]]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The round ended well. A client's `aggregate` is None: only servers learn the sum."""
+
+    aggregate: Aggregate | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The round ended without output."""
+
+    error: Aborted | IntegrityError
+
+
+@dataclass(frozen=True)
+class PeerRejected:
+    """An authenticated peer broke the protocol and is no longer listened to in this round.
+
+    What it contributed before, if anything, stays in the sum.
+    """
+
+    peer: PartyId
+    phase: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Discarded:
+    """Bytes were thrown away without blame: not authentic, or too late."""
+
+    sender: PartyId
+    reason: str
+
+
+Event = Finished | Failed | PeerRejected | Discarded
+
+
+@dataclass(frozen=True)
+class Step(Generic[S]):
+    """What one trigger leads to."""
+
+    state: S | Over
+    send: tuple[Send, ...] = ()
+    events: tuple[Event, ...] = ()
+
+
+class Role(Protocol[S]):
+    """What a scheme author writes: pure steps over states, one class per side.
+
+    A step raises `RemoteProtocolError` when the sender is at fault, `Aborted` or `IntegrityError`
+    when the round cannot go on, and `InputRefused` or `LocalProtocolError` when the caller is.
+    """
+
+    @property
+    def me(self) -> PartyId:
+        """This party's id."""
+        ...
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The names of the phases, in order."""
+        ...
+
+    @property
+    def tolerant(self) -> bool:
+        """Whether this party outlives faulty peers, as servers do."""
+        ...
+
+    @property
+    def transitions(self) -> Transitions:
+        """The table of what may follow what."""
+        ...
+
+    def start(self, rand: Rand) -> Step[S]:
+        """The first state, and what to send at once."""
+        ...
+
+    def on_message(self, state: S, signed: Signed[Any], rand: Rand) -> Step[S]:
+        """Take a message that the transition table allows in `state`."""
+        ...
+
+    def on_input(self, state: S, value: Any, rand: Rand) -> Step[S]:
+        """Take this party's own input."""
+        ...
+
+    def on_deadline(self, state: S, rand: Rand) -> Step[S]:
+        """End the phase with what has arrived."""
+        ...
+
+    def on_lost(self, state: S, peer: PartyId, rand: Rand) -> Step[S]:
+        """Go on without a peer that was rejected."""
+        ...
+
+    def expected(self, state: S) -> frozenset[PartyId]:
+        """Whose message this state still waits for."""
+        ...
+
+
+@wire.declare(code=1, phase="snapshot")
+class _Outgoing(Record):
+    receivers: Table = wire.field(Rows(wire.IDS))
+    frame: bytes = wire.field(Blob(), secret=True)
+
+
+@wire.declare(code=2, phase="snapshot")
+class _Seen(Record):
+    sender: int = wire.field(Uint(4))
+    kind: int = wire.field(Uint(1))
+    signature: bytes = wire.field(Fixed(64))
+
+
+@wire.declare(code=3, phase="snapshot")
+class _Snapshot(Record):
+    scheme: int = wire.field(Uint(1))
+    me: int = wire.field(Uint(4))
+    context: bytes = wire.field(Fixed(32))
+    state_code: int = wire.field(Uint(1))
+    state: bytes = wire.field(Blob(), secret=True)
+    outbox: tuple[_Outgoing, ...] = wire.field(Items(_Outgoing), secret=True)
+    seen: tuple[_Seen, ...] = wire.field(Items(_Seen))
+    rejected: Table = wire.field(Rows(wire.IDS))
+
+
+class Machine(Generic[S]):
+    """One party of one round.
+
+    Drive it in a loop: hand every received frame to `receive`, transmit all that `to_send`
+    returns, drain `next_event`, and call `deadline` when *your* clock says a phase is over.
+    Randomness comes from `rand` alone. A machine is not thread-safe.
+
+    A server never raises for a peer's fault; it reports `PeerRejected` or `Discarded` and goes on.
+    A client raises: `DecodeError` leaves it as it was, `RemoteProtocolError` and `Aborted` finish
+    it, and its secrets are dropped.
+    """
+
+    def __init__(self, role: Role[S], endpoint: Endpoint, rand: Rand = os.urandom) -> None:
+        self._setup(role, endpoint, rand)
+        self._apply(Signal.START, role.start(rand))
+
+    def _setup(self, role: Role[S], endpoint: Endpoint, rand: Rand) -> None:
+        self._role = role
+        self._endpoint = endpoint
+        self._rand = rand
+        self._state: S | Over = Over()
+        self._queue: list[_Outgoing] = []
+        self._last: list[_Outgoing] = []
+        self._events: deque[Event] = deque()
+        self._seen: dict[tuple[PartyId, int], bytes] = {}
+        self._rejected: set[PartyId] = set()
+        self._failed = False
+        self._durable = False
+        self._uncovered = False
+
+    # -- what a user reads ------------------------------------------------------------------
+
+    @property
+    def me(self) -> PartyId:
+        """This party's id."""
+        return self._role.me
+
+    @property
+    def context(self) -> bytes:
+        """The round's 32-byte context."""
+        return self._endpoint.context
+
+    @property
+    def phase(self) -> str:
+        """The phase this party is in; "over" at the end."""
+        return self._state.phase
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be sent."""
+        return isinstance(self._state, Over)
+
+    @property
+    def expected(self) -> frozenset[PartyId]:
+        """The parties whose message is still awaited in this phase."""
+        if isinstance(self._state, Over):
+            return frozenset()
+        return self._role.expected(self._state) - self._rejected
+
+    def next_event(self) -> Event | None:
+        """The oldest event not yet taken, or None."""
+        return self._events.popleft() if self._events else None
+
+    def to_send(self) -> list[tuple[PartyId, bytes]]:
+        """Frames to transmit now, each with its receiver; every frame is returned once.
+
+        Once a machine has been snapshotted, nothing leaves that a snapshot does not cover: after
+        each step that sends, `snapshot` must come first, else `LocalProtocolError`. A crash then
+        loses only steps that nobody saw, and a resumed client can never mask a second input with
+        masks that are already in use.
+        """
+        if self._queue and self._durable and self._uncovered:
+            raise LocalProtocolError("call snapshot() and store it before to_send()")
+        if self._queue:
+            self._last, self._queue = self._queue, []
+            return [(to, item.frame) for item in self._last for to in item.receivers.peers]
+        return []
+
+    # -- what a user does -------------------------------------------------------------------
+
+    def receive(self, sender: PartyId, data: bytes | memoryview) -> None:
+        """Take one frame that the transport attributes to `sender`.
+
+        An identical duplicate is ignored. A different second message of one type rejects its
+        sender. See the class for what raises.
+        """
+        if self._failed:
+            raise LocalProtocolError("this party has failed and takes no more messages")
+        try:
+            header = self._endpoint.authenticate(data)
+            if header.sender != sender:
+                raise DecodeError(f"party {sender} delivered a frame of party {header.sender}")
+        except DecodeError as error:
+            self._discard(sender, error)
+            return
+        if sender not in self._rejected:
+            self._take(header, data)
+
+    def submit(self, value: Any) -> None:
+        """Give this party's own input; a client's is its ring vector.
+
+        Raises `LocalProtocolError` if an input was given before or comes too late, `InputRefused`
+        if it does not fit the round's parameters. The machine is then unchanged.
+        """
+        if self._failed or Signal.INPUT not in self._allowed():
+            raise LocalProtocolError(f"no input is accepted in phase {self.phase!r}")
+        self._run(Signal.INPUT, lambda state: self._role.on_input(state, value, self._rand))
+
+    def deadline(self) -> None:
+        """Tell that the time for this phase is over; after the end this does nothing.
+
+        A server goes on with what arrived, or fails below its thresholds. A client raises
+        `Aborted`: its server was silent.
+        """
+        if Signal.DEADLINE in self._allowed():
+            self._run(Signal.DEADLINE, lambda state: self._role.on_deadline(state, self._rand))
+
+    def snapshot(self) -> bytes:
+        """Everything needed to go on after a crash. It holds secrets: store it as such.
+
+        Replace the stored snapshot by each newer one *before* sending, and never resume two
+        machines from one. Raises `LocalProtocolError` while events wait in `next_event`.
+        """
+        if self._events:
+            raise LocalProtocolError("drain next_event() before snapshot()")
+        if self._failed:
+            raise LocalProtocolError("this party has failed; join the next round")
+        self._durable, self._uncovered = True, False
+        body = wire.encode(
+            _Snapshot(
+                scheme=self._endpoint.scheme,
+                me=self.me,
+                context=self.context,
+                state_code=self._state.code,
+                state=wire.encode(self._state),
+                outbox=tuple(self._queue or self._last),
+                seen=tuple(
+                    _Seen(sender=sender, kind=kind, signature=signature)
+                    for (sender, kind), signature in self._seen.items()
+                ),
+                rejected=wire.ids(self._rejected),
+            )
+        )
+        return body + digest(Label.SNAPSHOT, body)
+
+    @classmethod
+    def restore(
+        cls, role: Role[S], endpoint: Endpoint, data: bytes, rand: Rand = os.urandom
+    ) -> Self:
+        """The machine that `snapshot` described; the frames it last sent are to be sent again.
+
+        Raises `DecodeError` for bytes that are damaged or belong to another party, round or scheme.
+        """
+        body, check = data[:-DIGEST_SIZE], data[-DIGEST_SIZE:]
+        if digest(Label.SNAPSHOT, body) != check:
+            raise DecodeError("the snapshot is damaged")
+        limits = Limits(parties=BROADCAST, vector=0, blob=len(body))
+        saved = wire.decode(_Snapshot, body, limits)
+        if (saved.scheme, saved.me, saved.context) != (
+            endpoint.scheme,
+            endpoint.me,
+            endpoint.context,
+        ):
+            raise DecodeError("the snapshot belongs to another party, round or scheme")
+        machine = cls.__new__(cls)
+        machine._setup(role, endpoint, rand)
+        machine._state = wire.decode(_state_type(role, saved.state_code), saved.state, limits)
+        machine._queue = list(saved.outbox)
+        machine._seen = {(seen.sender, seen.kind): seen.signature for seen in saved.seen}
+        machine._rejected = set(saved.rejected.peers)
+        machine._durable = True
+        return machine
+
+    def __repr__(self) -> str:
+        return f"<{type(self._role).__name__} machine of party {self.me}, phase {self.phase!r}>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a machine holds secrets and does not pickle; use snapshot()")
+
+    # -- one step ---------------------------------------------------------------------------
+
+    def _allowed(self) -> Mapping[Trigger, tuple[type[State], ...]]:
+        return self._role.transitions.get(type(self._state), {})
+
+    def _take(self, header: Header, data: bytes | memoryview) -> None:
+        kind = self._endpoint.accepts[header.code]
+        signature = bytes(memoryview(data)[-64:])
+        known = self._seen.get((header.sender, header.code))
+        if known == signature:
+            return  # the network repeats itself
+        if known is not None:
+            self._refuse(header.sender, f"a second, different {kind.__name__}")
+        elif kind in self._allowed():
+            self._read(kind, header, data)
+        elif self._is_late(kind):
+            self._discard(header.sender, DecodeError(f"{kind.__name__} came too late"))
+        else:
+            self._refuse(header.sender, f"{kind.__name__} is not due in phase {self.phase!r}")
+
+    def _read(self, kind: type[Message], header: Header, data: bytes | memoryview) -> None:
+        try:
+            signed = self._endpoint.open(header, data)
+        except DecodeError as error:
+            self._refuse(header.sender, f"malformed {kind.__name__}: {error}")
+            return
+        self._seen[header.sender, header.code] = signed.signature
+        try:
+            self._run(kind, lambda state: self._role.on_message(state, signed, self._rand))
+        except RemoteProtocolError as error:
+            self._refuse(header.sender, str(error))
+
+    def _run(self, trigger: Trigger, step: Any) -> None:
+        try:
+            self._apply(trigger, step(self._state))
+        except (Aborted, IntegrityError) as error:
+            self._fail()
+            if not self._role.tolerant:
+                raise
+            self._events.append(Failed(error))
+
+    def _apply(self, trigger: Trigger, step: Step[S]) -> None:
+        if trigger is not Signal.START and type(step.state) not in self._allowed()[trigger]:
+            raise AssertionError(f"{trigger} led to {type(step.state).__name__}: not in the table")
+        self._state = step.state
+        self._events.extend(step.events)
+        self._uncovered = True
+        if step.send:
+            self._queue.extend(self._sealed(send) for send in step.send)
+
+    def _sealed(self, send: Send) -> _Outgoing:
+        receiver = BROADCAST if send.broadcast else send.to[0]
+        frame = self._endpoint.seal(receiver, send.message)
+        return _Outgoing(receivers=wire.ids(send.to), frame=frame)
+
+    def _is_late(self, kind: type[Message]) -> bool:
+        order = (*self._role.phases, Over.phase)
+        return self._role.tolerant and order.index(kind.phase) < order.index(self.phase)
+
+    def _discard(self, sender: PartyId, error: DecodeError) -> None:
+        if not self._role.tolerant:
+            raise error
+        self._events.append(Discarded(sender, str(error)))
+
+    def _refuse(self, peer: PartyId, reason: str) -> None:
+        if not self._role.tolerant:
+            self._fail()
+            raise RemoteProtocolError(f"party {peer}: {reason}")
+        self._events.append(PeerRejected(peer, self.phase, reason))
+        self._rejected.add(peer)
+        if Signal.LOST in self._allowed():
+            self._run(Signal.LOST, lambda state: self._role.on_lost(state, peer, self._rand))
+
+    def _fail(self) -> None:
+        self._failed = not self._role.tolerant
+        self._state = Over()
+        self._queue, self._last = [], []
+
+
+def _state_type(role: Role[Any], code: int) -> type[Any]:
+    kinds: tuple[type[State], ...] = (*role.transitions, Over)
+    for kind in kinds:
+        if kind.code == code:
+            return kind
+    raise DecodeError(f"no state has code {code}")

@@ -1,0 +1,1 @@
+"""Building blocks that know nothing of rounds: each module is usable and testable alone."""

@@ -1,0 +1,179 @@
+"""What every scheme offers: its public parameters, and machines for both sides."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from secagg.context import Round
+from secagg.errors import ParameterError
+from secagg.frame import Endpoint
+from secagg.identity import SERVER, Identity, PartyId
+from secagg.machine import Machine, Role
+from secagg.primitives.ring import check_width
+from secagg.rand import Rand
+from secagg.wire import Limits, Message
+
+__all__ = ["Floors", "Scheme"]
+
+MAX_CLIENTS = 1_000_000
+MAX_LENGTH = 1 << 31
+
+
+@dataclass(frozen=True, kw_only=True)
+class Floors:
+    """What a client insists on, from its own configuration: never read from a message.
+
+    clients: least size of the invited cohort. survivors: fewest inputs in a released sum.
+    corrupt: least fraction of colluding clients that the parameters must withstand.
+    """
+
+    clients: int = 3
+    survivors: int = 2
+    corrupt: float = 0.0
+
+    def check(self, scheme: Scheme) -> None:
+        """Raise `ParameterError`, with the inequality, if `scheme` asks for less."""
+        for name, least in (
+            ("clients", self.clients),
+            ("survivors", self.survivors),
+            ("corrupt", self.corrupt),
+        ):
+            offered = getattr(scheme, name)
+            if offered < least:
+                raise ParameterError(
+                    f"{name} >= {least} must hold by this client's floor, the plan has {offered}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheme(ABC):
+    """The public parameters of a scheme; equal on all sides, hashed into the context.
+
+    clients: size of the invited cohort. length: residues in a vector. width: bits of a residue.
+    Schemes add their own fields. `survivors` and `corrupt` are what `Floors` compares.
+    """
+
+    clients: int
+    length: int
+    width: int
+
+    code: ClassVar[int]
+    """Number of the scheme in every frame."""
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        _check_count("clients", self.clients, 2, MAX_CLIENTS)
+        _check_count("length", self.length, 1, MAX_LENGTH)
+        check_width(self.width)
+
+    @property
+    @abstractmethod
+    def survivors(self) -> int:
+        """The fewest inputs that a released sum has."""
+
+    @property
+    @abstractmethod
+    def limits(self) -> Limits:
+        """Size bounds of the messages."""
+
+    @property
+    @abstractmethod
+    def client_messages(self) -> tuple[type[Message], ...]:
+        """The messages that clients receive."""
+
+    @property
+    @abstractmethod
+    def server_messages(self) -> tuple[type[Message], ...]:
+        """The messages that the server receives."""
+
+    @abstractmethod
+    def client_role(self, endpoint: Endpoint) -> Role[Any]:
+        """The client's steps."""
+
+    @abstractmethod
+    def server_role(self, endpoint: Endpoint) -> Role[Any]:
+        """The server's steps."""
+
+    @property
+    def derived(self) -> Mapping[str, object]:
+        """What follows from the fields: bound into the context, so all must compute alike."""
+        return {}
+
+    def encoded(self) -> bytes:
+        """One text for one set of parameters."""
+        stated = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        lines = [f"{key}={value!r}" for key, value in {**stated, **self.derived}.items()]
+        return "\n".join([self.name, *lines]).encode()
+
+    def client(
+        self,
+        round: Round,
+        identity: Identity,
+        me: PartyId,
+        *,
+        floors: Floors | None = None,
+        rand: Rand = os.urandom,
+    ) -> Machine[Any]:
+        """The machine of client `me`. `ParameterError` if the plan is below the client's floors."""
+        (floors or Floors()).check(self)
+        endpoint = self._endpoint(round, identity, me)
+        return Machine(self.client_role(endpoint), endpoint, rand)
+
+    def server(self, round: Round, identity: Identity, *, rand: Rand = os.urandom) -> Machine[Any]:
+        """The machine of the server."""
+        endpoint = self._endpoint(round, identity, SERVER)
+        return Machine(self.server_role(endpoint), endpoint, rand)
+
+    def resume_client(
+        self,
+        snapshot: bytes,
+        round: Round,
+        identity: Identity,
+        me: PartyId,
+        *,
+        floors: Floors | None = None,
+        rand: Rand = os.urandom,
+    ) -> Machine[Any]:
+        """The client's machine as it was at `snapshot`."""
+        (floors or Floors()).check(self)
+        endpoint = self._endpoint(round, identity, me)
+        return Machine.restore(self.client_role(endpoint), endpoint, snapshot, rand)
+
+    def resume_server(
+        self, snapshot: bytes, round: Round, identity: Identity, *, rand: Rand = os.urandom
+    ) -> Machine[Any]:
+        """The server's machine as it was at `snapshot`."""
+        endpoint = self._endpoint(round, identity, SERVER)
+        return Machine.restore(self.server_role(endpoint), endpoint, snapshot, rand)
+
+    def _endpoint(self, round: Round, identity: Identity, me: PartyId) -> Endpoint:
+        roster = round.roster
+        if len(roster) != self.clients:
+            raise ParameterError(
+                f"the roster invites {len(roster)} clients, the parameters are for {self.clients}"
+            )
+        public = roster.server if me == SERVER else roster.clients.get(me)
+        if public != identity.public:
+            raise ParameterError(f"the roster does not list this identity as party {me}")
+        kinds = self.server_messages if me == SERVER else self.client_messages
+        return Endpoint(
+            scheme=self.code,
+            context=round.context(self.code, self.encoded()),
+            me=me,
+            identity=identity,
+            roster=roster,
+            accepts={kind.code: kind for kind in kinds},
+            limits=self.limits,
+        )
+
+
+def _check_count(name: str, value: int, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ParameterError(f"{name} must be an int, got {type(value).__name__}")
+    if not least <= value <= most:
+        raise ParameterError(f"{least} <= {name} <= {most} must hold, got {value}")

@@ -1,0 +1,3 @@
+"""One folder per scheme, always params, messages, states, client, server; they do not know
+each other.
+"""

@@ -1,0 +1,65 @@
+"""Who masks with whom: the complete graph, or a Harary ring over a permutation nobody chose."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secagg.identity import PartyId
+from secagg.primitives import prg
+
+__all__ = ["Graph"]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A regular graph on the invited clients.
+
+    order: the clients around the ring. reach: each is joined to its `reach` nearest on both sides;
+    the complete graph has a reach of half the clients or more.
+    """
+
+    order: tuple[PartyId, ...]
+    reach: int
+
+    @classmethod
+    def complete(cls, clients: Sequence[PartyId]) -> Graph:
+        """Everybody with everybody."""
+        return cls(tuple(clients), len(clients))
+
+    @classmethod
+    def drawn(cls, clients: Sequence[PartyId], reach: int, seed: bytes) -> Graph:
+        """A Harary ring in the order that the 32-byte `seed` draws.
+
+        Clients are sorted by 128 pseudorandom bits each. Two agree with probability below
+        n**2 / 2**129, so the permutation is uniform for all purposes.
+        """
+        keys = np.frombuffer(prg.stream(seed, 16 * len(clients)), "<u8").reshape(-1, 2)
+        ranks = np.lexsort((keys[:, 1], keys[:, 0])).tolist()
+        return cls(tuple(clients[rank] for rank in ranks), reach)
+
+    def neighbours(self, client: PartyId) -> tuple[PartyId, ...]:
+        """The clients joined to `client`, ascending. A share's point is 1 + the place in here."""
+        count = len(self.order)
+        if 2 * self.reach >= count - 1:
+            return tuple(sorted(other for other in self.order if other != client))
+        place = self._place[client]
+        steps = (*range(1, self.reach + 1), *range(-self.reach, 0))
+        return tuple(sorted(self.order[(place + step) % count] for step in steps))
+
+    def weakest_window(self, included: Collection[PartyId]) -> int:
+        """Fewest members of `included` among any `reach` consecutive places of the ring.
+
+        Whoever wants to cut the ring must empty two disjoint windows of honest members.
+        """
+        present = np.isin(np.array(self.order), np.fromiter(included, np.int64)).astype(np.int64)
+        wrapped: NDArray[np.int64] = np.concatenate([[0], present, present[: self.reach]]).cumsum()
+        return int((wrapped[self.reach :] - wrapped[: -self.reach]).min())
+
+    @cached_property
+    def _place(self) -> dict[PartyId, int]:
+        return {client: place for place, client in enumerate(self.order)}

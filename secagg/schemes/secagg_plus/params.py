@@ -1,0 +1,196 @@
+"""Parameters of secagg_plus: everything follows from the cohort and two fractions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from secagg import parameters
+from secagg.errors import ParameterError
+from secagg.frame import Endpoint
+from secagg.machine import Role
+from secagg.parameters import Neighbourhood, corrupt_bound, dropout_bound
+from secagg.primitives.ring import packed_size
+from secagg.scheme import Scheme
+from secagg.schemes.secagg_plus import messages, states
+from secagg.schemes.secagg_plus.client import Client
+from secagg.schemes.secagg_plus.graph import Graph
+from secagg.schemes.secagg_plus.server import Server
+from secagg.schemes.secagg_plus.transcript import graph_seed
+from secagg.wire import Limits, Message
+
+__all__ = ["SecAggPlus", "SecAggPlusSemiHonest"]
+
+COMPLETE_UP_TO = 200
+CHECK_BITS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SecAggPlus(Scheme):
+    """Common parameters. Both fractions are of the *invited* clients, over the whole round.
+
+    corrupt: clients that collude with the server. dropout: clients lost at any stage, together.
+    threshold: Shamir threshold; None takes the computed one, another must not be below its floor.
+    """
+
+    corrupt: float = 0.2
+    dropout: float = 0.3
+    threshold: int | None = None
+
+    consent: ClassVar[bool]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        honest = self.survivors - corrupt_bound(self.clients, self.corrupt)
+        if honest < 2:
+            raise ParameterError(
+                f"survivors - corrupt >= 2 must hold, got {honest}: the sum of one honest client "
+                "is that client's update"
+            )
+        floor, most = self._threshold_range
+        if not floor <= self.shares_needed <= most:
+            raise ParameterError(
+                f"{floor} <= threshold <= {most} must hold for {self.clients} clients, "
+                f"corrupt {self.corrupt}, dropout {self.dropout}; got {self.shares_needed}"
+            )
+
+    @property
+    def survivors(self) -> int:
+        return self.clients - dropout_bound(self.clients, self.dropout)
+
+    @cached_property
+    def neighbourhood(self) -> Neighbourhood:
+        """Degree, threshold and, for the sparse malicious graph, its window."""
+        complete = self.clients <= COMPLETE_UP_TO
+        return self._complete() if complete else self._sparse()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everybody is joined to everybody."""
+        return self.neighbourhood.degree >= self.clients - 1
+
+    @property
+    def shares_needed(self) -> int:
+        """The Shamir threshold in force."""
+        return self.neighbourhood.threshold if self.threshold is None else self.threshold
+
+    @property
+    def window_floor(self) -> int:
+        """Members of a survivor set that every window of the ring must exceed; -1 if unused."""
+        return self.neighbourhood.window_corrupt if self.neighbourhood.window else -1
+
+    @property
+    def check_count(self) -> int:
+        """Check words beside the vector, together at least 64 bits."""
+        return -(-CHECK_BITS // self.width)
+
+    @property
+    def quorum(self) -> int:
+        """Consents a client demands: 0 without a consent round."""
+        return 0
+
+    @property
+    def derived(self) -> Mapping[str, object]:
+        return {
+            "degree": self.neighbourhood.degree,
+            "threshold": self.shares_needed,
+            "window": self.neighbourhood.window,
+            "window_floor": self.window_floor,
+            "survivors": self.survivors,
+            "quorum": self.quorum,
+            "check_count": self.check_count,
+        }
+
+    @property
+    def limits(self) -> Limits:
+        words = self.length + self.check_count
+        return Limits(parties=self.clients, vector=packed_size(words, self.width))
+
+    @property
+    def client_messages(self) -> tuple[type[Message], ...]:
+        return (messages.Cohort, messages.Inbox, messages.Survivors)
+
+    @property
+    def server_messages(self) -> tuple[type[Message], ...]:
+        return (messages.Advert, messages.Shares, messages.Masked, messages.Unmask)
+
+    def graph(self, clients: tuple[int, ...], cohort: bytes) -> Graph:
+        """The graph on the invited `clients` once the cohort's transcript is fixed."""
+        if self.is_complete:
+            return Graph.complete(clients)
+        return Graph.drawn(clients, self.neighbourhood.degree // 2, graph_seed(cohort))
+
+    def client_role(self, endpoint: Endpoint) -> Role[Any]:
+        table = states.CLIENT if self.consent else states.CLIENT_SEMI_HONEST
+        return Client(self, endpoint, table)
+
+    def server_role(self, endpoint: Endpoint) -> Role[Any]:
+        table = states.SERVER if self.consent else states.SERVER_SEMI_HONEST
+        return Server(self, endpoint, table)
+
+    @property
+    def _threshold_range(self) -> tuple[int, int]:
+        corrupt = corrupt_bound(self.clients, self.corrupt)
+        if self.is_complete:
+            return max(corrupt + 1, 2), self.survivors - 1
+        chosen = self.neighbourhood.threshold
+        return chosen, max(chosen, 2 * (self.window_floor + 1))
+
+    def _complete(self) -> Neighbourhood:
+        return parameters.complete(self.clients, corrupt=self.corrupt, dropout=self.dropout)
+
+    def _sparse(self) -> Neighbourhood:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecAggPlus(_SecAggPlus):
+    """Private against a malicious server that colludes with up to `corrupt` of the clients.
+
+    Clients unmask only a survivor set that a quorum of the invited has signed. Above 200 clients
+    the graph is sparse and its parameters withstand a server that chooses, after seeing the graph,
+    who "drops out" (`parameters.neighbours_malicious`).
+    """
+
+    code: ClassVar[int] = 2
+    name: ClassVar[str] = "secagg_plus"
+    consent: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.quorum  # noqa: B018  raises when no quorum of honest survivors can exist
+
+    @cached_property
+    def quorum(self) -> int:
+        return parameters.quorum(self.clients, corrupt=self.corrupt, dropout=self.dropout)
+
+    @property
+    def client_messages(self) -> tuple[type[Message], ...]:
+        return (*super().client_messages, messages.Consents)
+
+    @property
+    def server_messages(self) -> tuple[type[Message], ...]:
+        return (*super().server_messages, messages.Consent)
+
+    def _sparse(self) -> Neighbourhood:
+        return parameters.neighbours_malicious(
+            self.clients, corrupt=self.corrupt, dropout=self.dropout
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecAggPlusSemiHonest(_SecAggPlus):
+    """Private against a server that follows the protocol and colludes with `corrupt` clients.
+
+    One exchange fewer than `SecAggPlus`. A server that shows two survivor sets to two groups of
+    clients gets both shares of a client and with them its update.
+    """
+
+    code: ClassVar[int] = 3
+    name: ClassVar[str] = "secagg_plus_semi_honest"
+    consent: ClassVar[bool] = False
+
+    def _sparse(self) -> Neighbourhood:
+        return parameters.neighbours(self.clients, corrupt=self.corrupt, dropout=self.dropout)

@@ -1,0 +1,282 @@
+"""The server of secagg_plus: collects, adds as it goes, and removes the masks at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from secagg.errors import Aborted, DecodeError, RemoteProtocolError
+from secagg.frame import Endpoint, Signed
+from secagg.identity import PartyId
+from secagg.machine import Over, Send, State, Step, Transitions
+from secagg.primitives import agreement
+from secagg.primitives.digest import Label, digest
+from secagg.primitives.ring import unpack, word
+from secagg.rand import Rand
+from secagg.schemes.secagg_plus import route, transcript
+from secagg.schemes.secagg_plus.graph import Graph
+from secagg.schemes.secagg_plus.messages import (
+    ADVERTS,
+    MEMBERS,
+    VOTES,
+    Advert,
+    Cohort,
+    Consent,
+    Consents,
+    Inbox,
+    Masked,
+    Shares,
+    Survivors,
+    Unmask,
+)
+from secagg.schemes.secagg_plus.states import (
+    PHASES,
+    Book,
+    Consenting,
+    Inviting,
+    Masking,
+    Sharing,
+    Unmasking,
+)
+from secagg.schemes.secagg_plus.unmask import release
+from secagg.wire import Table, encode, ids
+
+if TYPE_CHECKING:
+    from secagg.schemes.secagg_plus.params import _SecAggPlus
+
+__all__ = ["Server"]
+
+
+class Server:
+    """Streams: one vector in memory, however many clients."""
+
+    phases = PHASES
+    tolerant = True
+
+    def __init__(self, params: _SecAggPlus, endpoint: Endpoint, transitions: Transitions) -> None:
+        self.me = endpoint.me
+        self.transitions = transitions
+        self._params = params
+        self._endpoint = endpoint
+        self._invited = endpoint.roster.ids
+        self._graph: tuple[bytes, Graph] | None = None
+
+    # -- triggers ---------------------------------------------------------------------------
+
+    def start(self, rand: Rand) -> Step[State]:
+        return Step(Inviting(adverts={}, lost={}))
+
+    def on_message(self, state: State, signed: Signed[Any], rand: Rand) -> Step[State]:
+        match state, signed.message:
+            case Inviting(), Advert() as message:
+                self._take_advert(state, signed.sender, message, signed.signature)
+            case Sharing(), Shares() as message:
+                self._take_shares(state, signed.sender, message)
+            case Masking(), Masked() as message:
+                self._take_masked(state, signed.sender, message)
+            case Consenting(), Consent() as message:
+                self._take_consent(state, signed.sender, message, signed.signature)
+            case Unmasking(), Unmask() as message:
+                self._take_unmask(state, signed.sender, message)
+        return self._proceed(state)
+
+    def on_lost(self, state: State, peer: PartyId, rand: Rand) -> Step[State]:
+        if peer in self.expected(state):
+            self._lose(state, [peer])
+        return self._proceed(state)
+
+    def on_deadline(self, state: State, rand: Rand) -> Step[State]:
+        return self._close(state)
+
+    def on_input(self, state: State, value: Any, rand: Rand) -> Step[State]:
+        raise AssertionError("the transition table allows no input")
+
+    def expected(self, state: State) -> frozenset[PartyId]:
+        due, arrived = self._due(state)
+        return frozenset(due) - arrived - _lost(state).keys()
+
+    # -- taking one message: check everything, then change the state ------------------------
+
+    def _take_advert(
+        self, state: Inviting, sender: PartyId, message: Advert, signature: bytes
+    ) -> None:
+        probe = X25519PrivateKey.from_private_bytes(os.urandom(32))
+        for key in (message.mask_key, message.share_key):
+            agreement.agree(probe, key)  # refuses points of low order before anybody uses them
+        state.adverts[sender] = message.mask_key + message.share_key + signature
+
+    def _take_shares(self, state: Sharing, sender: PartyId, message: Shares) -> None:
+        self._check_due(state, sender)
+        present = set(state.adverts.peers)
+        neighbours = self._graph_of(state.cohort).neighbours(sender)
+        if message.parcels.peers != [peer for peer in neighbours if peer in present]:
+            raise RemoteProtocolError("shares are not for exactly the advertised neighbours")
+        state.shares[sender] = message
+
+    def _take_masked(self, state: Masking, sender: PartyId, message: Masked) -> None:
+        self._check_due(state, sender)
+        try:
+            vector = unpack(message.vector, len(state.total), self._params.width)
+        except DecodeError as error:
+            raise RemoteProtocolError(str(error)) from None
+        np.add(state.total, vector, out=state.total)
+        state.arrived[sender] = 1
+
+    def _take_consent(
+        self, state: Consenting, sender: PartyId, message: Consent, signature: bytes
+    ) -> None:
+        self._check_due(state, sender)
+        if message.transcript != state.transcript:
+            raise RemoteProtocolError("consent to another transcript")
+        state.votes[sender] = signature
+
+    def _take_unmask(self, state: Unmasking, sender: PartyId, message: Unmask) -> None:
+        self._check_due(state, sender)
+        dealers = self._graph_of(state.book.cohort).neighbours(sender)
+        if not set(message.shares.peers) <= state.book.tags.keys() & set(dealers):
+            raise RemoteProtocolError("shares of a client that dealt none to the sender")
+        state.opened[sender] = message.shares
+
+    def _check_due(self, state: State, sender: PartyId) -> None:
+        if sender not in self._due(state)[0]:
+            raise RemoteProtocolError("a message of a client that was left out of this phase")
+
+    # -- closing a phase --------------------------------------------------------------------
+
+    def _due(self, state: State) -> tuple[Iterable[PartyId], AbstractSet[PartyId]]:
+        """Whose message this phase asks for, and whose has arrived."""
+        match state:
+            case Inviting():
+                return self._invited, state.adverts.keys()
+            case Sharing():
+                return state.adverts.peers, state.shares.keys()
+            case Masking():
+                return state.book.members.peers, state.arrived.keys()
+            case Consenting():
+                return state.included.peers, state.votes.keys()
+            case Unmasking():
+                return state.included.peers, state.opened.keys()
+        raise AssertionError("no other state waits")
+
+    def _proceed(self, state: State) -> Step[State]:
+        return Step(state) if self.expected(state) else self._close(state)
+
+    def _close(self, state: State) -> Step[State]:
+        self._lose(state, self.expected(state))
+        match state:
+            case Inviting():
+                return self._open_shares(state)
+            case Sharing():
+                return self._open_masked(state)
+            case Masking():
+                return self._open_consent(state)
+            case Consenting():
+                return self._open_unmask(state)
+            case Unmasking():
+                graph = self._graph_of(state.book.cohort)
+                return Step(Over(), events=(release(self._params, graph, state),))
+        raise AssertionError("no other state waits")
+
+    def _lose(self, state: State, peers: Iterable[PartyId]) -> None:
+        phase = self.phases.index(state.phase)
+        _lost(state).update(dict.fromkeys(peers, phase))
+
+    def _require(self, state: State, count: int, least: int, what: str) -> None:
+        if count < least:
+            due, arrived = self._due(state)
+            missing = frozenset(due) - arrived
+            raise Aborted(state.phase, f"{count} {what}, at least {least} are needed", missing)
+
+    def _open_shares(self, state: Inviting) -> Step[State]:
+        self._require(state, len(state.adverts), self._params.survivors, "adverts")
+        adverts = ADVERTS.table({peer: (row,) for peer, row in state.adverts.items()})
+        cohort = transcript.cohort_transcript(self._endpoint.context, adverts)
+        after = Sharing(cohort=cohort, adverts=adverts, shares={}, lost=state.lost)
+        return Step(after, (_to_all(Cohort(adverts=adverts), adverts.peers),))
+
+    def _open_masked(self, state: Sharing) -> Step[State]:
+        self._require(state, len(state.shares), self._params.survivors, "clients shared")
+        parcels = {sender: message.parcels for sender, message in state.shares.items()}
+        agreed = route.agreeing(parcels, self._params.shares_needed)
+        self._lose(state, parcels.keys() - agreed)
+        self._require(state, len(agreed), self._params.survivors, "clients agree on their edges")
+        members = MEMBERS.table(
+            {peer: (digest(Label.SHARES, encode(state.shares[peer])),) for peer in agreed}
+        )
+        inboxes, tags = route.deliver({peer: parcels[peer] for peer in sorted(agreed)})
+        book = Book(
+            cohort=state.cohort,
+            adverts=state.adverts,
+            members=members,
+            commitments={peer: state.shares[peer].commitment for peer in agreed},
+            tags=tags,
+            lost=state.lost,
+        )
+        words = self._params.length + self._params.check_count
+        after = Masking(
+            book=book,
+            transcript=transcript.members_transcript(state.cohort, members),
+            total=np.zeros(words, word(self._params.width)),
+            arrived={},
+        )
+        send = (
+            Send(Inbox(members=members, parcels=table), (peer,)) for peer, table in inboxes.items()
+        )
+        return Step(after, tuple(send))
+
+    def _open_consent(self, state: Masking) -> Step[State]:
+        self._require(state, len(state.arrived), self._params.survivors, "masked inputs")
+        self._check_windows(state)
+        included = ids(state.arrived)
+        agreed = transcript.survivors_transcript(state.transcript, included)
+        send = (_to_all(Survivors(included=included), included.peers),)
+        if not self._params.consent:
+            return Step(_unmasking(state.book, state.transcript, state.total, included), send)
+        after = Consenting(
+            book=state.book,
+            members=state.transcript,
+            transcript=agreed,
+            total=state.total,
+            included=included,
+            votes={},
+        )
+        return Step(after, send)
+
+    def _check_windows(self, state: Masking) -> None:
+        floor = self._params.window_floor
+        if floor < 0:
+            return
+        weakest = self._graph_of(state.book.cohort).weakest_window(state.arrived)
+        self._require(state, weakest, floor + 1, "inputs in the emptiest stretch of the ring")
+
+    def _open_unmask(self, state: Consenting) -> Step[State]:
+        self._require(state, len(state.votes), self._params.quorum, "consents")
+        chosen = sorted(state.votes)[: self._params.quorum]
+        votes = VOTES.table({peer: (state.votes[peer],) for peer in chosen})
+        after = _unmasking(state.book, state.members, state.total, state.included)
+        return Step(after, (_to_all(Consents(votes=votes), state.included.peers),))
+
+    def _graph_of(self, cohort: bytes) -> Graph:
+        if self._graph is None or self._graph[0] != cohort:
+            self._graph = cohort, self._params.graph(self._invited, cohort)
+        return self._graph[1]
+
+
+def _unmasking(book: Book, members: bytes, total: Any, included: Table) -> Unmasking:
+    return Unmasking(book=book, members=members, total=total, included=included, opened={})
+
+
+def _to_all(message: Any, peers: list[PartyId]) -> Send:
+    return Send(message, tuple(peers), broadcast=True)
+
+
+def _lost(state: State) -> dict[int, int]:
+    if isinstance(state, Inviting | Sharing):
+        return state.lost
+    assert isinstance(state, Masking | Consenting | Unmasking)
+    return state.book.lost

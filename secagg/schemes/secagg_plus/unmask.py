@@ -1,0 +1,141 @@
+"""The server's last step: rebuild the secrets that are left to remove, and release the sum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from secagg.errors import Aborted, IntegrityError
+from secagg.identity import PartyId
+from secagg.machine import Aggregate, Finished
+from secagg.primitives import agreement, prg, shamir
+from secagg.primitives.ring import Words, reduce
+from secagg.schemes.secagg_plus import transcript
+from secagg.schemes.secagg_plus.graph import Graph
+from secagg.schemes.secagg_plus.states import PHASES, Unmasking
+
+if TYPE_CHECKING:
+    from secagg.schemes.secagg_plus.params import _SecAggPlus
+
+__all__ = ["release"]
+
+
+def release(params: _SecAggPlus, graph: Graph, state: Unmasking) -> Finished:
+    """The aggregate, once every remaining mask is removed from the total.
+
+    Raises `Aborted` when the shares of some secret are too few or do not fit the commitments, and
+    `IntegrityError` when the check words say that masks are left in the sum.
+    """
+    opener = _Opener(params, graph, state)
+    included = state.included.peers
+    dropped = [peer for peer in state.book.members.peers if peer not in set(included)]
+    minus = [transcript.self_mask_key(opener.seed(peer), state.members, peer) for peer in included]
+    plus: list[bytes] = []
+    for peer in dropped:
+        for other, key in opener.edges(peer):
+            (minus if other < peer else plus).append(key)
+    prg.add_streams(state.total, plus, minus)
+    total = reduce(state.total, params.width)
+    vector, checks = total[: params.length], total[params.length :]
+    _check(params, state, vector, checks)
+    return Finished(Aggregate(total=vector, included=frozenset(included), dropped=_by_phase(state)))
+
+
+class _Opener:
+    """Rebuilds secrets from opened shares, and proves each against what its owner committed to."""
+
+    def __init__(self, params: _SecAggPlus, graph: Graph, state: Unmasking) -> None:
+        self._needed = params.shares_needed
+        self._graph = graph
+        self._state = state
+        self._included = frozenset(state.included.peers)
+        self._mask_keys = state.book.adverts.by_peer("mask_key")
+        self._held: dict[PartyId, dict[PartyId, bytes]] = {}
+        for holder, table in sorted(state.opened.items()):
+            for dealer, share in table.by_peer("share").items():
+                self._held.setdefault(dealer, {})[holder] = share
+
+    def seed(self, dealer: PartyId) -> bytes:
+        """The self-mask seed of an included client."""
+        book = self._state.book
+
+        def proven(secret: bytes) -> bool:
+            return transcript.commitment(book.cohort, dealer, secret) == book.commitments[dealer]
+
+        return self._open(dealer, transcript.SELF, "self_tag", proven)
+
+    def edges(self, dealer: PartyId) -> Iterator[tuple[PartyId, bytes]]:
+        """The included neighbours of a dropped client, each with the key of their common mask."""
+        public = self._mask_keys[dealer]
+        secret = self._open(
+            dealer, transcript.KEY, "key_tag", lambda key: agreement.public_key(key) == public
+        )
+        private = X25519PrivateKey.from_private_bytes(secret)
+        for other in self._graph.neighbours(dealer):
+            if other in self._included:
+                shared = agreement.agree(private, self._mask_keys[other])
+                yield other, transcript.mask_key(shared, self._state.members, dealer, other)
+
+    def _open(
+        self, dealer: PartyId, kind: bytes, column: str, proven: Callable[[bytes], bool]
+    ) -> bytes:
+        held = self._held.get(dealer, {})
+        secret = self._combine(dealer, held)
+        if secret is None or not proven(secret):
+            # too few, or some holder sent what the dealer did not commit to: leave those out
+            held = self._committed(dealer, kind, column, held)
+            secret = self._combine(dealer, held)
+        if secret is None:
+            raise Aborted(
+                "unmask",
+                f"{len(held)} valid shares of a secret of client {dealer}, "
+                f"{self._needed} are needed",
+                self._included - self._state.opened.keys(),
+            )
+        if not proven(secret):
+            raise Aborted(
+                "unmask",
+                f"client {dealer} dealt shares that do not fit its own commitment; "
+                "leave it out of the next round",
+            )
+        return secret
+
+    def _combine(self, dealer: PartyId, held: dict[PartyId, bytes]) -> bytes | None:
+        if len(held) < self._needed:
+            return None
+        place = {peer: at for at, peer in enumerate(self._graph.neighbours(dealer), start=1)}
+        chosen = list(held.items())[: self._needed]
+        shares = np.frombuffer(b"".join(share for _, share in chosen), np.uint8)
+        points = [place[holder] for holder, _ in chosen]
+        return shamir.reconstruct(points, shares.reshape(len(chosen), 1, -1))[0]
+
+    def _committed(
+        self, dealer: PartyId, kind: bytes, column: str, held: dict[PartyId, bytes]
+    ) -> dict[PartyId, bytes]:
+        tags = self._state.book.tags[dealer].by_peer(column)
+        cohort = self._state.book.cohort
+        return {
+            holder: share
+            for holder, share in held.items()
+            if transcript.share_tag(cohort, dealer, holder, kind, share) == tags[holder]
+        }
+
+
+def _check(params: _SecAggPlus, state: Unmasking, vector: Words, checks: Words) -> None:
+    expected = transcript.check_words(vector, state.book.cohort, params.check_count)
+    if not np.array_equal(reduce(expected, params.width), checks):
+        raise IntegrityError(
+            "the masks do not cancel: some client was shown another round, or masked with other "
+            "keys than it agreed on; the sum is withheld"
+        )
+
+
+def _by_phase(state: Unmasking) -> dict[str, frozenset[PartyId]]:
+    lost = state.book.lost
+    return {
+        name: frozenset(peer for peer, phase in lost.items() if phase == number)
+        for number, name in enumerate(PHASES)
+    }
