@@ -104,7 +104,7 @@ class Neighbourhood:
             raise ParameterError(f"1 <= t <= degree <= n - 1 must hold, got {t}, {k}, {n - 1}")
         if k % 2 and k != n - 1:
             raise ParameterError(f"degree must be even or n - 1 = {n - 1}, got {k}")
-        if (w or c) and not (2 * w == k and 0 <= 2 * c < t <= 2 * (c + 1)):
+        if (w or c) and not (2 * w == k and 2 * c < t <= 2 * (c + 1)):
             raise ParameterError(
                 f"2w = degree and 2c < t <= 2(c + 1) must hold, got {w=}, degree={k}, {c=}, {t=}"
             )
@@ -146,7 +146,7 @@ def neighbours(
         n * P[k - D < t] < 2^-correctness_bits                those alive recover every secret
 
     t = 2 replaces 1 (no corrupt client) where the last line stays true. [FCP] replaces it always;
-    for (n=10, corrupt 0, dropout 0.33, k=4) that makes the last probability 1/3, so here t = 1.
+    for (n=10, corrupt 0, dropout 0.33, k=4) that makes its left side 1/3, so here t = 1.
 
     A server that picks the drop-outs after it has seen the ring cuts it at will: for that take
     `neighbours_malicious`. Raises `ParameterError` where no k will do and where

@@ -63,8 +63,12 @@ class _SecAggPlus(Scheme):
     @cached_property
     def neighbourhood(self) -> Neighbourhood:
         """Degree, threshold and, for the sparse malicious graph, its window."""
-        complete = self.clients <= COMPLETE_UP_TO
-        return self._complete() if complete else self._sparse()
+        if self.clients > COMPLETE_UP_TO:
+            try:
+                return self._sparse()
+            except ParameterError:
+                pass  # no sparse graph meets the bounds; the complete one is stronger, and costs more
+        return parameters.complete(self.clients, corrupt=self.corrupt, dropout=self.dropout)
 
     @property
     def is_complete(self) -> bool:
@@ -136,10 +140,8 @@ class _SecAggPlus(Scheme):
         if self.is_complete:
             return max(corrupt + 1, 2), self.survivors - 1
         chosen = self.neighbourhood.threshold
-        return chosen, max(chosen, 2 * (self.window_floor + 1))
-
-    def _complete(self) -> Neighbourhood:
-        return parameters.complete(self.clients, corrupt=self.corrupt, dropout=self.dropout)
+        # a threshold of 1 would make each share the secret itself
+        return max(chosen, 2), max(chosen, 2 * (self.window_floor + 1))
 
     def _sparse(self) -> Neighbourhood:
         raise NotImplementedError
