@@ -18,7 +18,7 @@ forward exception texts to the server.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 __all__ = [
     "Aborted",
@@ -74,20 +74,29 @@ class Aborted(SecAggError):
     ----------
     phase: the phase in which the round ended.
     missing: ids of the parties whose message was due in that phase and did not arrive.
+    culprits: ids of parties that provably caused it; leave them out of the next round.
     """
 
-    def __init__(self, phase: str, reason: str, missing: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        phase: str,
+        reason: str,
+        missing: Iterable[int] = (),
+        culprits: Iterable[int] = (),
+    ) -> None:
         self.phase = phase
         self.reason = reason
         self.missing = frozenset(missing)
-        absent = f"; missing: {_shorten(sorted(self.missing))}" if self.missing else ""
-        super().__init__(f"aborted in phase {phase!r}: {reason}{absent}")
+        self.culprits = frozenset(culprits)
+        absent = f"; missing: {_shorten(self.missing)}" if self.missing else ""
+        guilty = f"; caused by: {_shorten(self.culprits)}" if self.culprits else ""
+        super().__init__(f"aborted in phase {phase!r}: {reason}{absent}{guilty}")
 
 
 class IntegrityError(SecAggError):
     """A result failed its integrity check and was withheld: a wrong sum is worse than none."""
 
 
-def _shorten(ids: list[int], most: int = 20) -> str:
-    shown = ", ".join(map(str, ids[:most]))
+def _shorten(ids: Collection[int], most: int = 20) -> str:
+    shown = ", ".join(map(str, sorted(ids)[:most]))
     return shown if len(ids) <= most else f"{shown}, … ({len(ids)} in all)"

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from secagg import wire
 from secagg.errors import DecodeError
-from secagg.identity import BROADCAST, Identity, PartyId, Roster
+from secagg.identity import BROADCAST, SERVER, Identity, PartyId, Roster
 from secagg.primitives.digest import Label
 from secagg.wire import Limits, Message
 
@@ -110,8 +110,7 @@ class Endpoint:
             raise DecodeError(f"scheme {header.scheme}, this round runs scheme {self.scheme}")
         if header.context != self.context:
             raise DecodeError("frame of another round: its context is not this round's")
-        if header.receiver not in (self.me, BROADCAST):
-            raise DecodeError(f"frame for party {header.receiver}, this is party {self.me}")
+        self._check_route(header)
         most = self._bounds.get(header.code)
         if most is None:
             raise DecodeError(f"message type {header.code} is not for this party")
@@ -140,6 +139,22 @@ class Endpoint:
         """Check a signature that came inside another message, over the frame it was made for."""
         header = self._header(sender, receiver, type(message)).encode()
         self.roster.verify(sender, signature, Label.FRAME, header, wire.encode(message))
+
+    def attest(self, label: Label, *parts: bytes) -> bytes:
+        """A signature that third parties check without the message that carries it."""
+        return self.identity.sign(label, *parts)
+
+    def check_attested(self, party: PartyId, signature: bytes, label: Label, *parts: bytes) -> None:
+        """Return if `party` made `attest`'s signature; `DecodeError` otherwise."""
+        self.roster.verify(party, signature, label, *parts)
+
+    def _check_route(self, header: Header) -> None:
+        if (header.sender == SERVER) == (self.me == SERVER):
+            raise DecodeError(f"party {header.sender} does not speak to party {self.me}")
+        # signatures are handed on as made for the server, so a client may address only it
+        to_all = header.sender == SERVER and header.receiver == BROADCAST
+        if header.receiver != self.me and not to_all:
+            raise DecodeError(f"frame for party {header.receiver}, this is party {self.me}")
 
     def _header(self, sender: PartyId, receiver: PartyId, kind: type[Message]) -> Header:
         return Header(

@@ -26,6 +26,9 @@ PartyId = int
 SERVER: PartyId = 0
 BROADCAST: PartyId = (1 << 32) - 1
 _PUBLIC_SIZE = 32
+_PRIME = (1 << 255) - 19
+_ORDER_8 = 0x05FC536D880238B13933C6D3ACDFD5F098EFF2F489C345B027B2C28F95E826
+"""The y coordinate of four of the points of order 8; its negative is that of the other four."""
 
 
 class Identity:
@@ -88,6 +91,8 @@ class Roster:
         keys = [self.server, *self.clients.values()]
         if any(not isinstance(key, bytes) or len(key) != _PUBLIC_SIZE for key in keys):
             raise ParameterError("every public key of a roster has 32 bytes")
+        if any(_is_small_order(key) for key in keys):
+            raise ParameterError("a public key of small order verifies anything")
         if len(set(keys)) != len(keys):
             raise ParameterError("two parties of a roster share one public key")
         ordered = {party: self.clients[party] for party in sorted(self.clients)}
@@ -149,21 +154,29 @@ class FirstUseRoster:
         """What to store between rounds and hand to the constructor."""
         return MappingProxyType(self._pinned)
 
-    def learn(self, party: PartyId, public: bytes) -> None:
-        """Pin `public` for `party`, or raise `RemoteProtocolError` if another key is pinned."""
-        known = self._pinned.setdefault(party, public)
-        if known != public:
-            raise RemoteProtocolError(
-                f"party {party} shows another identity key than the one pinned at first use; "
-                "verify it out of band before you forget the old one"
-            )
-
     def roster(self, invited: Roster) -> Roster:
-        """`invited` itself, once every key on it, the server's included, agrees with the pins."""
-        self.learn(SERVER, invited.server)
-        for party, public in invited.clients.items():
-            self.learn(party, public)
+        """`invited` itself, once every key on it, the server's included, agrees with the pins.
+
+        Raises `RemoteProtocolError` if any differs; then nothing new is pinned.
+        """
+        shown = {SERVER: invited.server, **invited.clients}
+        for party, public in shown.items():
+            if self._pinned.get(party, public) != public:
+                raise RemoteProtocolError(
+                    f"party {party} shows another identity key than the one pinned at first use; "
+                    "verify it out of band before you forget the old one"
+                )
+        self._pinned.update(shown)
         return invited
+
+
+def _is_small_order(public: bytes) -> bool:
+    """Whether an Ed25519 point, in any encoding, is one of the eight of order 1, 2, 4 or 8.
+
+    Such a key accepts one signature for many messages. The sign bit does not matter here.
+    """
+    y = (int.from_bytes(public, "little") & ((1 << 255) - 1)) % _PRIME
+    return y in (0, 1, _PRIME - 1, _ORDER_8, _PRIME - _ORDER_8)
 
 
 def _covered(label: Label, *parts: bytes | memoryview) -> bytes:

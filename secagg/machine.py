@@ -12,7 +12,7 @@ import enum
 import os
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from secagg import wire
@@ -130,10 +130,14 @@ class PeerRejected:
 
 @dataclass(frozen=True)
 class Discarded:
-    """Bytes were thrown away without blame: not authentic, or too late."""
+    """Bytes were thrown away without blame: not authentic, or too late.
+
+    `count` messages of one sender are reported together, with the reason for the first.
+    """
 
     sender: PartyId
     reason: str
+    count: int = 1
 
 
 Event = Finished | Failed | PeerRejected | Discarded
@@ -249,6 +253,7 @@ class Machine(Generic[S]):
         self._queue: list[_Outgoing] = []
         self._last: list[_Outgoing] = []
         self._events: deque[Event] = deque()
+        self._discarded: dict[PartyId, Discarded] = {}
         self._seen: dict[tuple[PartyId, int], bytes] = {}
         self._rejected: set[PartyId] = set()
         self._failed = False
@@ -286,7 +291,9 @@ class Machine(Generic[S]):
 
     def next_event(self) -> Event | None:
         """The oldest event not yet taken, or None."""
-        return self._events.popleft() if self._events else None
+        if self._events:
+            return self._events.popleft()
+        return self._discarded.pop(next(iter(self._discarded))) if self._discarded else None
 
     def to_send(self) -> list[tuple[PartyId, bytes]]:
         """Frames to transmit now, each with its receiver; every frame is returned once.
@@ -348,7 +355,7 @@ class Machine(Generic[S]):
         Replace the stored snapshot by each newer one *before* sending, and never resume two
         machines from one. Raises `LocalProtocolError` while events wait in `next_event`.
         """
-        if self._events:
+        if self._events or self._discarded:
             raise LocalProtocolError("drain next_event() before snapshot()")
         if self._failed:
             raise LocalProtocolError("this party has failed; join the next round")
@@ -381,7 +388,7 @@ class Machine(Generic[S]):
         body, check = data[:-DIGEST_SIZE], data[-DIGEST_SIZE:]
         if digest(Label.SNAPSHOT, body) != check:
             raise DecodeError("the snapshot is damaged")
-        limits = Limits(parties=BROADCAST, vector=0, blob=len(body))
+        limits = Limits(parties=BROADCAST, near=BROADCAST, blob=len(body))
         saved = wire.decode(_Snapshot, body, limits)
         if (saved.scheme, saved.me, saved.context) != (
             endpoint.scheme,
@@ -466,7 +473,11 @@ class Machine(Generic[S]):
     def _discard(self, sender: PartyId, error: DecodeError) -> None:
         if not self._role.tolerant:
             raise error
-        self._events.append(Discarded(sender, str(error)))
+        # one event per sender, however much it floods
+        known = self._discarded.get(sender)
+        self._discarded[sender] = (
+            replace(known, count=known.count + 1) if known else Discarded(sender, str(error))
+        )
 
     def _refuse(self, peer: PartyId, reason: str) -> None:
         if not self._role.tolerant:

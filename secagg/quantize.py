@@ -41,7 +41,6 @@ from secagg.rand import Rand
 __all__ = ["Clip", "FixedPoint", "HalfEven", "NormClip", "RangeClip", "Rounding", "Stochastic"]
 
 _EXACT = 1 << 52  # up to here float64 has every integer, and a bit for a fraction
-_MOST_BITS = 128  # keeps 2^f * w far from overflow
 # A chunk and what is made of it stay in cache, and below 10,000 elements BLAS starts no threads.
 _CHUNK = 8192
 # sqrt(ln(2^40) / 2): by Hoeffding a sum passes its mean by so many ranges with p <= 2^-40.
@@ -139,8 +138,7 @@ class NormClip(_Clip):
         within = Fraction(norm[0]) * Fraction(2) ** norm[1] <= self.bound
         shrunk = _shrunk(limit, x.size)
         for target in (math.inf, shrunk) if within else (shrunk,):
-            _map(out, x, _scaling(norm, target, bits, weight), rounder)
-            if _square_sum(out) <= limit * limit:
+            if _map(out, x, _scaling(norm, target, bits, weight), rounder) <= limit * limit:
                 return
         certain = limit * (1 - (x.size + 16) * 2.0**-52)
         _map(out, x, _scaling(norm, certain, bits, weight), np.trunc)
@@ -189,19 +187,23 @@ def _chunks(size: int) -> Iterator[slice]:
     return (slice(start, start + _CHUNK) for start in range(0, size, _CHUNK))
 
 
-def _map(out: _Integers, x: _Floats, prepare: _Map, rounder: _Map) -> None:
+def _map(out: _Integers, x: _Floats, prepare: _Map, rounder: _Map) -> int:
+    """Fills `out` with rounder(prepare(x)), a chunk at a time; returns exactly sum out^2."""
+    squares = 0
     for part in _chunks(x.size):
-        out[part] = rounder(prepare(x[part]))
+        out[part] = rounded = rounder(prepare(x[part]))
+        squares += _square_sum(rounded)
+    return squares
 
 
-def _square_sum(values: _Integers) -> int:
-    """Exactly sum v^2, for |v| <= 2^52. A chunk of 2^13 values below 2^25 stays below 2^63."""
-    chunks = (values[part] for part in _chunks(values.size))
-    return sum(int(c @ c) if _peak(c) < 1 << 25 else _split_square_sum(c) for c in chunks)
+def _square_sum(integers: _Floats) -> int:
+    """Exactly sum v^2, |v| <= 2^52: squares that sum to less than 2^53 were exact all along."""
+    squares = float(integers @ integers)
+    return int(squares) if squares < 2.0**53 else _split_square_sum(integers.astype(np.int64))
 
 
 def _split_square_sum(values: _Integers) -> int:
-    """The same for large values: v = 2^26 high + low, and 1024 products stay below 2^63."""
+    """The same in integers: v = 2^26 high + low, and 1024 products stay below 2^63."""
     high, low = values >> 26, values & ((1 << 26) - 1)
     starts = np.arange(0, values.size, 1024)
     parts = (np.add.reduceat(p, starts).tolist() for p in (high * high, high * low, low * low))
@@ -220,8 +222,7 @@ class FixedPoint:
     rounding: `Stochastic` or `HalfEven`.
     cohort: the most clients that one sum can have.
     max_weight: the largest weight of one client, such as its number of examples.
-    headroom: the most that is added to one coordinate of one client between `quantize` and
-        `to_ring`: the tail of its noise.
+    headroom: the most that noise adds to a coordinate of one client before `to_ring`.
     width: bits of the ring. 0 takes the smallest, and the attribute is then that.
 
     Raises `ParameterError` with the inequality that fails.
@@ -238,7 +239,7 @@ class FixedPoint:
     def __post_init__(self) -> None:
         _require(isinstance(self.clip, Clip), "clip: NormClip | RangeClip")
         _require(isinstance(self.rounding, Rounding), "rounding: Stochastic | HalfEven")
-        _require_int("fraction_bits", self.fraction_bits, -_MOST_BITS, _MOST_BITS)
+        _require_int("fraction_bits", self.fraction_bits, -128, 128)  # 2^f * w cannot overflow
         _require_int("cohort", self.cohort, 1, _EXACT)
         _require_int("max_weight", self.max_weight, 1, _EXACT)
         _require_int("headroom", self.headroom, 0, 1 << 62)
@@ -249,8 +250,7 @@ class FixedPoint:
     @property
     def bound(self) -> int:
         """The largest |integer| of one coordinate of one client; for `NormClip` also of its norm.
-
-        2^f * clip * max_weight, up for `RangeClip`, down by the re-check for `NormClip`.
+        2^f * clip * max_weight: up for `RangeClip`, down, by the re-check, for `NormClip`.
         """
         return self.clip._limit(self.fraction_bits, self.max_weight)
 
@@ -271,8 +271,8 @@ class FixedPoint:
     def effective_clip(self, dimension: int) -> float:
         """The least to which an update over the clip bound is brought: see the error budget.
 
-        Raises `ParameterError` where rounding d = `dimension` coordinates, which has a norm of
-        its own, could cost more than half of the norm bound. `quantize` refuses that too.
+        Raises `ParameterError`, as `quantize` does, where rounding d = `dimension` coordinates,
+        which has a norm of its own, could cost more than half of the norm bound.
         """
         return self.clip._effective(self.fraction_bits, dimension)
 
@@ -302,8 +302,9 @@ class FixedPoint:
         self._require_weight(int(integers[0]))
         if _peak(integers[1:]) > self.bound + self.headroom:
             raise InputRefused("a coordinate is beyond bound + headroom")
-        mask = self.dtype.type((1 << self.width) - 1)
-        return np.bitwise_and(integers.astype(self.dtype), mask)
+        residues = integers.astype(self.dtype)
+        residues &= self.dtype.type((1 << self.width) - 1)
+        return residues
 
     def encode(self, vector: _Floats, weight: int, rand: Rand) -> _Residues:
         """`to_ring` of `quantize`: float64 (d,) -> residues (d+1,)."""
@@ -357,13 +358,12 @@ class FixedPoint:
         _require(self.bound <= _EXACT, exact)
 
     def _settle_width(self) -> None:
-        largest = max(self.bound + self.headroom, self.max_weight)
-        needed = (self.cohort * largest).bit_length() + 1
+        # The weights fit where the coordinates do: 2^f * clip >= 1 makes bound >= max_weight.
+        needed = (self.cohort * (self.bound + self.headroom)).bit_length() + 1
         width = self.width or min(needed, 64)
-        given = f"{self.cohort} * max({self.bound} + {self.headroom}, {self.max_weight})"
+        given = f"cohort * (bound + headroom) = {self.cohort} * ({self.bound} + {self.headroom})"
         limit = f"2**(width-1) - 1 = {(1 << (width - 1)) - 1} (width {width}, {needed} needed)"
-        rule = f"cohort * max(bound + headroom, max_weight) = {given} <= {limit}"
-        _require(needed <= width, rule)
+        _require(needed <= width, f"{given} <= {limit}")
         object.__setattr__(self, "width", width)
 
 

@@ -58,11 +58,12 @@ R = TypeVar("R", bound="Record")
 class Limits:
     """What the public parameters of a round say about sizes; decoding allows no more.
 
-    parties: most rows of a list. vector: bytes of a packed vector, exactly. blob: most bytes of
-    a `Blob`, which only snapshots use.
+    parties: most rows of a list. near: most rows of a list of neighbours. vector: bytes of a
+    packed vector, exactly. blob: most bytes of a `Blob`, which only snapshots use.
     """
 
     parties: int = 0
+    near: int = 0
     vector: int = 0
     blob: int = 0
 
@@ -284,12 +285,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Rows(Codec[Table]):
-    """A u32 count, at most `limits.parties`, and that many rows, strictly ascending by party.
+    """A u32 count and that many rows, strictly ascending by party.
 
-    The order makes the encoding canonical and a repeated party impossible.
+    At most `limits.parties` rows, or `limits.near` where `near` says that only neighbours have
+    one. The order makes the encoding canonical and a repeated party impossible.
     """
 
     columns: Columns
+    near: bool = False
 
     @property
     def spec(self) -> str:  # type: ignore[override]
@@ -301,9 +304,9 @@ class Rows(Codec[Table]):
         out += value.tobytes()
 
     def read(self, reader: Reader) -> Table:
-        count = reader.uint(4)
-        if count > reader.limits.parties:
-            raise DecodeError(f"{count} rows, at most {reader.limits.parties} are possible")
+        count, most = reader.uint(4), self._most_rows(reader.limits)
+        if count > most:
+            raise DecodeError(f"{count} rows, at most {most} are possible")
         view = reader.take(count * self.columns.dtype.itemsize)
         rows = np.frombuffer(view, self.columns.dtype).copy()
         peers = rows["peer"]
@@ -312,7 +315,10 @@ class Rows(Codec[Table]):
         return Table(rows)
 
     def most(self, limits: Limits) -> int:
-        return 4 + limits.parties * self.columns.dtype.itemsize
+        return 4 + self._most_rows(limits) * self.columns.dtype.itemsize
+
+    def _most_rows(self, limits: Limits) -> int:
+        return limits.near if self.near else limits.parties
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from secagg.errors import RemoteProtocolError
 from secagg.primitives.digest import Label
 
-__all__ = ["KEY_SIZE", "agree", "derive", "public_key"]
+__all__ = ["KEY_SIZE", "agree", "check_public", "derive", "public_key"]
 
 KEY_SIZE = 32
+_PRIME = (1 << 255) - 19
+_PROBE = X25519PrivateKey.from_private_bytes(bytes(32))  # any scalar finds a point of low order
 
 
 def public_key(private: bytes) -> bytes:
@@ -29,6 +31,16 @@ def agree(private: X25519PrivateKey, public: bytes) -> bytes:
         return private.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError:
         raise RemoteProtocolError("a public key of low order gives an all-zero secret") from None
+
+
+def check_public(public: bytes) -> None:
+    """`RemoteProtocolError` unless `public` is a canonical point that is not of low order.
+
+    X25519 reduces other encodings silently; two texts for one key would let a client deny its own.
+    """
+    if int.from_bytes(public, "little") >= _PRIME:
+        raise RemoteProtocolError("a public key is not canonical")
+    agree(_PROBE, public)
 
 
 def derive(secret: bytes, label: Label, *parts: bytes, size: int = KEY_SIZE) -> bytes:

@@ -27,6 +27,7 @@ class Label(bytes, enum.Enum):
     COHORT = b"secagg/1/transcript-cohort\0"
     MEMBERS = b"secagg/1/transcript-members\0"
     SURVIVORS = b"secagg/1/transcript-survivors\0"
+    ATTEST = b"secagg/1/attest-members\0"
     SHARES = b"secagg/1/shares\0"
     GRAPH = b"secagg/1/graph\0"
     SELF_SEED = b"secagg/1/commit-self-seed\0"

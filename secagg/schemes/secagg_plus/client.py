@@ -240,7 +240,10 @@ class Client:
         plus = [key for peer, key in streams.items() if self.me < peer]
         minus = [key for peer, key in streams.items() if self.me > peer]
         prg.add_streams(total, [state.self_key, *plus], minus)
-        masked = Masked(vector=pack(reduce(total, self._params.width), self._params.width))
+        masked = Masked(
+            attestation=self._endpoint.attest(Label.ATTEST, state.transcript),
+            vector=pack(reduce(total, self._params.width), self._params.width),
+        )
         after = Sent(
             cohort=state.cohort,
             transcript=state.transcript,
@@ -252,14 +255,30 @@ class Client:
     # -- consent and unmask -----------------------------------------------------------------
 
     def _on_survivors(self, state: Sent, message: Survivors) -> Step[State]:
-        included = message.included
-        self._check_set("included", included.peers, state.members.peers)
-        self._check_windows(state.cohort, included.peers)
-        agreed = transcript.survivors_transcript(state.transcript, included)
+        included = message.included.peers
+        self._check_set("included", included, state.members.peers)
+        self._check_windows(state.cohort, included)
+        self._check_attested(state, message.included.by_peer("attestation"))
         if not self._params.consent:
             return self._unmask(included, state.holdings)
-        after = Consented(transcript=agreed, included=included, holdings=state.holdings)
+        agreed = transcript.survivors_transcript(state.transcript, included)
+        after = Consented(transcript=agreed, included=ids(included), holdings=state.holdings)
         return Step(after, (_to_server(Consent(transcript=agreed)),))
+
+    def _check_attested(self, state: Sent, attestations: dict[PartyId, bytes]) -> None:
+        """A self seed is opened only for a dealer that masked under the members known here.
+
+        Shown other members, it would have masked with other neighbours, and the masks that the
+        connectivity of the graph counts on would not be there.
+        """
+        for dealer in state.holdings.peers:
+            if dealer not in attestations:
+                continue
+            signature = attestations[dealer]
+            try:
+                self._endpoint.check_attested(dealer, signature, Label.ATTEST, state.transcript)
+            except DecodeError:
+                raise RemoteProtocolError(f"client {dealer} masked under other members") from None
 
     def _on_consents(self, state: Consented, message: Consents) -> Step[State]:
         votes = message.votes.by_peer("signature")
@@ -275,10 +294,10 @@ class Client:
                 self._endpoint.verify(peer, SERVER, agreed, signature)
             except DecodeError:
                 raise RemoteProtocolError(f"client {peer} did not consent to this set") from None
-        return self._unmask(state.included, state.holdings)
+        return self._unmask(state.included.peers, state.holdings)
 
-    def _unmask(self, included: Table, holdings: Table) -> Step[State]:
-        alive = set(included.peers)
+    def _unmask(self, included: list[PartyId], holdings: Table) -> Step[State]:
+        alive = set(included)
         self_shares, key_shares = (holdings.by_peer(name) for name in HOLDINGS.sizes)
         opened = {p: (self_shares[p] if p in alive else key_shares[p],) for p in holdings.peers}
         return Step(Over(), (_to_server(Unmask(shares=OPENED.table(opened))),), (Finished(),))

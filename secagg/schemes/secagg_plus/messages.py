@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from secagg.primitives import seal
-from secagg.wire import IDS, Columns, Fixed, Message, Packed, Rows, Table, declare, field
+from secagg.wire import Columns, Fixed, Message, Packed, Rows, Table, declare, field
 
 __all__ = [
     "ADVERTS",
     "MEMBERS",
     "OPENED",
     "PARCELS",
+    "SURVIVORS",
     "VOTES",
     "Advert",
     "Cohort",
@@ -28,6 +29,7 @@ ADVERTS = Columns(mask_key=32, share_key=32, signature=64)
 PARCELS = Columns(edge_tag=16, self_tag=16, key_tag=16, sealed=2 * SHARE_SIZE + seal.OVERHEAD)
 MEMBERS = Columns(manifest=32)
 VOTES = Columns(signature=64)
+SURVIVORS = Columns(attestation=64)
 OPENED = Columns(share=SHARE_SIZE)
 
 
@@ -55,7 +57,7 @@ class Shares(Message):
     """
 
     commitment: bytes = field(Fixed(32))
-    parcels: Table = field(Rows(PARCELS))
+    parcels: Table = field(Rows(PARCELS, near=True))
 
 
 @declare(code=4, phase="masked")
@@ -63,21 +65,24 @@ class Inbox(Message):
     """server -> one client: who shared, with digests of their `Shares`; its neighbours' parcels."""
 
     members: Table = field(Rows(MEMBERS))
-    parcels: Table = field(Rows(PARCELS))
+    parcels: Table = field(Rows(PARCELS, near=True))
 
 
 @declare(code=5, phase="masked")
 class Masked(Message):
-    """client -> server: the input, its check words, and all masks, added in the ring."""
+    """client -> server: the input, its check words, and all masks, added in the ring; and a
+    signature on the members under which it was masked.
+    """
 
+    attestation: bytes = field(Fixed(64))
     vector: bytes = field(Packed())
 
 
 @declare(code=6, phase="consent")
 class Survivors(Message):
-    """server -> those included: whose masked inputs are in the sum."""
+    """server -> those included: whose masked inputs are in the sum, with their attestations."""
 
-    included: Table = field(Rows(IDS))
+    included: Table = field(Rows(SURVIVORS))
 
 
 @declare(code=7, phase="consent")
@@ -100,4 +105,4 @@ class Unmask(Message):
     mask key of a dropped one. One row per neighbour: never both.
     """
 
-    shares: Table = field(Rows(OPENED))
+    shares: Table = field(Rows(OPENED, near=True))

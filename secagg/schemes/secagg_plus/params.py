@@ -43,7 +43,9 @@ class _SecAggPlus(Scheme):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        honest = self.survivors - corrupt_bound(self.clients, self.corrupt)
+        for name in ("corrupt", "dropout"):  # 0 and 0.0 are one plan, and one context
+            object.__setattr__(self, name, float(getattr(self, name)))
+        honest = self.survivors - self.corrupt_count
         if honest < 2:
             raise ParameterError(
                 f"survivors - corrupt >= 2 must hold, got {honest}: the sum of one honest client "
@@ -57,6 +59,11 @@ class _SecAggPlus(Scheme):
             )
 
     @property
+    def corrupt_count(self) -> int:
+        """Clients that may collude, n_c."""
+        return corrupt_bound(self.clients, self.corrupt)
+
+    @property
     def survivors(self) -> int:
         return self.clients - dropout_bound(self.clients, self.dropout)
 
@@ -67,7 +74,7 @@ class _SecAggPlus(Scheme):
             try:
                 return self._sparse()
             except ParameterError:
-                pass  # no sparse graph meets the bounds; the complete one is stronger, and costs more
+                pass  # no sparse graph meets the bounds; the complete one does more, at more cost
         return parameters.complete(self.clients, corrupt=self.corrupt, dropout=self.dropout)
 
     @property
@@ -110,7 +117,11 @@ class _SecAggPlus(Scheme):
     @property
     def limits(self) -> Limits:
         words = self.length + self.check_count
-        return Limits(parties=self.clients, vector=packed_size(words, self.width))
+        return Limits(
+            parties=self.clients,
+            near=self.neighbourhood.degree,
+            vector=packed_size(words, self.width),
+        )
 
     @property
     def client_messages(self) -> tuple[type[Message], ...]:
@@ -136,9 +147,8 @@ class _SecAggPlus(Scheme):
 
     @property
     def _threshold_range(self) -> tuple[int, int]:
-        corrupt = corrupt_bound(self.clients, self.corrupt)
         if self.is_complete:
-            return max(corrupt + 1, 2), self.survivors - 1
+            return max(self.corrupt_count + 1, 2), self.survivors - 1
         chosen = self.neighbourhood.threshold
         # a threshold of 1 would make each share the secret itself
         return max(chosen, 2), max(chosen, 2 * (self.window_floor + 1))

@@ -15,24 +15,30 @@ from secagg.wire import Table
 __all__ = ["agreeing", "deliver"]
 
 
-def agreeing(parcels: Mapping[PartyId, Table], least: int) -> set[PartyId]:
-    """The dealers to go on with: no edge among them has two different tags, and each keeps at
-    least `least` neighbours.
+def agreeing(
+    parcels: Mapping[PartyId, Table], least: int, corrupt: int
+) -> tuple[set[PartyId], dict[PartyId, str]]:
+    """The dealers to go on with, and why others were left out.
 
-    Both ends of an edge post its tag. Where they differ one of them lies, and the server cannot
-    tell which; the client in most such quarrels goes first, and two that only quarrel with each
-    other both go. A liar can thus take at most one honest client with it per edge it gives up.
+    Both ends of an edge post its tag; where they differ one of them lies, and the server cannot
+    tell which. Who quarrels with more than `corrupt` others quarrels with an honest one, and an
+    honest one quarrels with liars only: it lies. Of the quarrels that are left, a maximal set of
+    disjoint ones is settled by leaving out both ends. Each holds a liar, so no more honest clients
+    go than liars, and at most `corrupt`. At last, dealers with fewer than `least` neighbours
+    among the rest are left out: their secrets could not be rebuilt.
     """
     quarrels = _quarrels(parcels)
-    left = set(parcels)
-    while quarrels:
-        most = max(len(others) for others in quarrels.values())
-        for peer in [peer for peer, others in quarrels.items() if len(others) == most]:
-            left.discard(peer)
-            for other in quarrels.pop(peer, ()):
-                quarrels.get(other, set()).discard(peer)
-        quarrels = {peer: others for peer, others in quarrels.items() if others}
-    return _keep_sharable(parcels, left, least)
+    out = {
+        peer: f"posted other tags than {len(others)} neighbours, where {corrupt} may collude"
+        for peer, others in quarrels.items()
+        if len(others) > corrupt
+    }
+    for peer, others in sorted(quarrels.items()):
+        for other in sorted(others):
+            if peer not in out and other not in out:
+                out[peer] = f"posted another edge tag than client {other}: one of the two lies"
+                out[other] = f"posted another edge tag than client {peer}: one of the two lies"
+    return _keep_sharable(parcels, set(parcels) - out.keys(), least), out
 
 
 def deliver(

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from secagg.errors import Aborted, DecodeError, RemoteProtocolError
 from secagg.frame import Endpoint, Signed
 from secagg.identity import PartyId
-from secagg.machine import Over, Send, State, Step, Transitions
+from secagg.machine import Over, PeerRejected, Send, State, Step, Transitions
 from secagg.primitives import agreement
 from secagg.primitives.digest import Label, digest
 from secagg.primitives.ring import unpack, word
@@ -23,6 +20,7 @@ from secagg.schemes.secagg_plus.graph import Graph
 from secagg.schemes.secagg_plus.messages import (
     ADVERTS,
     MEMBERS,
+    SURVIVORS,
     VOTES,
     Advert,
     Cohort,
@@ -64,6 +62,8 @@ class Server:
         self._params = params
         self._endpoint = endpoint
         self._invited = endpoint.roster.ids
+        # derived from the state and rebuilt when its phase or its cohort changes
+        self._awaited: tuple[object, set[PartyId]] = (None, set())
         self._graph: tuple[bytes, Graph] | None = None
 
     # -- triggers ---------------------------------------------------------------------------
@@ -72,6 +72,9 @@ class Server:
         return Step(Inviting(adverts={}, lost={}))
 
     def on_message(self, state: State, signed: Signed[Any], rand: Rand) -> Step[State]:
+        awaited = self._awaited_in(state)
+        if signed.sender not in awaited:
+            raise RemoteProtocolError("a message of a client that was left out of this phase")
         match state, signed.message:
             case Inviting(), Advert() as message:
                 self._take_advert(state, signed.sender, message, signed.signature)
@@ -83,11 +86,15 @@ class Server:
                 self._take_consent(state, signed.sender, message, signed.signature)
             case Unmasking(), Unmask() as message:
                 self._take_unmask(state, signed.sender, message)
+        awaited.discard(signed.sender)
         return self._proceed(state)
 
     def on_lost(self, state: State, peer: PartyId, rand: Rand) -> Step[State]:
-        if peer in self.expected(state):
-            self._lose(state, [peer])
+        awaited = self._awaited_in(state)
+        self._lose(state, [peer])
+        awaited.discard(peer)
+        if isinstance(state, Inviting | Sharing):
+            _arrived(state).pop(peer, None)  # nothing of it is in a sum yet
         return self._proceed(state)
 
     def on_deadline(self, state: State, rand: Rand) -> Step[State]:
@@ -97,77 +104,76 @@ class Server:
         raise AssertionError("the transition table allows no input")
 
     def expected(self, state: State) -> frozenset[PartyId]:
-        due, arrived = self._due(state)
-        return frozenset(due) - arrived - _lost(state).keys()
+        return frozenset(self._awaited_in(state))
+
+    def _awaited_in(self, state: State) -> set[PartyId]:
+        """Whose message is missing, kept up to date from message to message of one phase."""
+        arrived = _arrived(state)
+        if self._awaited[0] is not arrived:
+            due = set(self._due(state)).difference(arrived, _lost(state))
+            self._awaited = (arrived, due)
+        return self._awaited[1]
 
     # -- taking one message: check everything, then change the state ------------------------
 
     def _take_advert(
         self, state: Inviting, sender: PartyId, message: Advert, signature: bytes
     ) -> None:
-        probe = X25519PrivateKey.from_private_bytes(os.urandom(32))
-        for key in (message.mask_key, message.share_key):
-            agreement.agree(probe, key)  # refuses points of low order before anybody uses them
+        agreement.check_public(message.mask_key)
+        agreement.check_public(message.share_key)
         state.adverts[sender] = message.mask_key + message.share_key + signature
 
     def _take_shares(self, state: Sharing, sender: PartyId, message: Shares) -> None:
-        self._check_due(state, sender)
-        present = set(state.adverts.peers)
-        neighbours = self._graph_of(state.cohort).neighbours(sender)
-        if message.parcels.peers != [peer for peer in neighbours if peer in present]:
+        holders = np.array(self._graph_of(state.cohort).neighbours(sender), np.uint32)
+        present = holders[np.isin(holders, state.adverts.rows["peer"])]
+        if not np.array_equal(message.parcels.rows["peer"], present):
             raise RemoteProtocolError("shares are not for exactly the advertised neighbours")
         state.shares[sender] = message
 
     def _take_masked(self, state: Masking, sender: PartyId, message: Masked) -> None:
-        self._check_due(state, sender)
         try:
             vector = unpack(message.vector, len(state.total), self._params.width)
+            self._endpoint.check_attested(
+                sender, message.attestation, Label.ATTEST, state.transcript
+            )
         except DecodeError as error:
             raise RemoteProtocolError(str(error)) from None
         np.add(state.total, vector, out=state.total)
-        state.arrived[sender] = 1
+        state.arrived[sender] = message.attestation
 
     def _take_consent(
         self, state: Consenting, sender: PartyId, message: Consent, signature: bytes
     ) -> None:
-        self._check_due(state, sender)
         if message.transcript != state.transcript:
             raise RemoteProtocolError("consent to another transcript")
         state.votes[sender] = signature
 
     def _take_unmask(self, state: Unmasking, sender: PartyId, message: Unmask) -> None:
-        self._check_due(state, sender)
         dealers = self._graph_of(state.book.cohort).neighbours(sender)
         if not set(message.shares.peers) <= state.book.tags.keys() & set(dealers):
             raise RemoteProtocolError("shares of a client that dealt none to the sender")
         state.opened[sender] = message.shares
 
-    def _check_due(self, state: State, sender: PartyId) -> None:
-        if sender not in self._due(state)[0]:
-            raise RemoteProtocolError("a message of a client that was left out of this phase")
-
     # -- closing a phase --------------------------------------------------------------------
 
-    def _due(self, state: State) -> tuple[Iterable[PartyId], AbstractSet[PartyId]]:
-        """Whose message this phase asks for, and whose has arrived."""
+    def _due(self, state: State) -> Iterable[PartyId]:
+        """Whose message this phase asks for."""
         match state:
             case Inviting():
-                return self._invited, state.adverts.keys()
+                return self._invited
             case Sharing():
-                return state.adverts.peers, state.shares.keys()
+                return state.adverts.peers
             case Masking():
-                return state.book.members.peers, state.arrived.keys()
-            case Consenting():
-                return state.included.peers, state.votes.keys()
-            case Unmasking():
-                return state.included.peers, state.opened.keys()
+                return state.book.members.peers
+            case Consenting() | Unmasking():
+                return state.included.peers
         raise AssertionError("no other state waits")
 
     def _proceed(self, state: State) -> Step[State]:
-        return Step(state) if self.expected(state) else self._close(state)
+        return Step(state) if self._awaited_in(state) else self._close(state)
 
     def _close(self, state: State) -> Step[State]:
-        self._lose(state, self.expected(state))
+        self._lose(state, self._awaited_in(state))
         match state:
             case Inviting():
                 return self._open_shares(state)
@@ -179,17 +185,17 @@ class Server:
                 return self._open_unmask(state)
             case Unmasking():
                 graph = self._graph_of(state.book.cohort)
-                return Step(Over(), events=(release(self._params, graph, state),))
+                return Step(Over(), events=release(self._params, graph, state))
         raise AssertionError("no other state waits")
 
     def _lose(self, state: State, peers: Iterable[PartyId]) -> None:
-        phase = self.phases.index(state.phase)
-        _lost(state).update(dict.fromkeys(peers, phase))
+        phase, lost = self.phases.index(state.phase), _lost(state)
+        for peer in peers:
+            lost.setdefault(peer, phase)
 
     def _require(self, state: State, count: int, least: int, what: str) -> None:
         if count < least:
-            due, arrived = self._due(state)
-            missing = frozenset(due) - arrived
+            missing = set(self._due(state)).difference(_arrived(state))
             raise Aborted(state.phase, f"{count} {what}, at least {least} are needed", missing)
 
     def _open_shares(self, state: Inviting) -> Step[State]:
@@ -202,7 +208,9 @@ class Server:
     def _open_masked(self, state: Sharing) -> Step[State]:
         self._require(state, len(state.shares), self._params.survivors, "clients shared")
         parcels = {sender: message.parcels for sender, message in state.shares.items()}
-        agreed = route.agreeing(parcels, self._params.shares_needed)
+        agreed, quarrels = route.agreeing(
+            parcels, self._params.shares_needed, self._params.corrupt_count
+        )
         self._lose(state, parcels.keys() - agreed)
         self._require(state, len(agreed), self._params.survivors, "clients agree on their edges")
         members = MEMBERS.table(
@@ -227,14 +235,16 @@ class Server:
         send = (
             Send(Inbox(members=members, parcels=table), (peer,)) for peer, table in inboxes.items()
         )
-        return Step(after, tuple(send))
+        blamed = (PeerRejected(peer, state.phase, reason) for peer, reason in quarrels.items())
+        return Step(after, tuple(send), tuple(blamed))
 
     def _open_consent(self, state: Masking) -> Step[State]:
         self._require(state, len(state.arrived), self._params.survivors, "masked inputs")
         self._check_windows(state)
         included = ids(state.arrived)
-        agreed = transcript.survivors_transcript(state.transcript, included)
-        send = (_to_all(Survivors(included=included), included.peers),)
+        agreed = transcript.survivors_transcript(state.transcript, state.arrived)
+        attested = SURVIVORS.table({peer: (text,) for peer, text in state.arrived.items()})
+        send = (_to_all(Survivors(included=attested), included.peers),)
         if not self._params.consent:
             return Step(_unmasking(state.book, state.transcript, state.total, included), send)
         after = Consenting(
@@ -280,3 +290,19 @@ def _lost(state: State) -> dict[int, int]:
         return state.lost
     assert isinstance(state, Masking | Consenting | Unmasking)
     return state.book.lost
+
+
+def _arrived(state: State) -> dict[PartyId, Any]:
+    """What the phase has collected, by sender."""
+    match state:
+        case Inviting():
+            return state.adverts
+        case Sharing():
+            return state.shares
+        case Masking():
+            return state.arrived
+        case Consenting():
+            return state.votes
+        case Unmasking():
+            return state.opened
+    raise AssertionError("no other state collects")

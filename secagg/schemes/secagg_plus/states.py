@@ -155,7 +155,7 @@ class Book(Record):
     adverts: Table = field(Rows(ADVERTS))
     members: Table = field(Rows(MEMBERS))
     commitments: dict[int, bytes] = field(Map(Fixed(32)))
-    tags: dict[int, Table] = field(Map(Rows(TAGS)))
+    tags: dict[int, Table] = field(Map(Rows(TAGS, near=True)))
     lost: dict[int, int] = field(Map(Uint(1)))
 
 
@@ -179,12 +179,12 @@ class Sharing(State):
 
 @declare(code=35, phase="masked")
 class Masking(State):
-    """Adding masked inputs as they arrive. `arrived` maps parties to 1."""
+    """Adding masked inputs as they arrive. `arrived` maps parties to their attestations."""
 
     book: Book = field(One(Book))
     transcript: bytes = field(Fixed(32))
     total: Words = field(Array())  # type: ignore[arg-type]
-    arrived: dict[int, int] = field(Map(Uint(1)))
+    arrived: dict[int, bytes] = field(Map(Fixed(64)))
 
 
 @declare(code=36, phase="consent")
@@ -207,7 +207,7 @@ class Unmasking(State):
     members: bytes = field(Fixed(32))
     total: Words = field(Array())  # type: ignore[arg-type]
     included: Table = field(Rows(IDS))
-    opened: dict[int, Table] = field(Map(Rows(OPENED)), secret=True)
+    opened: dict[int, Table] = field(Map(Rows(OPENED, near=True)), secret=True)
 
 
 _SERVER_START: Transitions = {

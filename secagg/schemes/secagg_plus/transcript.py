@@ -7,6 +7,8 @@ different things have masks that do not cancel, and signatures that do not count
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
@@ -48,9 +50,9 @@ def members_transcript(cohort: bytes, members: Table) -> bytes:
     return digest(Label.MEMBERS, cohort, members.tobytes())
 
 
-def survivors_transcript(members: bytes, included: Table) -> bytes:
+def survivors_transcript(members: bytes, included: Iterable[PartyId]) -> bytes:
     """Third transcript: also whose inputs are in the sum. This is what clients sign."""
-    return digest(Label.SURVIVORS, members, included.tobytes())
+    return digest(Label.SURVIVORS, members, b"".join(map(_id, sorted(included))))
 
 
 def graph_seed(cohort: bytes) -> bytes:
@@ -69,7 +71,9 @@ def share_tag(cohort: bytes, dealer: PartyId, holder: PartyId, kind: bytes, shar
 
 
 def edge_tag(secret: bytes, cohort: bytes, one: PartyId, other: PartyId) -> bytes:
-    """What both ends of an edge post; equal only if they agree on the secret and the adverts."""
+    """What both ends of an edge post. Ends that disagree on the secret or on the adverts post
+    different tags; equal ones prove nothing to a third party, who could have copied one.
+    """
     return agreement.derive(secret, Label.EDGE, cohort, _pair(one, other), size=16)
 
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from secagg.errors import Aborted, IntegrityError
 from secagg.identity import PartyId
-from secagg.machine import Aggregate, Finished
+from secagg.machine import Aggregate, Event, Finished, PeerRejected
 from secagg.primitives import agreement, prg, shamir
 from secagg.primitives.ring import Words, reduce
 from secagg.schemes.secagg_plus import transcript
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["release"]
 
 
-def release(params: _SecAggPlus, graph: Graph, state: Unmasking) -> Finished:
-    """The aggregate, once every remaining mask is removed from the total.
+def release(params: _SecAggPlus, graph: Graph, state: Unmasking) -> tuple[Event, ...]:
+    """The aggregate, once every remaining mask is removed from the total; and who lied about it.
 
     Raises `Aborted` when the shares of some secret are too few or do not fit the commitments, and
     `IntegrityError` when the check words say that masks are left in the sum.
@@ -41,7 +41,8 @@ def release(params: _SecAggPlus, graph: Graph, state: Unmasking) -> Finished:
     total = reduce(state.total, params.width)
     vector, checks = total[: params.length], total[params.length :]
     _check(params, state, vector, checks)
-    return Finished(Aggregate(total=vector, included=frozenset(included), dropped=_by_phase(state)))
+    aggregate = Aggregate(total=vector, included=frozenset(included), dropped=_by_phase(state))
+    return *opener.rejected(), Finished(aggregate)
 
 
 class _Opener:
@@ -49,10 +50,12 @@ class _Opener:
 
     def __init__(self, params: _SecAggPlus, graph: Graph, state: Unmasking) -> None:
         self._needed = params.shares_needed
+        self._corrupt = params.corrupt_count
         self._graph = graph
         self._state = state
         self._included = frozenset(state.included.peers)
         self._mask_keys = state.book.adverts.by_peer("mask_key")
+        self._liars: set[PartyId] = set()
         self._held: dict[PartyId, dict[PartyId, bytes]] = {}
         for holder, table in sorted(state.opened.items()):
             for dealer, share in table.by_peer("share").items():
@@ -79,29 +82,46 @@ class _Opener:
                 shared = agreement.agree(private, self._mask_keys[other])
                 yield other, transcript.mask_key(shared, self._state.members, dealer, other)
 
+    def rejected(self) -> list[PeerRejected]:
+        """Holders that opened something else than they were dealt."""
+        reason = "opened a share that its dealer did not commit to"
+        return [PeerRejected(peer, "unmask", reason) for peer in sorted(self._liars)]
+
     def _open(
         self, dealer: PartyId, kind: bytes, column: str, proven: Callable[[bytes], bool]
     ) -> bytes:
         held = self._held.get(dealer, {})
         secret = self._combine(dealer, held)
-        if secret is None or not proven(secret):
-            # too few, or some holder sent what the dealer did not commit to: leave those out
-            held = self._committed(dealer, kind, column, held)
-            secret = self._combine(dealer, held)
+        if secret is not None and proven(secret):
+            return secret
+        committed = self._committed(dealer, kind, column, held)
+        self._liars |= held.keys() - committed.keys()
+        secret = self._combine(dealer, committed)
         if secret is None:
-            raise Aborted(
-                "unmask",
-                f"{len(held)} valid shares of a secret of client {dealer}, "
-                f"{self._needed} are needed",
-                self._included - self._state.opened.keys(),
-            )
+            raise self._too_few(dealer, len(committed))
         if not proven(secret):
             raise Aborted(
                 "unmask",
-                f"client {dealer} dealt shares that do not fit its own commitment; "
-                "leave it out of the next round",
+                f"client {dealer} dealt shares that do not fit its own commitment",
+                culprits={dealer},
             )
         return secret
+
+    def _too_few(self, dealer: PartyId, valid: int) -> Aborted:
+        """Whose fault it is. Honest holders omit a share only if the dealer spoiled it."""
+        opened = self._state.opened
+        omitted = [
+            peer
+            for peer in self._state.book.tags[dealer].peers
+            if peer in opened and peer not in self._held.get(dealer, {})
+        ]
+        spoiled = {dealer} if len(omitted) > self._corrupt else set()
+        return Aborted(
+            "unmask",
+            f"{valid} valid shares of a secret of client {dealer}, {self._needed} are needed",
+            self._included - opened.keys(),
+            spoiled | self._liars,
+        )
 
     def _combine(self, dealer: PartyId, held: dict[PartyId, bytes]) -> bytes | None:
         if len(held) < self._needed:
@@ -128,8 +148,8 @@ def _check(params: _SecAggPlus, state: Unmasking, vector: Words, checks: Words) 
     expected = transcript.check_words(vector, state.book.cohort, params.check_count)
     if not np.array_equal(reduce(expected, params.width), checks):
         raise IntegrityError(
-            "the masks do not cancel: some client was shown another round, or masked with other "
-            "keys than it agreed on; the sum is withheld"
+            "the masks do not cancel: some client sent another vector than its input under the "
+            "agreed masks; the sum is withheld"
         )
 
 

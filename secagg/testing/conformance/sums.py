@@ -1,0 +1,93 @@
+"""The released sum is exact, whatever the sizes, the values and the order of events."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from secagg.identity import PartyId
+from secagg.primitives.ring import Words, word
+from secagg.testing.conformance.harness import Harness
+from secagg.testing.faults import Delay, Reorder, Tardy
+from secagg.testing.parties import Parties, make_round
+from secagg.testing.rand import SeededRand
+
+
+class Sums(Harness):
+    def test_sum_is_exact_for_every_cohort(self) -> None:
+        for clients in self.cohorts:
+            self._check(make_round(self.scheme(clients, self.length, self.width)))
+
+    def test_sum_is_exact_for_every_width(self) -> None:
+        for width in self.widths:
+            self._check(make_round(self.scheme(self.cohorts[0], self.length, width)))
+
+    def test_sum_is_exact_for_every_length(self) -> None:
+        for length in (1, 2, 63, 64, 65, 1000):
+            self._check(make_round(self.scheme(self.cohorts[0], length, self.width)))
+
+    def test_sum_is_exact_for_extreme_values(self) -> None:
+        for width in self.widths:
+            parties = make_round(self.scheme(self.cohorts[0], self.length, width))
+            for rows in self._extremes(parties):
+                if all(self.accepts(parties.scheme, row) for row in rows.values()):
+                    self._check(parties, rows)
+
+    def test_ids_may_have_gaps(self) -> None:
+        ids = [1, 5, 255, 256, 65_536, 2**31, 2**32 - 2][-self.clients :]
+        scheme = self.scheme(len(ids), self.length, self.width)
+        self._check(make_round(scheme, SeededRand("gaps"), ids=ids))
+
+    def test_inputs_may_come_late(self) -> None:
+        parties = self.usual()
+        inputs = self.inputs(parties)
+        for tardy in ([parties.clients[0]], list(parties.clients)):
+            result = self.play(parties, inputs, faults=[Tardy(party) for party in tardy])
+            self.check_exact(result, inputs, set(parties.clients))
+
+    def test_order_of_arrival_does_not_matter(self) -> None:
+        parties = self.usual()
+        inputs = self.inputs(parties)
+        for seed in range(4):
+            result = self.play(parties, inputs, faults=[Delay(), Reorder()], seed=seed)
+            self.check_exact(result, inputs, set(parties.clients))
+            self.check_nobody_blamed(result)
+            assert not result.errors
+
+    def test_the_same_seed_gives_the_same_round(self) -> None:
+        parties = self.usual()
+        one, same, other = (self.play(parties, seed=seed) for seed in (1, 1, 2))
+        assert one.shape == same.shape
+        assert [frame.data for frame in one.frames] != [frame.data for frame in other.frames]
+
+    def test_the_server_keeps_one_vector_however_many_arrive(self) -> None:
+        """Bytes of its snapshot that grow with the length, per coordinate: at most two words."""
+        long, short = (self._peak(length) for length in (20_000, 1))
+        itemsize = word(self.width).itemsize
+        assert long - short <= 2 * itemsize * 20_000
+
+    def _peak(self, length: int) -> int:
+        parties = make_round(self.scheme(self.clients, length, self.width))
+        sizes: list[int] = []
+        self.play(
+            parties,
+            durable=True,
+            watch=lambda node: sizes.append(len(node.stored or b"") if node.tolerant else 0),
+        )
+        return max(sizes)
+
+    def _check(self, parties: Parties, inputs: dict[PartyId, Words] | None = None) -> None:
+        rows = self.inputs(parties) if inputs is None else inputs
+        result = self.play(parties, rows)
+        self.check_exact(result, rows, set(parties.clients))
+        assert not any(result.aggregate.dropped.values()) if result.aggregate else False
+        assert not result.errors
+        assert not result.refused
+
+    def _extremes(self, parties: Parties) -> list[dict[PartyId, Words]]:
+        scheme = parties.scheme
+        dtype = word(scheme.width)
+        least = np.zeros(scheme.length, dtype)
+        most = np.full(scheme.length, (1 << scheme.width) - 1, dtype)
+        first = parties.clients[0]
+        mixed = {party: most if party == first else least for party in parties.clients}
+        return [dict.fromkeys(parties.clients, least), dict.fromkeys(parties.clients, most), mixed]

@@ -1,0 +1,90 @@
+"""The parties of one round: identities, roster, and the machines they run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from secagg.context import Round
+from secagg.errors import DecodeError
+from secagg.frame import Endpoint, parse_header
+from secagg.identity import SERVER, Identity, PartyId, Roster
+from secagg.machine import Machine
+from secagg.rand import Rand
+from secagg.scheme import Scheme
+from secagg.testing.rand import SeededRand
+from secagg.wire import Message
+
+__all__ = ["Parties", "make_round"]
+
+
+@dataclass(frozen=True)
+class Parties:
+    """Everybody's identity in one round of one scheme. Made by `make_round`."""
+
+    scheme: Scheme
+    round: Round
+    identities: Mapping[PartyId, Identity]
+
+    @property
+    def clients(self) -> tuple[PartyId, ...]:
+        """The ids of the invited clients, ascending."""
+        return self.round.roster.ids
+
+    @property
+    def everybody(self) -> tuple[PartyId, ...]:
+        """The server and the clients."""
+        return (SERVER, *self.clients)
+
+    def machine(self, party: PartyId, rand: Rand) -> Machine[Any]:
+        """A fresh machine of `party`."""
+        identity = self.identities[party]
+        if party == SERVER:
+            return self.scheme.server(self.round, identity, rand=rand)
+        return self.scheme.client(self.round, identity, party, rand=rand)
+
+    def resume(self, party: PartyId, snapshot: bytes, rand: Rand) -> Machine[Any]:
+        """The machine of `party` as it was at `snapshot`."""
+        identity = self.identities[party]
+        if party == SERVER:
+            return self.scheme.resume_server(snapshot, self.round, identity, rand=rand)
+        return self.scheme.resume_client(snapshot, self.round, identity, party, rand=rand)
+
+    def endpoint(self, party: PartyId) -> Endpoint:
+        """What signs as `party`: for adversaries."""
+        return self.scheme._endpoint(self.round, self.identities[party], party)
+
+    def accepted(self, receiver: PartyId) -> dict[int, type[Message]]:
+        """The message types that `receiver` takes, by code."""
+        scheme = self.scheme
+        kinds = scheme.server_messages if receiver == SERVER else scheme.client_messages
+        return {kind.code: kind for kind in kinds}
+
+    def kind(self, receiver: PartyId, frame: bytes) -> type[Message] | None:
+        """The message type that a frame claims to carry to `receiver`, if there is one."""
+        try:
+            return self.accepted(receiver).get(parse_header(frame).code)
+        except DecodeError:
+            return None
+
+    def again(self, **changes: Any) -> Parties:
+        """The same parties in another round, e.g. `again(number=2)` or `again(model=...)`."""
+        return dataclasses.replace(self, round=dataclasses.replace(self.round, **changes))
+
+
+def make_round(
+    scheme: Scheme, rand: Rand | None = None, *, ids: Iterable[PartyId] | None = None
+) -> Parties:
+    """Fresh identities for the server and `scheme.clients` clients, and a round that lists them.
+
+    The clients are 1 … n, or `ids`. Without `rand` the same call makes the same round.
+    """
+    draw = rand or SeededRand("make_round")
+    clients = range(1, scheme.clients + 1) if ids is None else ids
+    identities = {party: Identity.generate(draw) for party in (SERVER, *clients)}
+    public = {party: key.public for party, key in identities.items() if party != SERVER}
+    roster = Roster(identities[SERVER].public, public)
+    agreed = Round(session=draw(16), number=1, model=draw(32), roster=roster)
+    return Parties(scheme, agreed, identities)
