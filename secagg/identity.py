@@ -27,7 +27,7 @@ SERVER: PartyId = 0
 BROADCAST: PartyId = (1 << 32) - 1
 _PUBLIC_SIZE = 32
 _PRIME = (1 << 255) - 19
-_ORDER_8 = 0x05FC536D880238B13933C6D3ACDFD5F098EFF2F489C345B027B2C28F95E826
+_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 """The y coordinate of four of the points of order 8; its negative is that of the other four."""
 
 
@@ -91,8 +91,8 @@ class Roster:
         keys = [self.server, *self.clients.values()]
         if any(not isinstance(key, bytes) or len(key) != _PUBLIC_SIZE for key in keys):
             raise ParameterError("every public key of a roster has 32 bytes")
-        if any(_is_small_order(key) for key in keys):
-            raise ParameterError("a public key of small order verifies anything")
+        if any(_is_weak(key) for key in keys):
+            raise ParameterError("a public key is not canonical, or of small order")
         if len(set(keys)) != len(keys):
             raise ParameterError("two parties of a roster share one public key")
         ordered = {party: self.clients[party] for party in sorted(self.clients)}
@@ -170,13 +170,13 @@ class FirstUseRoster:
         return invited
 
 
-def _is_small_order(public: bytes) -> bool:
-    """Whether an Ed25519 point, in any encoding, is one of the eight of order 1, 2, 4 or 8.
+def _is_weak(public: bytes) -> bool:
+    """Whether an Ed25519 key is not canonical or one of the points of order 1, 2, 4 or 8.
 
-    Such a key accepts one signature for many messages. The sign bit does not matter here.
+    A point of small order accepts one signature for many messages. The sign bit does not matter.
     """
-    y = (int.from_bytes(public, "little") & ((1 << 255) - 1)) % _PRIME
-    return y in (0, 1, _PRIME - 1, _ORDER_8, _PRIME - _ORDER_8)
+    y = int.from_bytes(public, "little") & ((1 << 255) - 1)
+    return y >= _PRIME or y in (0, 1, _PRIME - 1, _ORDER_8, _PRIME - _ORDER_8)
 
 
 def _covered(label: Label, *parts: bytes | memoryview) -> bytes:

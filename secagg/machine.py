@@ -234,7 +234,7 @@ class Machine(Generic[S]):
 
     Drive it in a loop: hand every received frame to `receive`, transmit all that `to_send`
     returns, drain `next_event`, and call `deadline` when *your* clock says a phase is over.
-    Randomness comes from `rand` alone. A machine is not thread-safe.
+    Randomness comes from `rand`, but for HPKE, which `cryptography` gives its own. A machine is not thread-safe.
 
     A server never raises for a peer's fault; it reports `PeerRejected` or `Discarded` and goes on.
     A client raises: `DecodeError` leaves it as it was, `RemoteProtocolError` and `Aborted` finish

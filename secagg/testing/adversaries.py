@@ -187,8 +187,8 @@ def unknown_type(liar: Hostile, out: Outgoing) -> Iterator[tuple[PartyId, bytes]
 
 
 def body_garbage(liar: Hostile, out: Outgoing) -> Iterator[tuple[PartyId, bytes]]:
-    """A signed body of random bytes, ahead of the honest one."""
-    body = liar.rand(len(out.frame) - OVERHEAD)
+    """A signed body of random bytes, half as long as the honest one and ahead of it."""
+    body = liar.rand((len(out.frame) - OVERHEAD) // 2)
     yield out.to, liar.seal_body(out.to, out.message.code, body)
     yield out.to, out.frame
 

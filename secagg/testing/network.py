@@ -77,7 +77,7 @@ class Network:
 
     watch: called with a node after each of its steps. ahead: called with each frame before it is
     delivered. durable: every party stores a snapshot after every step; those that `Crash` do so
-    anyway.
+    anyway. astray: parties that believe to be in another round, e.g. with another model.
     """
 
     def __init__(
@@ -90,6 +90,7 @@ class Network:
         rand: SeededRand | None = None,
         watch: Callable[[Node], None] | None = None,
         ahead: Callable[[Network, Flight], None] | None = None,
+        astray: Mapping[PartyId, Parties] | None = None,
     ) -> None:
         self.parties = parties
         self.frames: list[Frame] = []
@@ -98,6 +99,7 @@ class Network:
         self._links = [fault for fault in faults if isinstance(fault, LinkFault)]
         self._scripts = [fault for fault in faults if not isinstance(fault, LinkFault)]
         self._hostile = dict(hostile or {})
+        self._astray = dict(astray or {})
         self._durable = durable
         self._watch = watch
         self._ahead = ahead
@@ -215,7 +217,8 @@ class Network:
     def _node(self, party: PartyId) -> Node:
         scripts = [script for script in self._scripts if script.party == party]
         rand = self._rand.fork("machine", party)
-        peer: Peer = self.parties.machine(party, rand)
+        parties = self._astray.get(party, self.parties)
+        peer: Peer = parties.machine(party, rand)
         if party in self._hostile:
             lies = self._rand.fork("lies", party)
             peer = Hostile(peer, self.parties, party, self._hostile[party], lies)
@@ -228,7 +231,7 @@ class Network:
             scripts=scripts,
             kind=self.parties.kind,
             revive=(
-                (lambda snapshot: self.parties.resume(party, snapshot, revived))
+                (lambda snapshot: parties.resume(party, snapshot, revived))
                 if keeps and party not in self._hostile
                 else None
             ),
@@ -242,6 +245,7 @@ def run(
     faults: Sequence[Fault] = (),
     hostile: Mapping[PartyId, Lie] | None = None,
     durable: bool = False,
+    astray: Mapping[PartyId, Parties] | None = None,
     parties: Parties | None = None,
     rand: SeededRand | None = None,
     watch: Callable[[Node], None] | None = None,
@@ -251,7 +255,8 @@ def run(
     inputs: a ring vector per client, by id or in the order of the ids, e.g. an array of shape
     (clients, length). A client without one takes part and submits nothing.
     faults: what goes wrong, see `secagg.testing.faults`. hostile: lies by party, see
-    `secagg.testing.adversaries`. durable: everybody stores snapshots. watch: sees every step.
+    `secagg.testing.adversaries`. astray: parties that believe to be in another round. durable:
+    everybody stores snapshots. watch: sees every step.
 
         result = run(SecAggPlus(clients=3, length=4, width=16), np.ones((3, 4), np.uint16))
         assert result.aggregate.total.tolist() == [3, 3, 3, 3]
@@ -260,7 +265,13 @@ def run(
     who = parties or make_round(scheme, source.fork("round"))
     given = _by_client(who, inputs)
     network = Network(
-        who, faults=faults, hostile=hostile, durable=durable, rand=source, watch=watch
+        who,
+        faults=faults,
+        hostile=hostile,
+        durable=durable,
+        astray=astray,
+        rand=source,
+        watch=watch,
     )
     tardy = {party: value for party, value in given.items() if network.nodes[party].tardy}
     for party in given.keys() - tardy.keys():

@@ -36,8 +36,9 @@ class Node:
     """A party and the way its caller treats it.
 
     peer: the machine in use; another one after each crash. stored: its latest snapshot, if its
-    caller keeps any. events: what it reported. refused: why it threw frames away by raising
-    `DecodeError`. error: what ended it. gone: whether it left without a word.
+    caller keeps any. last: what it sent in the latest step that sent anything. events: what it
+    reported. refused: why it threw frames away by raising `DecodeError`. error: what ended it.
+    gone: whether it left without a word.
 
     An exception that a peer's fault must not cause leaves `act`, and with it the test: any at all
     from a tolerant party, and everything but `DecodeError`, `RemoteProtocolError`, `Aborted` and
@@ -61,6 +62,7 @@ class Node:
         self.refused: list[DecodeError] = []
         self.error: SecAggError | None = None
         self.gone = False
+        self.last: Outbox = []
         self.tardy = any(isinstance(script, Tardy) for script in scripts)
         self._scripts = scripts
         self._kind = kind
@@ -87,6 +89,7 @@ class Node:
             events, saved, out = self._take(action)
         self.events += events
         self.stored = saved
+        self.last = out or self.last
         if any(self._struck(script, out) for script in self._each(Vanish)):
             self.gone = True
             return []

@@ -34,6 +34,7 @@ class PlainInsecure(Scheme):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "dropout", float(self.dropout))  # 0 and 0.0 are one plan
         if self.survivors < 1:
             raise ParameterError(f"survivors >= 1 must hold, got {self.survivors}")
 

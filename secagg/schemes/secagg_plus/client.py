@@ -12,16 +12,15 @@ from secagg.errors import Aborted, DecodeError, LocalProtocolError, RemoteProtoc
 from secagg.frame import Endpoint, Signed
 from secagg.identity import SERVER, PartyId
 from secagg.machine import Finished, Over, Send, State, Step, Transitions
-from secagg.primitives import agreement, prg, shamir
+from secagg.primitives import agreement, prg
 from secagg.primitives.digest import Label, digest
 from secagg.primitives.ring import Words, check_vector, pack, reduce
-from secagg.primitives.seal import open_sealed, seal
+from secagg.primitives.seal import seal
 from secagg.rand import Rand
-from secagg.schemes.secagg_plus import transcript
+from secagg.schemes.secagg_plus import dealing, transcript
 from secagg.schemes.secagg_plus.messages import (
     OPENED,
     PARCELS,
-    SHARE_SIZE,
     Advert,
     Cohort,
     Consent,
@@ -33,7 +32,6 @@ from secagg.schemes.secagg_plus.messages import (
     Unmask,
 )
 from secagg.schemes.secagg_plus.states import (
-    HOLDINGS,
     PEERS,
     PHASES,
     STREAMS,
@@ -132,7 +130,7 @@ class Client:
                 cohort,
                 self._secrets(state.mask_private, {peer: mask_keys[peer] for peer in live}),
                 share_keys,
-                _deal(seed, state.mask_private, holders, self._params.shares_needed, rand),
+                dealing.deal(seed, state.mask_private, holders, self._params.shares_needed, rand),
             ),
         )
         after = Shared(
@@ -169,7 +167,7 @@ class Client:
             info = transcript.seal_info(secret, cohort, self.me, peer)
             rows[peer] = (
                 transcript.edge_tag(secret, cohort, self.me, peer),
-                *_tags(cohort, self.me, peer, pair),
+                *dealing.share_tags(cohort, self.me, peer, pair),
                 seal(b"".join(pair), share_keys[peer], info),
             )
         return PARCELS.table(rows)
@@ -211,25 +209,10 @@ class Client:
                 raise RemoteProtocolError(f"client {peer} does not agree on the edge to this one")
 
     def _unseal(self, state: Shared, parcels: Table, secrets: dict[PartyId, bytes]) -> Table:
-        """Shares of those neighbours whose parcel opens to what its tags commit to.
+        def info(dealer: PartyId) -> bytes:
+            return transcript.seal_info(secrets[dealer], state.cohort, dealer, self.me)
 
-        One that does not is left out, not blamed: the dealer alone is the worse for it.
-        """
-        private = X25519PrivateKey.from_private_bytes(state.share_private)
-        tags = zip(parcels.column("self_tag"), parcels.column("key_tag"), strict=True)
-        held: dict[int, tuple[bytes, ...]] = {}
-        for peer, sealed, expected in zip(
-            parcels.peers, parcels.column("sealed"), tags, strict=True
-        ):
-            info = transcript.seal_info(secrets[peer], state.cohort, peer, self.me)
-            try:
-                opened = open_sealed(sealed, private, info)
-            except DecodeError:
-                continue
-            pair = opened[:SHARE_SIZE], opened[SHARE_SIZE:]
-            if _tags(state.cohort, peer, self.me, pair) == expected:
-                held[peer] = pair
-        return HOLDINGS.table(held)
+        return dealing.unseal(parcels, state.share_private, state.cohort, self.me, info)
 
     # -- masked: send the input -------------------------------------------------------------
 
@@ -297,10 +280,8 @@ class Client:
         return self._unmask(state.included.peers, state.holdings)
 
     def _unmask(self, included: list[PartyId], holdings: Table) -> Step[State]:
-        alive = set(included)
-        self_shares, key_shares = (holdings.by_peer(name) for name in HOLDINGS.sizes)
-        opened = {p: (self_shares[p] if p in alive else key_shares[p],) for p in holdings.peers}
-        return Step(Over(), (_to_server(Unmask(shares=OPENED.table(opened))),), (Finished(),))
+        shares = OPENED.table(dealing.open_shares(included, holdings))
+        return Step(Over(), (_to_server(Unmask(shares=shares)),), (Finished(),))
 
     # -- what a client insists on -----------------------------------------------------------
 
@@ -334,27 +315,3 @@ class Client:
 
 def _to_server(message: Any) -> Send:
     return Send(message, (SERVER,))
-
-
-def _deal(
-    seed: bytes, private: bytes, holders: tuple[PartyId, ...], threshold: int, rand: Rand
-) -> dict[PartyId, tuple[bytes, bytes]]:
-    """Both shares for every neighbour, present or not: a holder's point is its place."""
-    points = range(1, len(holders) + 1)
-    shares = shamir.split([seed, private], threshold, points, rand)
-    return {
-        holder: (row[0].tobytes(), row[1].tobytes())
-        for holder, row in zip(holders, shares, strict=True)
-    }
-
-
-def _tags(
-    cohort: bytes, dealer: PartyId, holder: PartyId, pair: tuple[bytes, bytes]
-) -> tuple[bytes, bytes]:
-    """Commitments to the self share and the key share that `dealer` deals to `holder`."""
-    kinds = (transcript.SELF, transcript.KEY)
-    self_tag, key_tag = (
-        transcript.share_tag(cohort, dealer, holder, kind, share)
-        for kind, share in zip(kinds, pair, strict=True)
-    )
-    return self_tag, key_tag

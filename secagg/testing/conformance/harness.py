@@ -123,10 +123,16 @@ class Harness:
             assert not blamed, f"an honest client was rejected: {event}"
 
     def network(
-        self, parties: Parties, ahead: Callable[[Network, Flight], None], *, seed: int = 0
+        self,
+        parties: Parties,
+        ahead: Callable[[Network, Flight], None],
+        *,
+        faults: Sequence[Fault] = (),
     ) -> RunResult:
         """A durable round in which `ahead` sees every frame before it is delivered."""
-        network = Network(parties, durable=True, rand=SeededRand(seed), ahead=ahead)
+        network = Network(
+            parties, durable=True, faults=faults, rand=SeededRand("network"), ahead=ahead
+        )
         for party, value in self.inputs(parties).items():
             network.submit(party, value)
         network.finish({})
