@@ -92,6 +92,10 @@ class Aborted(SecAggError):
         guilty = f"; caused by: {_shorten(self.culprits)}" if self.culprits else ""
         super().__init__(f"aborted in phase {phase!r}: {reason}{absent}{guilty}")
 
+    def __reduce__(self) -> tuple[type[Aborted], tuple[object, ...]]:
+        # the message alone would not rebuild it, and process pools copy exceptions
+        return Aborted, (self.phase, self.reason, self.missing, self.culprits)
+
 
 class IntegrityError(SecAggError):
     """A result failed its integrity check and was withheld: a wrong sum is worse than none."""

@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from secagg.errors import DecodeError, ParameterError, RemoteProtocolError
+from secagg.primitives import agreement
 from secagg.primitives.digest import Label, digest
 from secagg.rand import Rand
 
@@ -34,8 +35,6 @@ _ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 class Identity:
     """A long-term signing key. Its repr shows the public half only; it does not pickle."""
 
-    __slots__ = ("_private", "public")
-
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
         self.public: bytes = private.public_key().public_bytes_raw()
@@ -51,6 +50,16 @@ class Identity:
         if len(private) != 32:
             raise ParameterError(f"an Ed25519 private key has 32 bytes, got {len(private)}")
         return cls(Ed25519PrivateKey.from_private_bytes(private))
+
+    @cached_property
+    def share_private(self) -> bytes:
+        """Private half of the long-term X25519 key that some schemes seal shares to."""
+        return agreement.derive(self.to_bytes(), Label.SHARE_KEY)
+
+    @cached_property
+    def share_key(self) -> bytes:
+        """Public half, for `Roster.share_keys`."""
+        return agreement.public_key(self.share_private)
 
     def to_bytes(self) -> bytes:
         """The 32 private bytes, for the caller's own key store."""
@@ -74,10 +83,13 @@ class Roster:
     Signatures are checked against this list and its digest is bound into the context, so no party
     can be added or replaced without every mask ceasing to cancel. Raises `ParameterError` for ids
     out of range, malformed or repeated keys: one key under two ids would count twice.
+
+    share_keys: each client's long-term X25519 key, for schemes that need one; else empty.
     """
 
     server: bytes
     clients: Mapping[PartyId, bytes]
+    share_keys: Mapping[PartyId, bytes] = field(default_factory=dict)
     _verifiers: dict[PartyId, Ed25519PublicKey] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
@@ -95,13 +107,28 @@ class Roster:
             raise ParameterError("a public key is not canonical, or of small order")
         if len(set(keys)) != len(keys):
             raise ParameterError("two parties of a roster share one public key")
-        ordered = {party: self.clients[party] for party in sorted(self.clients)}
-        object.__setattr__(self, "clients", MappingProxyType(ordered))
+        self._check_share_keys()
+        for name in ("clients", "share_keys"):
+            given = getattr(self, name)
+            ordered = MappingProxyType({party: given[party] for party in sorted(given)})
+            object.__setattr__(self, name, ordered)
+
+    def _check_share_keys(self) -> None:
+        if self.share_keys and self.share_keys.keys() != self.clients.keys():
+            raise ParameterError("share keys must be listed for every client or for none")
+        for party, key in self.share_keys.items():
+            try:
+                agreement.check_public(key)
+            except (RemoteProtocolError, TypeError, ValueError):
+                raise ParameterError(f"the share key of client {party} is unusable") from None
 
     @cached_property
     def digest(self) -> bytes:
         """32 bytes that name this exact list."""
-        rows = (party.to_bytes(4, "little") + key for party, key in self.clients.items())
+        rows = (
+            party.to_bytes(4, "little") + key + self.share_keys.get(party, b"")
+            for party, key in self.clients.items()
+        )
         return digest(Label.ROSTER, self.server, *rows)
 
     @property

@@ -8,12 +8,11 @@ allow, and keeps the books that a crash must not lose.
 
 from __future__ import annotations
 
-import enum
 import os
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Generic, Protocol, Self, TypeVar
+from dataclasses import replace
+from typing import Any, Generic, Self, TypeVar
 
 from secagg import wire
 from secagg.errors import (
@@ -23,11 +22,12 @@ from secagg.errors import (
     LocalProtocolError,
     RemoteProtocolError,
 )
-from secagg.frame import Endpoint, Header, Signed
+from secagg.event import Aggregate, Discarded, Event, Failed, Finished, PeerRejected
+from secagg.frame import Endpoint, Header
 from secagg.identity import BROADCAST, PartyId
 from secagg.primitives.digest import DIGEST_SIZE, Label, digest
-from secagg.primitives.ring import Words
 from secagg.rand import Rand
+from secagg.role import Over, Role, Send, Signal, State, Step, Transitions, Trigger
 from secagg.wire import Blob, Fixed, Items, Limits, Message, Record, Rows, Table, Uint
 
 __all__ = [
@@ -49,159 +49,7 @@ __all__ = [
 ]
 
 
-class State(Record):
-    """A frozen record of everything a party remembers between two calls.
-
-    The step that consumes a state owns it: large accumulators are updated in place, so no step
-    may be taken twice from one state object. `Machine` sees to that.
-    """
-
-
-@wire.declare(code=255, phase="over")
-class Over(State):
-    """Nothing is remembered and nothing is accepted any more."""
-
-
-class Signal(enum.Enum):
-    """What moves a machine besides a message."""
-
-    START = "start"
-    INPUT = "input"
-    DEADLINE = "deadline"
-    LOST = "peer rejected"
-
-
-Trigger = type[Message] | Signal
-Transitions = Mapping[type[State], Mapping[Trigger, tuple[type[State], ...]]]
-"""State -> trigger -> the states that may follow; what is absent is refused."""
-
 S = TypeVar("S", bound=State)
-
-
-@dataclass(frozen=True)
-class Send:
-    """A message and its receivers; a broadcast is signed once, and every receiver gets it."""
-
-    message: Message
-    to: tuple[PartyId, ...]
-    broadcast: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Aggregate:
-    """What a round releases.
-
-    total: ring vector of the scheme's length, the exact sum of the inputs of `included`.
-    included: the clients whose inputs are in the sum.
-    dropped: per phase, the clients that were lost in it. A client lost after its input arrived is
-        both included and listed.
-    """
-
-    total: Words
-    included: frozenset[PartyId]
-    dropped: Mapping[str, frozenset[PartyId]]
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The round ended well. A client's `aggregate` is None: only servers learn the sum."""
-
-    aggregate: Aggregate | None = None
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The round ended without output."""
-
-    error: Aborted | IntegrityError
-
-
-@dataclass(frozen=True)
-class PeerRejected:
-    """An authenticated peer broke the protocol and is no longer listened to in this round.
-
-    What it contributed before, if anything, stays in the sum.
-    """
-
-    peer: PartyId
-    phase: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Discarded:
-    """Bytes were thrown away without blame: not authentic, or too late.
-
-    `count` messages of one sender are reported together, with the reason for the first.
-    """
-
-    sender: PartyId
-    reason: str
-    count: int = 1
-
-
-Event = Finished | Failed | PeerRejected | Discarded
-
-
-@dataclass(frozen=True)
-class Step(Generic[S]):
-    """What one trigger leads to."""
-
-    state: S | Over
-    send: tuple[Send, ...] = ()
-    events: tuple[Event, ...] = ()
-
-
-class Role(Protocol[S]):
-    """What a scheme author writes: pure steps over states, one class per side.
-
-    A step raises `RemoteProtocolError` when the sender is at fault, `Aborted` or `IntegrityError`
-    when the round cannot go on, and `InputRefused` or `LocalProtocolError` when the caller is.
-    """
-
-    @property
-    def me(self) -> PartyId:
-        """This party's id."""
-        ...
-
-    @property
-    def phases(self) -> tuple[str, ...]:
-        """The names of the phases, in order."""
-        ...
-
-    @property
-    def tolerant(self) -> bool:
-        """Whether this party outlives faulty peers, as servers do."""
-        ...
-
-    @property
-    def transitions(self) -> Transitions:
-        """The table of what may follow what."""
-        ...
-
-    def start(self, rand: Rand) -> Step[S]:
-        """The first state, and what to send at once."""
-        ...
-
-    def on_message(self, state: S, signed: Signed[Any], rand: Rand) -> Step[S]:
-        """Take a message that the transition table allows in `state`."""
-        ...
-
-    def on_input(self, state: S, value: Any, rand: Rand) -> Step[S]:
-        """Take this party's own input."""
-        ...
-
-    def on_deadline(self, state: S, rand: Rand) -> Step[S]:
-        """End the phase with what has arrived."""
-        ...
-
-    def on_lost(self, state: S, peer: PartyId, rand: Rand) -> Step[S]:
-        """Go on without a peer that was rejected."""
-        ...
-
-    def expected(self, state: S) -> frozenset[PartyId]:
-        """Whose message this state still waits for."""
-        ...
 
 
 @wire.declare(code=1, phase="snapshot")
@@ -234,7 +82,8 @@ class Machine(Generic[S]):
 
     Drive it in a loop: hand every received frame to `receive`, transmit all that `to_send`
     returns, drain `next_event`, and call `deadline` when *your* clock says a phase is over.
-    Randomness comes from `rand`, but for HPKE, which `cryptography` gives its own. A machine is not thread-safe.
+    Randomness comes from `rand`, but for HPKE, which `cryptography` gives its own. A machine is
+    not thread-safe.
 
     A server never raises for a peer's fault; it reports `PeerRejected` or `Discarded` and goes on.
     A client raises: `DecodeError` leaves it as it was, `RemoteProtocolError` and `Aborted` finish
@@ -279,7 +128,7 @@ class Machine(Generic[S]):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will be sent."""
+        """Whether this party takes no more messages; `to_send` may still hold its last frames."""
         return isinstance(self._state, Over)
 
     @property
@@ -290,7 +139,7 @@ class Machine(Generic[S]):
         return self._role.expected(self._state) - self._rejected
 
     def next_event(self) -> Event | None:
-        """The oldest event not yet taken, or None."""
+        """The oldest event not yet taken, or None; `Discarded` comes after all others."""
         if self._events:
             return self._events.popleft()
         return self._discarded.pop(next(iter(self._discarded))) if self._discarded else None

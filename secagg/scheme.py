@@ -44,7 +44,7 @@ class Floors:
             ("corrupt", self.corrupt),
         ):
             offered = getattr(scheme, name)
-            if offered < least:
+            if not offered >= least:  # a floor of NaN refuses everything
                 raise ParameterError(
                     f"{name} >= {least} must hold by this client's floor, the plan has {offered}"
                 )
@@ -120,8 +120,7 @@ class Scheme(ABC):
         rand: Rand = os.urandom,
     ) -> Machine[Any]:
         """The machine of client `me`. `ParameterError` if the plan is below the client's floors."""
-        (floors or Floors()).check(self)
-        endpoint = self._endpoint(round, identity, me)
+        endpoint = self._client_endpoint(round, identity, me, floors)
         return Machine(self.client_role(endpoint), endpoint, rand)
 
     def server(self, round: Round, identity: Identity, *, rand: Rand = os.urandom) -> Machine[Any]:
@@ -140,8 +139,7 @@ class Scheme(ABC):
         rand: Rand = os.urandom,
     ) -> Machine[Any]:
         """The client's machine as it was at `snapshot`."""
-        (floors or Floors()).check(self)
-        endpoint = self._endpoint(round, identity, me)
+        endpoint = self._client_endpoint(round, identity, me, floors)
         return Machine.restore(self.client_role(endpoint), endpoint, snapshot, rand)
 
     def resume_server(
@@ -150,6 +148,14 @@ class Scheme(ABC):
         """The server's machine as it was at `snapshot`."""
         endpoint = self._endpoint(round, identity, SERVER)
         return Machine.restore(self.server_role(endpoint), endpoint, snapshot, rand)
+
+    def _client_endpoint(
+        self, round: Round, identity: Identity, me: PartyId, floors: Floors | None
+    ) -> Endpoint:
+        if me == SERVER:
+            raise ParameterError(f"party {SERVER} is the server, not a client")
+        (floors or Floors()).check(self)
+        return self._endpoint(round, identity, me)
 
     def _endpoint(self, round: Round, identity: Identity, me: PartyId) -> Endpoint:
         roster = round.roster

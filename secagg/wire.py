@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform
 
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from secagg.errors import DecodeError
+from secagg.table import IDS, Columns, Table, ids
 
 __all__ = [
     "IDS",
@@ -205,7 +206,7 @@ class Array(Codec["NDArray[Any] | None"]):
             return
         out.append(value.itemsize)
         out += value.nbytes.to_bytes(8, "little")
-        out += value.tobytes()
+        out += value.astype(value.dtype.newbyteorder("<"), copy=False).tobytes()
 
     def read(self, reader: Reader) -> NDArray[Any] | None:
         itemsize = reader.uint(1)
@@ -218,69 +219,6 @@ class Array(Codec["NDArray[Any] | None"]):
 
     def most(self, limits: Limits) -> int:
         return 9 + limits.blob
-
-
-class Columns:
-    """The columns of a table: `peer` (u32), then named byte strings of fixed size."""
-
-    def __init__(self, **sizes: int) -> None:
-        self.sizes: Mapping[str, int] = sizes
-        fields = [("peer", "<u4"), *((name, np.uint8, (size,)) for name, size in sizes.items())]
-        self.dtype = np.dtype(fields)
-
-    def table(self, rows: Mapping[int, tuple[bytes, ...]]) -> Table:
-        """A table with one row per key of `rows`, ascending."""
-        body = b"".join(peer.to_bytes(4, "little") + b"".join(rows[peer]) for peer in sorted(rows))
-        return Table(np.frombuffer(body, self.dtype))
-
-    def __repr__(self) -> str:
-        return f"Columns({', '.join(f'{name}={size}' for name, size in self.sizes.items())})"
-
-
-class Table:
-    """Rows of fixed size, strictly ascending by `peer`; immutable. Its repr shows no content."""
-
-    __slots__ = ("rows",)
-
-    def __init__(self, rows: NDArray[Any]) -> None:
-        self.rows = rows
-        self.rows.flags.writeable = False
-
-    @property
-    def peers(self) -> list[int]:
-        """The parties that have a row, ascending."""
-        peers: list[int] = self.rows["peer"].tolist()
-        return peers
-
-    def column(self, name: str) -> list[bytes]:
-        """One byte string per row, in row order."""
-        data = self.rows[name].tobytes()
-        size = self.rows.dtype[name].itemsize
-        return [data[start : start + size] for start in range(0, len(data), size)]
-
-    def by_peer(self, name: str) -> dict[int, bytes]:
-        """One byte string per party."""
-        return dict(zip(self.peers, self.column(name), strict=True))
-
-    def tobytes(self) -> bytes:
-        """The rows as they travel, without their count."""
-        return self.rows.tobytes()
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Table)
-            and self.rows.dtype == other.rows.dtype
-            and self.rows.tobytes() == other.rows.tobytes()
-        )
-
-    def __hash__(self) -> int:
-        return hash(self.rows.tobytes())
-
-    def __repr__(self) -> str:
-        return f"Table({len(self)} rows)"
 
 
 @dataclass(frozen=True)
@@ -371,19 +309,18 @@ class Map(Codec["dict[int, Any]"]):
             self.value.write(value[party], out)
 
     def read(self, reader: Reader) -> dict[int, Any]:
-        return {reader.uint(4): self.value.read(reader) for _ in range(reader.uint(4))}
+        found: dict[int, Any] = {}
+        last = -1
+        for _ in range(reader.uint(4)):
+            party = reader.uint(4)
+            if party <= last:
+                raise DecodeError("parties are not strictly ascending")
+            found[party] = self.value.read(reader)
+            last = party
+        return found
 
     def most(self, limits: Limits) -> int:
         return 4 + limits.blob
-
-
-IDS = Columns()
-"""The columns of a plain set of parties."""
-
-
-def ids(parties: Iterable[int]) -> Table:
-    """A table that is just a set of parties."""
-    return IDS.table(dict.fromkeys(parties, ()))
 
 
 def field(codec: Codec[T], *, secret: bool = False) -> T:

@@ -20,6 +20,8 @@ class Label(bytes, enum.Enum):
 
     CONTEXT = b"secagg/1/context\0"
     ROSTER = b"secagg/1/roster\0"
+    SHARE_KEY = b"secagg/1/share-key\0"
+    MASK_KEY = b"secagg/1/mask-key\0"
     STRUCTURE = b"secagg/1/structure\0"
     PLAN = b"secagg/1/plan\0"
     FRAME = b"secagg/1/frame\0"

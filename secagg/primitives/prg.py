@@ -46,7 +46,9 @@ def stream(key: bytes, size: int) -> bytes:
 def _fold(accumulator: Words, batch: list[tuple[CipherContext, np.ufunc]]) -> None:
     step = _CHUNK // accumulator.itemsize
     buffer = bytearray(_CHUNK + 16)  # update_into wants a block of slack
-    words = np.frombuffer(buffer, accumulator.dtype, _CHUNK // accumulator.itemsize)
+    words = np.frombuffer(
+        buffer, accumulator.dtype.newbyteorder("<"), _CHUNK // accumulator.itemsize
+    )
     for start in range(0, accumulator.size, step):
         chunk = accumulator[start : start + step]
         zeros, keystream = _ZEROS[: chunk.nbytes], words[: chunk.size]

@@ -50,7 +50,7 @@ def check_vector(value: object, length: int, width: int) -> Words:
     The dtype must be `word(width)` itself: a silent cast could wrap.
     """
     dtype = word(width)
-    if not isinstance(value, np.ndarray) or value.dtype != dtype:
+    if type(value) is not np.ndarray or value.dtype != dtype:  # a masked array hides residues
         found = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
         raise InputRefused(f"a ring vector is an array of {dtype}, got {found}")
     if value.shape != (length,):
@@ -84,7 +84,7 @@ def packed_size(length: int, width: int) -> int:
 def pack(values: Words, width: int) -> bytes:
     """`values` in [0, 2**width) as a little-endian bit stream, `width` bits each, zero padded."""
     if width == values.itemsize * 8:
-        return values.tobytes()
+        return values.astype(word(width), copy=False).tobytes()
     group, lanes = _grouping(width)
     count = -(-values.size // group)
     padded = np.zeros(count * group, "<u8")

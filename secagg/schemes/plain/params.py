@@ -34,7 +34,8 @@ class PlainInsecure(Scheme):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "dropout", float(self.dropout))  # 0 and 0.0 are one plan
+        dropout_bound(self.clients, self.dropout)
+        object.__setattr__(self, "dropout", float(self.dropout) + 0.0)  # -0.0 is the same plan
         if self.survivors < 1:
             raise ParameterError(f"survivors >= 1 must hold, got {self.survivors}")
 

@@ -44,7 +44,7 @@ from secagg.schemes.secagg_plus.states import (
 from secagg.wire import Table, encode, ids
 
 if TYPE_CHECKING:
-    from secagg.schemes.secagg_plus.params import _SecAggPlus
+    from secagg.schemes.secagg_plus.params import PairwiseScheme
 
 __all__ = ["Client"]
 
@@ -52,10 +52,12 @@ __all__ = ["Client"]
 class Client:
     """Masks one vector, and helps to unmask one sum."""
 
-    phases = PHASES
+    phases: tuple[str, ...] = PHASES
     tolerant = False
 
-    def __init__(self, params: _SecAggPlus, endpoint: Endpoint, transitions: Transitions) -> None:
+    def __init__(
+        self, params: PairwiseScheme, endpoint: Endpoint, transitions: Transitions
+    ) -> None:
         self.me = endpoint.me
         self.transitions = transitions
         self._params = params

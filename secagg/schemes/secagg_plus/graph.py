@@ -21,15 +21,17 @@ class Graph:
 
     order: the clients around the ring. reach: each is joined to its `reach` nearest on both sides;
     the complete graph has a reach of half the clients or more.
+    own: whether a client holds a share of its own secrets too.
     """
 
     order: tuple[PartyId, ...]
     reach: int
+    own: bool = False
 
     @classmethod
-    def complete(cls, clients: Sequence[PartyId]) -> Graph:
+    def complete(cls, clients: Sequence[PartyId], *, own: bool = False) -> Graph:
         """Everybody with everybody."""
-        return cls(tuple(clients), len(clients))
+        return cls(tuple(clients), len(clients), own)
 
     @classmethod
     def drawn(cls, clients: Sequence[PartyId], reach: int, seed: bytes) -> Graph:
@@ -43,13 +45,18 @@ class Graph:
         return cls(tuple(clients[rank] for rank in ranks), reach)
 
     def neighbours(self, client: PartyId) -> tuple[PartyId, ...]:
-        """The clients joined to `client`, ascending. A share's point is 1 + the place in here."""
+        """The clients joined to `client`, ascending."""
         count = len(self.order)
         if 2 * self.reach >= count - 1:
             return tuple(sorted(other for other in self.order if other != client))
         place = self._place[client]
         steps = (*range(1, self.reach + 1), *range(-self.reach, 0))
         return tuple(sorted(self.order[(place + step) % count] for step in steps))
+
+    def holders(self, client: PartyId) -> tuple[PartyId, ...]:
+        """Who holds shares of its secrets, ascending. A share's point is 1 + the place in here."""
+        others = self.neighbours(client)
+        return tuple(sorted((*others, client))) if self.own else others
 
     def weakest_window(self, included: Collection[PartyId]) -> int:
         """Fewest members of `included` among any `reach` consecutive places of the ring.

@@ -13,6 +13,7 @@ from secagg.frame import Endpoint
 from secagg.machine import Role
 from secagg.parameters import Neighbourhood, corrupt_bound, dropout_bound
 from secagg.primitives.ring import packed_size
+from secagg.primitives.shamir import MAX_POINT
 from secagg.scheme import Scheme
 from secagg.schemes.secagg_plus import messages, states
 from secagg.schemes.secagg_plus.client import Client
@@ -21,14 +22,14 @@ from secagg.schemes.secagg_plus.server import Server
 from secagg.schemes.secagg_plus.transcript import graph_seed
 from secagg.wire import Limits, Message
 
-__all__ = ["SecAggPlus", "SecAggPlusSemiHonest"]
+__all__ = ["PairwiseScheme", "SecAggPlus", "SecAggPlusSemiHonest"]
 
 COMPLETE_UP_TO = 200
 CHECK_BITS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class _SecAggPlus(Scheme):
+class PairwiseScheme(Scheme):
     """Common parameters. Both fractions are of the *invited* clients, over the whole round.
 
     corrupt: clients that collude with the server. dropout: clients lost at any stage, together.
@@ -43,8 +44,9 @@ class _SecAggPlus(Scheme):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("corrupt", "dropout"):  # 0 and 0.0 are one plan, and one context
-            object.__setattr__(self, name, float(getattr(self, name)))
+        self._settle_fractions()
+        if self.threshold is not None and type(self.threshold) is not int:
+            raise ParameterError(f"threshold must be an int, got {type(self.threshold).__name__}")
         honest = self.survivors - self.corrupt_count
         if honest < 2:
             raise ParameterError(
@@ -58,6 +60,13 @@ class _SecAggPlus(Scheme):
                 f"corrupt {self.corrupt}, dropout {self.dropout}; got {self.shares_needed}"
             )
 
+    def _settle_fractions(self) -> None:
+        """0, -0.0 and 0.0 are one plan, and one context."""
+        corrupt_bound(self.clients, self.corrupt)
+        dropout_bound(self.clients, self.dropout)
+        object.__setattr__(self, "corrupt", float(self.corrupt) + 0.0)
+        object.__setattr__(self, "dropout", float(self.dropout) + 0.0)
+
     @property
     def corrupt_count(self) -> int:
         """Clients that may collude, n_c."""
@@ -70,12 +79,27 @@ class _SecAggPlus(Scheme):
     @cached_property
     def neighbourhood(self) -> Neighbourhood:
         """Degree, threshold and, for the sparse malicious graph, its window."""
-        if self.clients > COMPLETE_UP_TO:
-            try:
-                return self._sparse()
-            except ParameterError:
-                pass  # no sparse graph meets the bounds; the complete one does more, at more cost
+        if self.clients > COMPLETE_UP_TO and (found := self._sparse_or_none()):
+            return found
+        if self.clients - 1 > MAX_POINT:
+            raise ParameterError(
+                f"clients - 1 <= {MAX_POINT} must hold where no sparse graph meets the bounds"
+            )
         return parameters.complete(self.clients, corrupt=self.corrupt, dropout=self.dropout)
+
+    def _sparse_or_none(self) -> Neighbourhood | None:
+        """None if no sparse graph meets the bounds: the complete one does more, at more cost."""
+        try:
+            found = self._sparse()
+        except ParameterError:
+            return None
+        # a threshold of 1 would make each share the secret itself
+        return found if found.threshold >= 2 else None
+
+    @property
+    def holders(self) -> int:
+        """How many clients hold a share of one client's secrets."""
+        return self.neighbourhood.degree
 
     @property
     def is_complete(self) -> bool:
@@ -119,7 +143,7 @@ class _SecAggPlus(Scheme):
         words = self.length + self.check_count
         return Limits(
             parties=self.clients,
-            near=self.neighbourhood.degree,
+            near=self.holders,
             vector=packed_size(words, self.width),
         )
 
@@ -150,15 +174,14 @@ class _SecAggPlus(Scheme):
         if self.is_complete:
             return max(self.corrupt_count + 1, 2), self.survivors - 1
         chosen = self.neighbourhood.threshold
-        # a threshold of 1 would make each share the secret itself
-        return max(chosen, 2), max(chosen, 2 * (self.window_floor + 1))
+        return chosen, max(chosen, 2 * (self.window_floor + 1))
 
     def _sparse(self) -> Neighbourhood:
         raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
-class SecAggPlus(_SecAggPlus):
+class SecAggPlus(PairwiseScheme):
     """Private against a malicious server that colludes with up to `corrupt` of the clients.
 
     Clients unmask only a survivor set that a quorum of the invited has signed. Above 200 clients
@@ -193,7 +216,7 @@ class SecAggPlus(_SecAggPlus):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SecAggPlusSemiHonest(_SecAggPlus):
+class SecAggPlusSemiHonest(PairwiseScheme):
     """Private against a server that follows the protocol and colludes with `corrupt` clients.
 
     One exchange fewer than `SecAggPlus`. A server that shows two survivor sets to two groups of

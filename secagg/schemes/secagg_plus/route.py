@@ -27,7 +27,7 @@ def agreeing(
     go than liars, and at most `corrupt`. At last, dealers with fewer than `least` neighbours
     among the rest are left out: their secrets could not be rebuilt.
     """
-    quarrels = _quarrels(parcels)
+    quarrels = _quarrels(parcels) if parcels else {}
     out = {
         peer: f"posted other tags than {len(others)} neighbours, where {corrupt} may collude"
         for peer, others in quarrels.items()
@@ -46,7 +46,7 @@ def deliver(
 ) -> tuple[dict[PartyId, Table], dict[PartyId, Table]]:
     """Per holder its parcels, by dealer; and per dealer the tags of its shares, by holder.
 
-    Only rows between two of the given dealers travel.
+    Only rows between two of the given dealers travel. `parcels` must come ascending by dealer.
     """
     if not parcels:
         return {}, {}
@@ -103,6 +103,8 @@ def _stack(parcels: Mapping[PartyId, Table]) -> tuple[NDArray[Any], NDArray[np.u
 
 def _split(rows: NDArray[Any], keys: NDArray[np.uint32]) -> dict[PartyId, Table]:
     """Cut `rows` where the sorted `keys` change."""
+    if not keys.size:
+        return {}
     parties, starts = np.unique(keys, return_index=True)
     pieces = np.split(rows, starts[1:])
     return {int(party): Table(piece.copy()) for party, piece in zip(parties, pieces, strict=True)}

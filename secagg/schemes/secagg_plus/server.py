@@ -33,8 +33,10 @@ from secagg.schemes.secagg_plus.messages import (
     Unmask,
 )
 from secagg.schemes.secagg_plus.states import (
+    PEERS,
     PHASES,
     Book,
+    Collecting,
     Consenting,
     Inviting,
     Masking,
@@ -45,7 +47,7 @@ from secagg.schemes.secagg_plus.unmask import release
 from secagg.wire import Table, encode, ids
 
 if TYPE_CHECKING:
-    from secagg.schemes.secagg_plus.params import _SecAggPlus
+    from secagg.schemes.secagg_plus.params import PairwiseScheme
 
 __all__ = ["Server"]
 
@@ -53,10 +55,12 @@ __all__ = ["Server"]
 class Server:
     """Streams: one vector in memory, however many clients."""
 
-    phases = PHASES
+    phases: tuple[str, ...] = PHASES
     tolerant = True
 
-    def __init__(self, params: _SecAggPlus, endpoint: Endpoint, transitions: Transitions) -> None:
+    def __init__(
+        self, params: PairwiseScheme, endpoint: Endpoint, transitions: Transitions
+    ) -> None:
         self.me = endpoint.me
         self.transitions = transitions
         self._params = params
@@ -71,10 +75,42 @@ class Server:
     def start(self, rand: Rand) -> Step[State]:
         return Step(Inviting(adverts={}, lost={}))
 
-    def on_message(self, state: State, signed: Signed[Any], rand: Rand) -> Step[State]:
+    def on_message(self, state: Collecting, signed: Signed[Any], rand: Rand) -> Step[State]:
         awaited = self._awaited_in(state)
         if signed.sender not in awaited:
             raise RemoteProtocolError("a message of a client that was left out of this phase")
+        self._take(state, signed)
+        awaited.discard(signed.sender)
+        return self._proceed(state)
+
+    def on_lost(self, state: Collecting, peer: PartyId, rand: Rand) -> Step[State]:
+        awaited = self._awaited_in(state)
+        self._lose(state, [peer])
+        awaited.discard(peer)
+        if isinstance(state, Inviting | Sharing):
+            state.collected.pop(peer, None)  # nothing of it is in a sum yet
+        return self._proceed(state)
+
+    def on_deadline(self, state: Collecting, rand: Rand) -> Step[State]:
+        return self._close(state)
+
+    def on_input(self, state: Collecting, value: Any, rand: Rand) -> Step[State]:
+        raise AssertionError("the transition table allows no input")
+
+    def expected(self, state: Collecting) -> frozenset[PartyId]:
+        return frozenset(self._awaited_in(state))
+
+    def _awaited_in(self, state: Collecting) -> set[PartyId]:
+        """Whose message is missing, kept up to date from message to message of one phase."""
+        arrived = state.collected
+        if self._awaited[0] is not arrived:
+            due = set(state.due(self._invited)).difference(arrived, state.losses)
+            self._awaited = (arrived, due)
+        return self._awaited[1]
+
+    # -- taking one message: check everything, then change the state ------------------------
+
+    def _take(self, state: Collecting, signed: Signed[Any]) -> None:
         match state, signed.message:
             case Inviting(), Advert() as message:
                 self._take_advert(state, signed.sender, message, signed.signature)
@@ -86,35 +122,6 @@ class Server:
                 self._take_consent(state, signed.sender, message, signed.signature)
             case Unmasking(), Unmask() as message:
                 self._take_unmask(state, signed.sender, message)
-        awaited.discard(signed.sender)
-        return self._proceed(state)
-
-    def on_lost(self, state: State, peer: PartyId, rand: Rand) -> Step[State]:
-        awaited = self._awaited_in(state)
-        self._lose(state, [peer])
-        awaited.discard(peer)
-        if isinstance(state, Inviting | Sharing):
-            _arrived(state).pop(peer, None)  # nothing of it is in a sum yet
-        return self._proceed(state)
-
-    def on_deadline(self, state: State, rand: Rand) -> Step[State]:
-        return self._close(state)
-
-    def on_input(self, state: State, value: Any, rand: Rand) -> Step[State]:
-        raise AssertionError("the transition table allows no input")
-
-    def expected(self, state: State) -> frozenset[PartyId]:
-        return frozenset(self._awaited_in(state))
-
-    def _awaited_in(self, state: State) -> set[PartyId]:
-        """Whose message is missing, kept up to date from message to message of one phase."""
-        arrived = _arrived(state)
-        if self._awaited[0] is not arrived:
-            due = set(self._due(state)).difference(arrived, _lost(state))
-            self._awaited = (arrived, due)
-        return self._awaited[1]
-
-    # -- taking one message: check everything, then change the state ------------------------
 
     def _take_advert(
         self, state: Inviting, sender: PartyId, message: Advert, signature: bytes
@@ -149,30 +156,17 @@ class Server:
         state.votes[sender] = signature
 
     def _take_unmask(self, state: Unmasking, sender: PartyId, message: Unmask) -> None:
-        dealers = self._graph_of(state.book.cohort).neighbours(sender)
+        dealers = self._graph_of(state.book.cohort).holders(sender)
         if not set(message.shares.peers) <= state.book.tags.keys() & set(dealers):
             raise RemoteProtocolError("shares of a client that dealt none to the sender")
         state.opened[sender] = message.shares
 
     # -- closing a phase --------------------------------------------------------------------
 
-    def _due(self, state: State) -> Iterable[PartyId]:
-        """Whose message this phase asks for."""
-        match state:
-            case Inviting():
-                return self._invited
-            case Sharing():
-                return state.adverts.peers
-            case Masking():
-                return state.book.members.peers
-            case Consenting() | Unmasking():
-                return state.included.peers
-        raise AssertionError("no other state waits")
-
-    def _proceed(self, state: State) -> Step[State]:
+    def _proceed(self, state: Collecting) -> Step[State]:
         return Step(state) if self._awaited_in(state) else self._close(state)
 
-    def _close(self, state: State) -> Step[State]:
+    def _close(self, state: Collecting) -> Step[State]:
         self._lose(state, self._awaited_in(state))
         match state:
             case Inviting():
@@ -188,14 +182,14 @@ class Server:
                 return Step(Over(), events=release(self._params, graph, state))
         raise AssertionError("no other state waits")
 
-    def _lose(self, state: State, peers: Iterable[PartyId]) -> None:
-        phase, lost = self.phases.index(state.phase), _lost(state)
+    def _lose(self, state: Collecting, peers: Iterable[PartyId]) -> None:
+        phase, lost = PHASES.index(state.phase), state.losses
         for peer in peers:
             lost.setdefault(peer, phase)
 
-    def _require(self, state: State, count: int, least: int, what: str) -> None:
+    def _require(self, state: Collecting, count: int, least: int, what: str) -> None:
         if count < least:
-            missing = set(self._due(state)).difference(_arrived(state))
+            missing = set(state.due(self._invited)).difference(state.collected)
             raise Aborted(state.phase, f"{count} {what}, at least {least} are needed", missing)
 
     def _open_shares(self, state: Inviting) -> Step[State]:
@@ -219,7 +213,9 @@ class Server:
         inboxes, tags = route.deliver({peer: parcels[peer] for peer in sorted(agreed)})
         book = Book(
             cohort=state.cohort,
-            adverts=state.adverts,
+            mask_keys=PEERS.table(
+                {peer: (key,) for peer, key in state.adverts.by_peer("mask_key").items()}
+            ),
             members=members,
             commitments={peer: state.shares[peer].commitment for peer in agreed},
             tags=tags,
@@ -283,26 +279,3 @@ def _unmasking(book: Book, members: bytes, total: Any, included: Table) -> Unmas
 
 def _to_all(message: Any, peers: list[PartyId]) -> Send:
     return Send(message, tuple(peers), broadcast=True)
-
-
-def _lost(state: State) -> dict[int, int]:
-    if isinstance(state, Inviting | Sharing):
-        return state.lost
-    assert isinstance(state, Masking | Consenting | Unmasking)
-    return state.book.lost
-
-
-def _arrived(state: State) -> dict[PartyId, Any]:
-    """What the phase has collected, by sender."""
-    match state:
-        case Inviting():
-            return state.adverts
-        case Sharing():
-            return state.shares
-        case Masking():
-            return state.arrived
-        case Consenting():
-            return state.votes
-        case Unmasking():
-            return state.opened
-    raise AssertionError("no other state collects")

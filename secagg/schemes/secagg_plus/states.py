@@ -5,6 +5,10 @@ Fields marked secret never show in a repr. Each state drops what its successors 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+from secagg.identity import PartyId
 from secagg.machine import Over, Signal, State, Transitions
 from secagg.primitives.ring import Words
 from secagg.schemes.secagg_plus.messages import (
@@ -48,6 +52,7 @@ __all__ = [
     "TAGS",
     "Adverting",
     "Book",
+    "Collecting",
     "Consented",
     "Consenting",
     "Inviting",
@@ -144,6 +149,24 @@ CLIENT_SEMI_HONEST: Transitions = {
 # -- server -----------------------------------------------------------------------------------
 
 
+class Collecting(State):
+    """A state in which the server waits for one message of each of several clients."""
+
+    @property
+    def collected(self) -> dict[PartyId, Any]:
+        """What has arrived, by sender."""
+        raise NotImplementedError
+
+    @property
+    def losses(self) -> dict[PartyId, int]:
+        """The clients lost so far, with the number of the phase in `PHASES`."""
+        raise NotImplementedError
+
+    def due(self, invited: tuple[PartyId, ...]) -> Iterable[PartyId]:
+        """Whose message this state asks for."""
+        raise NotImplementedError
+
+
 @declare(code=32, phase="book")
 class Book(Record):
     """What the server keeps from the shares phase to the end.
@@ -152,7 +175,7 @@ class Book(Record):
     """
 
     cohort: bytes = field(Fixed(32))
-    adverts: Table = field(Rows(ADVERTS))
+    mask_keys: Table = field(Rows(PEERS))
     members: Table = field(Rows(MEMBERS))
     commitments: dict[int, bytes] = field(Map(Fixed(32)))
     tags: dict[int, Table] = field(Map(Rows(TAGS, near=True)))
@@ -160,15 +183,26 @@ class Book(Record):
 
 
 @declare(code=33, phase="adverts")
-class Inviting(State):
+class Inviting(Collecting):
     """Collecting adverts."""
 
     adverts: dict[int, bytes] = field(Map(Fixed(128)))
     lost: dict[int, int] = field(Map(Uint(1)))
 
+    @property
+    def collected(self) -> dict[PartyId, Any]:
+        return self.adverts
+
+    @property
+    def losses(self) -> dict[PartyId, int]:
+        return self.lost
+
+    def due(self, invited: tuple[PartyId, ...]) -> Iterable[PartyId]:
+        return invited
+
 
 @declare(code=34, phase="shares")
-class Sharing(State):
+class Sharing(Collecting):
     """Collecting shares."""
 
     cohort: bytes = field(Fixed(32))
@@ -176,9 +210,20 @@ class Sharing(State):
     shares: dict[int, Shares] = field(Map(One(Shares)))
     lost: dict[int, int] = field(Map(Uint(1)))
 
+    @property
+    def collected(self) -> dict[PartyId, Any]:
+        return self.shares
+
+    @property
+    def losses(self) -> dict[PartyId, int]:
+        return self.lost
+
+    def due(self, invited: tuple[PartyId, ...]) -> Iterable[PartyId]:
+        return self.adverts.peers
+
 
 @declare(code=35, phase="masked")
-class Masking(State):
+class Masking(Collecting):
     """Adding masked inputs as they arrive. `arrived` maps parties to their attestations."""
 
     book: Book = field(One(Book))
@@ -186,9 +231,20 @@ class Masking(State):
     total: Words = field(Array())  # type: ignore[arg-type]
     arrived: dict[int, bytes] = field(Map(Fixed(64)))
 
+    @property
+    def collected(self) -> dict[PartyId, Any]:
+        return self.arrived
+
+    @property
+    def losses(self) -> dict[PartyId, int]:
+        return self.book.lost
+
+    def due(self, invited: tuple[PartyId, ...]) -> Iterable[PartyId]:
+        return self.book.members.peers
+
 
 @declare(code=36, phase="consent")
-class Consenting(State):
+class Consenting(Collecting):
     """Collecting signatures on the survivor set."""
 
     book: Book = field(One(Book))
@@ -198,9 +254,20 @@ class Consenting(State):
     included: Table = field(Rows(IDS))
     votes: dict[int, bytes] = field(Map(Fixed(64)))
 
+    @property
+    def collected(self) -> dict[PartyId, Any]:
+        return self.votes
+
+    @property
+    def losses(self) -> dict[PartyId, int]:
+        return self.book.lost
+
+    def due(self, invited: tuple[PartyId, ...]) -> Iterable[PartyId]:
+        return self.included.peers
+
 
 @declare(code=37, phase="unmask")
-class Unmasking(State):
+class Unmasking(Collecting):
     """Collecting the shares that remove the masks."""
 
     book: Book = field(One(Book))
@@ -208,6 +275,17 @@ class Unmasking(State):
     total: Words = field(Array())  # type: ignore[arg-type]
     included: Table = field(Rows(IDS))
     opened: dict[int, Table] = field(Map(Rows(OPENED, near=True)), secret=True)
+
+    @property
+    def collected(self) -> dict[PartyId, Any]:
+        return self.opened
+
+    @property
+    def losses(self) -> dict[PartyId, int]:
+        return self.book.lost
+
+    def due(self, invited: tuple[PartyId, ...]) -> Iterable[PartyId]:
+        return self.included.peers
 
 
 _SERVER_START: Transitions = {

@@ -28,9 +28,11 @@ __all__ = [
     "graph_seed",
     "mask_key",
     "members_transcript",
+    "open_seal_info",
     "seal_info",
     "self_mask_key",
     "share_tag",
+    "stated_transcript",
     "survivors_transcript",
 ]
 
@@ -48,6 +50,11 @@ def cohort_transcript(context: bytes, adverts: Table) -> bytes:
 def members_transcript(cohort: bytes, members: Table) -> bytes:
     """Second transcript: also who shared, with the digest of what each of them sent."""
     return digest(Label.MEMBERS, cohort, members.tobytes())
+
+
+def stated_transcript(context: bytes, dealers: Table, statement: bytes) -> bytes:
+    """Second transcript of the brief variant: who dealt, what, and from which model."""
+    return digest(Label.MEMBERS, context, dealers.tobytes(), statement)
 
 
 def survivors_transcript(members: bytes, included: Iterable[PartyId]) -> bytes:
@@ -81,6 +88,11 @@ def seal_info(secret: bytes, cohort: bytes, dealer: PartyId, holder: PartyId) ->
     """HPKE's `info` for a parcel. Only the two ends can compute it, so base mode authenticates."""
     binding = agreement.derive(secret, Label.SEAL, cohort, _pair(dealer, holder))
     return Label.SEAL.value + cohort + _id(dealer) + _id(holder) + binding
+
+
+def open_seal_info(context: bytes, dealer: PartyId, holder: PartyId) -> bytes:
+    """HPKE's `info` where dealer and holder have no secret yet: it binds, and authenticates not."""
+    return Label.SEAL.value + context + _id(dealer) + _id(holder)
 
 
 def mask_key(secret: bytes, members: bytes, one: PartyId, other: PartyId) -> bytes:

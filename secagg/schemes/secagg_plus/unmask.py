@@ -18,12 +18,12 @@ from secagg.schemes.secagg_plus.graph import Graph
 from secagg.schemes.secagg_plus.states import PHASES, Unmasking
 
 if TYPE_CHECKING:
-    from secagg.schemes.secagg_plus.params import _SecAggPlus
+    from secagg.schemes.secagg_plus.params import PairwiseScheme
 
 __all__ = ["release"]
 
 
-def release(params: _SecAggPlus, graph: Graph, state: Unmasking) -> tuple[Event, ...]:
+def release(params: PairwiseScheme, graph: Graph, state: Unmasking) -> tuple[Event, ...]:
     """The aggregate, once every remaining mask is removed from the total; and who lied about it.
 
     Raises `Aborted` when the shares of some secret are too few or do not fit the commitments, and
@@ -31,7 +31,7 @@ def release(params: _SecAggPlus, graph: Graph, state: Unmasking) -> tuple[Event,
     """
     opener = _Opener(params, graph, state)
     included = state.included.peers
-    dropped = [peer for peer in state.book.members.peers if peer not in set(included)]
+    dropped = sorted(set(state.book.members.peers).difference(included))
     minus = [transcript.self_mask_key(opener.seed(peer), state.members, peer) for peer in included]
     plus: list[bytes] = []
     for peer in dropped:
@@ -48,13 +48,13 @@ def release(params: _SecAggPlus, graph: Graph, state: Unmasking) -> tuple[Event,
 class _Opener:
     """Rebuilds secrets from opened shares, and proves each against what its owner committed to."""
 
-    def __init__(self, params: _SecAggPlus, graph: Graph, state: Unmasking) -> None:
+    def __init__(self, params: PairwiseScheme, graph: Graph, state: Unmasking) -> None:
         self._needed = params.shares_needed
         self._corrupt = params.corrupt_count
         self._graph = graph
         self._state = state
         self._included = frozenset(state.included.peers)
-        self._mask_keys = state.book.adverts.by_peer("mask_key")
+        self._mask_keys = state.book.mask_keys.by_peer("mask_key")
         self._liars: set[PartyId] = set()
         self._held: dict[PartyId, dict[PartyId, bytes]] = {}
         for holder, table in sorted(state.opened.items()):
@@ -126,7 +126,7 @@ class _Opener:
     def _combine(self, dealer: PartyId, held: dict[PartyId, bytes]) -> bytes | None:
         if len(held) < self._needed:
             return None
-        place = {peer: at for at, peer in enumerate(self._graph.neighbours(dealer), start=1)}
+        place = {peer: at for at, peer in enumerate(self._graph.holders(dealer), start=1)}
         chosen = list(held.items())[: self._needed]
         shares = np.frombuffer(b"".join(share for _, share in chosen), np.uint8)
         points = [place[holder] for holder, _ in chosen]
@@ -144,7 +144,7 @@ class _Opener:
         }
 
 
-def _check(params: _SecAggPlus, state: Unmasking, vector: Words, checks: Words) -> None:
+def _check(params: PairwiseScheme, state: Unmasking, vector: Words, checks: Words) -> None:
     expected = transcript.check_words(vector, state.book.cohort, params.check_count)
     if not np.array_equal(reduce(expected, params.width), checks):
         raise IntegrityError(

@@ -1,0 +1,164 @@
+"""Federated averaging: rounds of local training, one secure sum each, and what they cost."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from protocols.demo import model
+from protocols.demo.data import split_digits
+from protocols.demo.model import Tree
+from protocols.plan import RoundPlan, model_digest
+from protocols.planfile import PlanFile
+from protocols.simulate import Frame, Outcome, Population, phases, run_round
+from secagg.identity import PartyId
+from secagg.parameters import dropout_bound
+
+__all__ = ["Federation", "RoundReport", "fallen_silent"]
+
+Watcher = Callable[[str], None]
+
+
+def _ignore(*_: object) -> None:
+    """Nobody watches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundReport:
+    """One round of the demo.
+
+    Attributes
+    ----------
+    number: from 1. accuracy: of the global model after the round, on the test set.
+    included: clients in the mean, of `cohort` invited.
+    dropped: per phase, how many fell silent in it.
+    bytes_up, bytes_down: mean over the clients that stayed to the end.
+    client_cpu: seconds, mean over the same. server_cpu: seconds.
+    deviation, exact, largest_frame, peak_memory: see `Outcome`.
+    failure: why no sum was released, or None. seconds: wall time, training included.
+    """
+
+    number: int
+    accuracy: float
+    cohort: int
+    included: int
+    dropped: dict[str, int]
+    bytes_up: float
+    bytes_down: float
+    client_cpu: float
+    server_cpu: float
+    deviation: float
+    exact: bool
+    largest_frame: int
+    peak_memory: int | None
+    failure: str | None
+    seconds: float
+
+
+class Federation:
+    """Clients with their digits, a global model, and one session of rounds.
+
+    on_frame: is shown every frame as it leaves, with the number of its round.
+    """
+
+    def __init__(
+        self, file: PlanFile, on_frame: Callable[[int, Frame], None] | None = None
+    ) -> None:
+        torch.set_num_threads(1)  # the model is so small that threads only get in each other's way
+        self._training = file.training
+        self._on_frame = on_frame or _ignore
+        self._rng = np.random.default_rng(file.training.seed)
+        self._weights: Tree = model.fresh(file.training.seed)
+        self.plan: RoundPlan = file.plan(self._weights)
+        self.digits = split_digits(file.scheme.clients, file.training.alpha, self._rng)
+        self._people = Population.generate(self.digits.clients)
+        self._session = os.urandom(16)
+
+    def rounds(self, watch: Watcher = _ignore) -> Iterator[RoundReport]:
+        """The rounds, as they are done. `watch` is told what is going on.
+
+        A round that ends without a sum leaves the model as it was.
+        """
+        for number in range(1, self._training.rounds + 1):
+            start = time.perf_counter()
+            watch("clients train")
+            updates = {i: (self._local(i), self._weight(i)) for i in self.digits.clients}
+            watch("one secure sum")
+            outcome = self._sum(number, updates)
+            if outcome.result is not None:
+                self._weights = model.step(self._weights, outcome.result.mean)
+            yield self._report(number, outcome, time.perf_counter() - start)
+
+    def _local(self, client: PartyId) -> Tree:
+        return model.local_update(
+            self._weights,
+            self.digits.clients[client],
+            epochs=self._training.epochs,
+            batch=self._training.batch,
+            learning_rate=self._training.learning_rate,
+            rng=self._rng,
+        )
+
+    def _weight(self, client: PartyId) -> int:
+        return min(len(self.digits.clients[client]), self.plan.quantize.max_weight)
+
+    def _sum(self, number: int, updates: dict[PartyId, tuple[Any, int]]) -> Outcome:
+        stages = phases(self.plan.scheme)
+        return run_round(
+            self.plan,
+            updates,
+            drops=fallen_silent(number, list(updates), stages, self._training.drop, self._rng),
+            population=self._people,
+            session=self._session,
+            number=number,
+            model=model_digest(self._weights),
+            on_frame=lambda frame: self._on_frame(number, frame),
+        )
+
+    def _report(self, number: int, outcome: Outcome, seconds: float) -> RoundReport:
+        gone = set().union(*outcome.dropped.values()) | outcome.stopped.keys()
+        stayed = [cost for client, cost in outcome.clients.items() if client not in gone]
+        return RoundReport(
+            number=number,
+            accuracy=model.accuracy(self._weights, self.digits.test),
+            cohort=len(outcome.clients),
+            included=0 if outcome.result is None else len(outcome.result.included),
+            dropped={phase: len(silent) for phase, silent in outcome.dropped.items()},
+            bytes_up=_mean([cost.bytes_up for cost in stayed]),
+            bytes_down=_mean([cost.bytes_down for cost in stayed]),
+            client_cpu=_mean([cost.cpu for cost in stayed]),
+            server_cpu=outcome.server_cpu,
+            deviation=outcome.deviation,
+            exact=outcome.exact,
+            largest_frame=outcome.largest_frame,
+            peak_memory=outcome.peak_memory,
+            failure=None if outcome.failure is None else str(outcome.failure),
+            seconds=seconds,
+        )
+
+
+def fallen_silent(
+    number: int,
+    clients: list[PartyId],
+    stages: tuple[str, ...],
+    fraction: float,
+    rng: np.random.Generator,
+) -> dict[PartyId, str]:
+    """floor(fraction * clients) random ones, dealt to the stages in turn.
+
+    The turn goes on from round to round, so that every stage loses clients sooner or later.
+    """
+    count = dropout_bound(len(clients), fraction)
+    chosen = rng.permutation(np.asarray(clients))[:count].tolist()
+    first = (number - 1) * count
+    return {client: stages[(first + at) % len(stages)] for at, client in enumerate(chosen)}
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

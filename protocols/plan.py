@@ -1,0 +1,233 @@
+"""The public plan of a round: which scheme, which encoding, which update; checked to fit.
+
+    tree, weight --flatten, quantize, to_ring--> residues (d+1,)      `encode`, on a client
+    sum of residues --decode, restore--> mean tree, total weight      `decode`, on the server
+
+A plan holds nothing secret. Its digest is bound into the context of every round that follows it,
+so parties with different plans cannot complete a round together.
+
+Metrics are leaves like any other: put `{"delta": ..., "metrics": {"loss": 0.3}}` in the update and
+their weighted mean comes out, never in the clear. They are under the same clip: `RangeClip` bounds
+each by itself, while under `NormClip` they count into the norm of the whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Self
+
+from secagg.errors import InputRefused, ParameterError
+from secagg.primitives.digest import Label, digest
+from secagg.primitives.ring import Words
+from secagg.quantize import Clip, FixedPoint, Rounding, Stochastic
+from secagg.rand import Rand
+from secagg.scheme import Scheme
+from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief
+from secagg.structure import Leaf, Structure, flatten
+
+__all__ = ["RoundPlan", "model_digest"]
+
+_WIDTHS = (32, 40, 48, 56, 64)
+_LEAST_UNITS = 256
+_UNITS_PER_ROOT = 16  # 2^f * clip over sqrt(d): the norm bound then keeps 99.9 % of itself
+_MOST_FRACTION_BITS = 128
+_EXACT = 1 << 52
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundPlan:
+    """What all parties of a round must have agreed on before it.
+
+    Attributes
+    ----------
+    scheme: how the sum is computed; its `length` is that of the update and one weight.
+    quantize: how an update becomes residues of the scheme's ring.
+    structure: what an update looks like; the mean looks the same.
+
+    `for_update` computes what follows from the update. Raises `ParameterError` with the inequality
+    where the three do not fit.
+    """
+
+    scheme: Scheme
+    quantize: FixedPoint
+    structure: Structure
+
+    def __post_init__(self) -> None:
+        _require_type("scheme", self.scheme, Scheme)
+        if isinstance(self.scheme, SecAggPlusBrief):
+            raise ParameterError(
+                "a plan binds the model before the first message, and SecAggPlusBrief after it: "
+                "drive that scheme by its own machines, or take SecAggPlus"
+            )
+        _require_type("quantize", self.quantize, FixedPoint)
+        _require_type("structure", self.structure, Structure)
+        size = self.structure.size
+        _require(size >= 1, "structure.size >= 1", size)
+        _require_equal("scheme.length", self.scheme.length, "structure.size + 1", size + 1)
+        _require_equal("scheme.width", self.scheme.width, "quantize.width", self.quantize.width)
+        _require_equal(
+            "quantize.cohort", self.quantize.cohort, "scheme.clients", self.scheme.clients
+        )
+        self.quantize.effective_clip(size)
+
+    @classmethod
+    def for_update(
+        cls,
+        template: Any,
+        *,
+        clients: int,
+        clip: Clip,
+        max_weight: int = 1,
+        width: int | None = None,
+        fraction_bits: int | None = None,
+        rounding: Rounding | None = None,
+        scheme: Callable[..., Scheme] = SecAggPlus,
+        **parameters: Any,
+    ) -> Self:
+        """The plan for updates that look like `template`, such as the model itself.
+
+        clients: size of the invited cohort. clip: bound of one update, before it is weighted.
+        max_weight: the largest weight of one client; weights above it are refused. width: bits of
+        the ring, thus of a coordinate on the wire; by default the least of 32, 40 … 64 that rounds
+        finely. fraction_bits: by default as many as the width holds. rounding: by default
+        `Stochastic`. Other keywords are the scheme's own, such as `corrupt` and `dropout`.
+
+        Raises `ParameterError` with the inequality that fails, `InputRefused` for a template that
+        is no tree of arrays, and `TypeError` for a keyword that the scheme does not have.
+        """
+        structure = flatten(template)[1]
+        _require_type("clip", clip, Clip)
+        _require_count("clients", clients, 2)
+        _require_count("max_weight", max_weight, 1)
+        if fraction_bits is None:
+            width, fraction_bits = _precision(clip, clients, max_weight, structure.size, width)
+        quantize = FixedPoint(
+            clip=clip,
+            fraction_bits=fraction_bits,
+            rounding=rounding or Stochastic(),
+            cohort=clients,
+            max_weight=max_weight,
+            width=width or 0,
+        )
+        length, bits = structure.size + 1, quantize.width
+        chosen = scheme(clients=clients, length=length, width=bits, **parameters)
+        return cls(scheme=chosen, quantize=quantize, structure=structure)
+
+    @property
+    def digest(self) -> bytes:
+        """32 bytes that differ whenever two plans differ."""
+        return digest(
+            Label.PLAN,
+            b"plan",
+            self.scheme.encoded(),
+            repr(self.quantize).encode(),
+            self.structure.digest,
+        )
+
+    def bind(self, model: bytes) -> bytes:
+        """`Round.model` of a round of this plan that starts from the model of that digest."""
+        return digest(Label.PLAN, b"round", self.digest, self.structure.digest, model)
+
+    def encode(self, tree: Any, weight: int, rand: Rand) -> Words:
+        """The ring vector (length,) of one client: its weight, then its weighted update.
+
+        Raises `InputRefused`, naming the leaf, for what is not an update of this plan, and for a
+        weight that is no int in [1, max_weight]: who has no example has nothing to add, and would
+        only make the sum of the others look larger than it is.
+        """
+        most = self.quantize.max_weight
+        if type(weight) is not int or not 1 <= weight <= most:
+            raise InputRefused(f"the weight is not an int in [1, {most}]")
+        vector, found = flatten(tree)
+        if found.digest != self.structure.digest:
+            raise InputRefused(f"not an update of this plan: {_difference(self.structure, found)}")
+        return self.quantize.encode(vector, weight, rand)
+
+    def decode(self, total: Words, clients: int) -> tuple[Any, int]:
+        """The weighted mean tree, and the total weight, of the sum of that many clients.
+
+        Raises `IntegrityError` for what honest clients cannot sum to.
+        """
+        mean, total_weight = self.quantize.decode(total, clients)
+        return self.structure.restore(mean), total_weight
+
+
+def model_digest(tree: Any) -> bytes:
+    """32 bytes that name a model: its structure and every bit of its values.
+
+    Each client computes it over the model that it received, so clients that were shown different
+    models do not share a context. Raises `InputRefused` as `flatten` does.
+    """
+    vector, structure = flatten(tree)
+    values = vector.astype("<f8", copy=False).view("u1").data
+    return digest(Label.PLAN, b"model", structure.digest, values)
+
+
+def _precision(
+    clip: Clip, clients: int, max_weight: int, size: int, width: int | None
+) -> tuple[int, int]:
+    """(width, fraction bits): the finest unit of `width` bits, of the first width that will do."""
+    enough = max(_LEAST_UNITS, _UNITS_PER_ROOT * math.sqrt(size))
+    for bits in () if width else _WIDTHS[:-1]:
+        fraction = _most_fraction_bits(clip, clients, max_weight, bits)
+        if Fraction(clip.bound) * Fraction(2) ** fraction >= enough:
+            return bits, fraction
+    last = width or _WIDTHS[-1]
+    _require(type(last) is int and 2 <= last <= 64, "2 <= width <= 64, an integer,", last)
+    _require(
+        2 * clients * max_weight < 1 << (last - 1),
+        "2 * clients * max_weight < 2**(width - 1)",
+        2 * clients * max_weight,
+        1 << (last - 1),
+    )
+    return last, _most_fraction_bits(clip, clients, max_weight, last)
+
+
+def _most_fraction_bits(clip: Clip, clients: int, max_weight: int, width: int) -> int:
+    """The largest f with clients * 2^f * clip * max_weight <= 2^(width-1) - 1."""
+    room = min(((1 << (width - 1)) - 1) // clients, _EXACT)
+    ratio = Fraction(max(room, 1)) / (Fraction(clip.bound) * max_weight)
+    estimate = ratio.numerator.bit_length() - ratio.denominator.bit_length()
+    floor = estimate if ratio >= Fraction(2) ** estimate else estimate - 1
+    return max(-_MOST_FRACTION_BITS, min(floor, _MOST_FRACTION_BITS))
+
+
+def _difference(expected: Structure, found: Structure) -> str:
+    """The first leaf in which two structures differ, by its path."""
+    wanted = {leaf.path: leaf for leaf in expected.describe()}
+    given = {leaf.path: leaf for leaf in found.describe()}
+    if missing := wanted.keys() - given.keys():
+        return f"{min(missing, key=list(wanted).index)} is missing"
+    if extra := given.keys() - wanted.keys():
+        return f"{min(extra, key=list(given).index)} is not in the plan"
+    for want, have in zip(wanted.values(), given.values(), strict=True):
+        if (want.path, want.dtype, want.shape) != (have.path, have.dtype, have.shape):
+            return f"{_shown(have)} where the plan has {_shown(want)}"
+    return "the leaves agree, but lists, tuples or dicts around them do not"
+
+
+def _shown(leaf: Leaf) -> str:
+    return f"{leaf.path} {leaf.dtype} {leaf.shape}"
+
+
+def _require(holds: bool, inequality: str, *found: object) -> None:
+    if not holds:
+        shown = " and ".join(map(repr, found))
+        raise ParameterError(f"{inequality} must hold, got {shown}")
+
+
+def _require_equal(left: str, found: int, right: str, expected: int) -> None:
+    _require(found == expected, f"{left} == {right}", found, expected)
+
+
+def _require_count(name: str, value: object, least: int) -> None:
+    _require(type(value) is int and value >= least, f"{name} >= {least}, an integer,", value)
+
+
+def _require_type(name: str, value: object, kind: Any) -> None:
+    if not isinstance(value, kind):
+        wanted = getattr(kind, "__name__", str(kind))
+        raise ParameterError(f"{name} must be a {wanted}, got {type(value).__name__}")

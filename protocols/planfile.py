@@ -1,0 +1,211 @@
+"""Plan files: TOML that names a scheme, an encoding and a training run.
+
+Each table of the file is a dataclass below: its fields are the keys, their defaults the file's
+defaults. docs/reference/plan-file.md lists them. An unknown key is refused with the nearest known
+one, a wrong type or value with the key and the inequality; every error is a `ParameterError` of
+one line.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar, get_type_hints
+
+from protocols.plan import RoundPlan
+from secagg.errors import ParameterError
+from secagg.quantize import HalfEven, NormClip, RangeClip, Rounding, Stochastic
+from secagg.scheme import Scheme
+from secagg.schemes.plain import PlainInsecure
+from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
+
+__all__ = ["SCHEMES", "PlanFile", "Quantizer", "SchemeChoice", "Training"]
+
+SCHEMES: dict[str, type[Scheme]] = {
+    "secagg_plus": SecAggPlus,
+    "semi-honest": SecAggPlusSemiHonest,
+    "plain-insecure": PlainInsecure,
+}
+_CLIPS = {"norm": NormClip, "range": RangeClip}
+_ROUNDINGS: dict[str, Rounding] = {"stochastic": Stochastic(), "half-even": HalfEven()}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemeChoice:
+    """`[scheme]`: who may misbehave, and who may vanish.
+
+    name: one of `SCHEMES`. clients: the invited cohort. corrupt, dropout: fractions of it; plain
+    has no `corrupt`. threshold: Shamir threshold, 0 for the computed one.
+    """
+
+    name: str = "secagg_plus"
+    clients: int = 20
+    corrupt: float = 0.2
+    dropout: float = 0.3
+    threshold: int = 0
+
+    def __post_init__(self) -> None:
+        _require_one_of("name", self.name, SCHEMES)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The keywords of the scheme's class beside its size."""
+        if SCHEMES[self.name] is PlainInsecure:
+            return {"dropout": self.dropout}
+        return {
+            "corrupt": self.corrupt,
+            "dropout": self.dropout,
+            "threshold": self.threshold or None,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantizer:
+    """`[quantize]`: how an update becomes integers.
+
+    clip: `norm` bounds the whole update, `range` each coordinate; bound: by how much. max_weight:
+    the largest weight of a client. width: bits of the ring, 0 for the least that rounds finely.
+    rounding: `stochastic` or `half-even`.
+    """
+
+    clip: str = "norm"
+    bound: float = 8.0
+    max_weight: int = 512
+    width: int = 0
+    rounding: str = "stochastic"
+
+    def __post_init__(self) -> None:
+        _require_one_of("clip", self.clip, _CLIPS)
+        _require_one_of("rounding", self.rounding, _ROUNDINGS)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The keywords of `RoundPlan.for_update`."""
+        return {
+            "clip": _CLIPS[self.clip](self.bound),
+            "max_weight": self.max_weight,
+            "width": self.width or None,
+            "rounding": _ROUNDINGS[self.rounding],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """`[training]`: federated averaging on scikit-learn's digits.
+
+    rounds: how many. drop: fraction of the clients that fall silent in each round. alpha: Dirichlet
+    parameter of the split by label; small is uneven. epochs, batch, learning_rate: of a client's
+    SGD. seed: of split, model, batches and dropouts; keys and masks never come from it.
+    """
+
+    rounds: int = 15
+    drop: float = 0.2
+    alpha: float = 0.3
+    epochs: int = 3
+    batch: int = 16
+    learning_rate: float = 0.3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.rounds <= 1000, "1 <= rounds <= 1000", self.rounds)
+        _require(0 <= self.drop < 1, "0 <= drop < 1", self.drop)
+        _require(0.01 <= self.alpha <= 1e6, "0.01 <= alpha <= 1e6", self.alpha)
+        _require(1 <= self.epochs <= 100, "1 <= epochs <= 100", self.epochs)
+        _require(1 <= self.batch <= 2000, "1 <= batch <= 2000", self.batch)
+        _require(0 < self.learning_rate <= 10, "0 < learning_rate <= 10", self.learning_rate)
+        _require(0 <= self.seed < 1 << 32, "0 <= seed < 2**32", self.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanFile:
+    """A whole plan file; without any table it is what `secagg demo` runs."""
+
+    scheme: SchemeChoice = field(default_factory=SchemeChoice)
+    quantize: Quantizer = field(default_factory=Quantizer)
+    training: Training = field(default_factory=Training)
+
+    def __post_init__(self) -> None:
+        drop, dropout = self.training.drop, self.scheme.dropout
+        if drop > dropout:
+            raise ParameterError(
+                f"training.drop <= scheme.dropout must hold, got {drop} and {dropout}: rounds "
+                "would lose more clients than the plan tolerates"
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """The plan file at `path`; `ParameterError` naming the key, `OSError`."""
+        try:
+            return cls.parse(path.read_text(encoding="utf-8"))
+        except UnicodeDecodeError:
+            raise ParameterError("not UTF-8 text") from None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The plan file with this text; `ParameterError` naming the key."""
+        try:
+            document = tomllib.loads(text)
+        except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits
+            raise ParameterError(f"not TOML: {error}") from None
+        tables = {"scheme": SchemeChoice, "quantize": Quantizer, "training": Training}
+        _refuse_unknown(document, list(tables), "table")
+        return cls(**{name: _read(tables[name], name, document[name]) for name in document})
+
+    def plan(self, template: Any) -> RoundPlan:
+        """The plan for updates like `template`; `ParameterError` where it does not fit."""
+        return RoundPlan.for_update(
+            template,
+            clients=self.scheme.clients,
+            scheme=SCHEMES[self.scheme.name],
+            **self.quantize.parameters,
+            **self.scheme.parameters,
+        )
+
+
+def _read(kind: type[T], name: str, table: Any) -> T:
+    if not isinstance(table, dict):
+        raise ParameterError(f"{name} must be a table: write [{name}] on a line of its own")
+    hints = get_type_hints(kind)
+    known = [item.name for item in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    _refuse_unknown(table, known, f"key of [{name}]")
+    values = {key: _typed(f"{name}.{key}", value, hints[key]) for key, value in table.items()}
+    try:
+        return kind(**values)
+    except ParameterError as error:
+        raise ParameterError(f"[{name}] {error}") from None
+
+
+def _refuse_unknown(found: dict[str, Any], known: list[str], what: str) -> None:
+    for key in found:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            raise ParameterError(f"unknown {what}: {key!r}; {hint}")
+
+
+def _typed(key: str, value: Any, kind: type[Any]) -> Any:
+    """`value`; an integer becomes a float where one is asked for."""
+    if type(value) is int and not -(1 << 63) <= value < 1 << 63:
+        raise ParameterError(f"{key} is beyond the 64 bits of a TOML integer")
+    accepted = (int, float) if kind is float else (kind,)
+    if type(value) not in accepted:
+        wanted = {int: "an integer", float: "a number", str: "a string"}[kind]
+        raise ParameterError(f"{key} must be {wanted}, got {value!r}")
+    return kind(value)
+
+
+def _require(holds: bool, inequality: str, value: object) -> None:
+    if not holds:
+        raise ParameterError(f"{inequality} must hold, got {value}")
+
+
+def _require_one_of(key: str, value: str, known: dict[str, Any]) -> None:
+    if value not in known:
+        near = difflib.get_close_matches(value, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        raise ParameterError(f"{key} cannot be {value!r}; {hint}")

@@ -1,0 +1,262 @@
+"""Both sides of one round: plan, encoding and the scheme's machine together, still without IO.
+
+    invitation = Invitation(plan=plan, session=session, number=1,
+                            model=model_digest(model), roster=roster)
+    client = ClientRound(invitation, identity, me, journal=journal)      server = ServerRound(
+    client.submit(update, weight=examples)                                   invitation, identity)
+
+Drive either as `secagg.Machine` says: `receive`, `to_send`, `next_event`, and `deadline` by your
+own clock. A server's last event is a `Result`, or `Failed`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+from protocols.journal import ClientJournal
+from protocols.plan import RoundPlan
+from secagg.context import Round
+from secagg.errors import IntegrityError, ParameterError
+from secagg.identity import Identity, PartyId, Roster
+from secagg.machine import Aggregate, Discarded, Event, Failed, Finished, Machine, PeerRejected
+from secagg.primitives.ring import Words
+from secagg.rand import Rand
+from secagg.scheme import Floors
+
+__all__ = ["ClientRound", "Invitation", "Result", "ServerRound"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invitation:
+    """One round of a plan: all that is public about it, and the same for every party.
+
+    Attributes
+    ----------
+    plan: what was agreed on, from the party's own configuration.
+    session: 16 to 64 bytes that never repeat, such as `os.urandom(16)` once per training run.
+    number: the round within the session.
+    model: `model_digest` of the model that *this* party holds.
+    roster: the server and the invited clients.
+
+    Raises `ParameterError` with the inequality that fails.
+    """
+
+    plan: RoundPlan
+    session: bytes
+    number: int
+    model: bytes
+    roster: Roster
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, bytes) or len(self.model) != 32:
+            raise ParameterError("model must be a digest of 32 bytes: see model_digest")
+        self.round  # noqa: B018  checks the rest
+
+    @cached_property
+    def round(self) -> Round:
+        """The scheme's view: plan and model are one digest, bound into every message."""
+        return Round(
+            session=self.session,
+            number=self.number,
+            model=self.plan.bind(self.model),
+            roster=self.roster,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a round releases.
+
+    Attributes
+    ----------
+    mean: tree of the plan's structure, the weighted mean of the included updates.
+    total_weight: the sum of their weights.
+    included: the clients whose updates are in the mean.
+    dropped: per phase, the clients lost in it. One lost after its input arrived is in both.
+    total: ring vector (length,), the exact sum that `mean` was decoded from.
+    """
+
+    mean: Any
+    total_weight: int
+    included: frozenset[PartyId]
+    dropped: Mapping[str, frozenset[PartyId]]
+    total: Words = field(repr=False)
+
+
+class _Party:
+    """What both sides hand through to their machine."""
+
+    def __init__(self, invitation: Invitation, machine: Machine[Any]) -> None:
+        self.invitation = invitation
+        self._machine = machine
+
+    @property
+    def plan(self) -> RoundPlan:
+        """The plan of the round."""
+        return self.invitation.plan
+
+    @property
+    def me(self) -> PartyId:
+        """This party's id."""
+        return self._machine.me
+
+    @property
+    def context(self) -> bytes:
+        """The 32 bytes that every message of the round carries."""
+        return self._machine.context
+
+    @property
+    def phase(self) -> str:
+        """The phase this party is in; "over" at the end."""
+        return self._machine.phase
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be sent."""
+        return self._machine.ended
+
+    @property
+    def expected(self) -> frozenset[PartyId]:
+        """The parties whose message is still awaited in this phase."""
+        return self._machine.expected
+
+    def receive(self, sender: PartyId, data: bytes | memoryview) -> None:
+        """Take one frame; see `Machine.receive` for what raises."""
+        self._machine.receive(sender, data)
+
+    def to_send(self) -> list[tuple[PartyId, bytes]]:
+        """Frames to transmit now, each with its receiver; see `Machine.to_send`."""
+        return self._machine.to_send()
+
+    def deadline(self) -> None:
+        """Tell that the time for this phase is over; see `Machine.deadline`."""
+        self._machine.deadline()
+
+    def snapshot(self) -> bytes:
+        """Everything needed to go on after a crash, secrets included; see `Machine.snapshot`."""
+        return self._machine.snapshot()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of party {self.me}, phase {self.phase!r}>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a round holds secrets and does not pickle; use snapshot()")
+
+
+class ClientRound(_Party):
+    """One client's part. `floors` are what it insists on whatever the plan says.
+
+    The round enters the `journal` before anything can be sent, and a round that is in it raises
+    `LocalProtocolError`. Raises `ParameterError` for a plan below the floors, and for a roster
+    that does not list `identity` as `me`.
+    """
+
+    def __init__(
+        self,
+        invitation: Invitation,
+        identity: Identity,
+        me: PartyId,
+        *,
+        journal: ClientJournal,
+        floors: Floors | None = None,
+        rand: Rand = os.urandom,
+    ) -> None:
+        scheme = invitation.plan.scheme
+        machine = scheme.client(invitation.round, identity, me, floors=floors, rand=rand)
+        journal.join(invitation.session, invitation.number)
+        super().__init__(invitation, machine)
+        self._rand = rand
+
+    @classmethod
+    def restore(
+        cls,
+        snapshot: bytes,
+        invitation: Invitation,
+        identity: Identity,
+        me: PartyId,
+        *,
+        journal: ClientJournal,
+        floors: Floors | None = None,
+        rand: Rand = os.urandom,
+    ) -> Self:
+        """The client as it was at `snapshot`; the frames it last sent are to be sent again.
+
+        Raises `DecodeError` for a snapshot of another round, plan or party, and
+        `LocalProtocolError` unless the round is the journal's last of its session.
+        """
+        journal.rejoin(invitation.session, invitation.number)
+        client = cls.__new__(cls)
+        machine = invitation.plan.scheme.resume_client(
+            snapshot, invitation.round, identity, me, floors=floors, rand=rand
+        )
+        _Party.__init__(client, invitation, machine)
+        client._rand = rand
+        return client
+
+    def submit(self, tree: Any, weight: int) -> None:
+        """Give this client's update and its weight, such as its number of examples.
+
+        Raises `InputRefused`, naming the leaf, for what the plan does not allow, and
+        `LocalProtocolError` for a second update or one that is too late. The round is unchanged
+        by either, and nothing of the update has left.
+        """
+        self.submit_encoded(self.plan.encode(tree, weight, self._rand))
+
+    def submit_encoded(self, vector: Words) -> None:
+        """Give a ring vector (length,) that `plan.encode` made, or its stages one by one."""
+        self._machine.submit(vector)
+
+    def next_event(self) -> Event | None:
+        """The oldest event not yet taken, or None. A client's `Finished` has no aggregate."""
+        return self._machine.next_event()
+
+
+class ServerRound(_Party):
+    """The server's part. Its last event is the `Result`, or `Failed`."""
+
+    def __init__(
+        self, invitation: Invitation, identity: Identity, *, rand: Rand = os.urandom
+    ) -> None:
+        machine = invitation.plan.scheme.server(invitation.round, identity, rand=rand)
+        super().__init__(invitation, machine)
+
+    @classmethod
+    def restore(
+        cls,
+        snapshot: bytes,
+        invitation: Invitation,
+        identity: Identity,
+        *,
+        rand: Rand = os.urandom,
+    ) -> Self:
+        """The server as it was at `snapshot`; `DecodeError` for one of another round or plan."""
+        server = cls.__new__(cls)
+        scheme = invitation.plan.scheme
+        machine = scheme.resume_server(snapshot, invitation.round, identity, rand=rand)
+        _Party.__init__(server, invitation, machine)
+        return server
+
+    def next_event(self) -> Result | Failed | PeerRejected | Discarded | None:
+        """The oldest event not yet taken, or None."""
+        event = self._machine.next_event()
+        if not isinstance(event, Finished):
+            return event
+        assert event.aggregate is not None, "a server's Finished carries the aggregate"
+        return self._release(event.aggregate)
+
+    def _release(self, aggregate: Aggregate) -> Result | Failed:
+        try:
+            mean, total_weight = self.plan.decode(aggregate.total, len(aggregate.included))
+        except IntegrityError as error:
+            return Failed(error)
+        return Result(
+            mean=mean,
+            total_weight=total_weight,
+            included=aggregate.included,
+            dropped=aggregate.dropped,
+            total=aggregate.total,
+        )

@@ -1,0 +1,336 @@
+"""A whole round in one process: every party, real bytes between them, and what it cost.
+
+    outcome = run_round(plan, {1: (tree, 30), 2: (tree, 12), 3: (tree, 25)}, drops={3: "masked"})
+    outcome.result.mean, outcome.exact, outcome.clients[1].bytes_up
+
+Only the network is simulated: it delivers everything, in order. `secagg.testing` has networks
+that do not, and parties that cheat.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
+from typing import Any, Self, TypeVar
+
+import numpy as np
+
+from protocols.journal import ClientJournal
+from protocols.plan import RoundPlan
+from protocols.round import ClientRound, Invitation, Result, ServerRound
+from secagg.errors import Aborted, IntegrityError, ParameterError, RemoteProtocolError
+from secagg.frame import parse_header
+from secagg.identity import SERVER, Identity, PartyId, Roster
+from secagg.machine import Discarded, Failed, PeerRejected
+from secagg.primitives.ring import Words, reduce
+from secagg.rand import Rand
+from secagg.scheme import Scheme
+from secagg.structure import flatten
+
+__all__ = ["ClientCost", "Frame", "Outcome", "Population", "phases", "run_round"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame on its way. `receivers` has one entry, or all that a broadcast goes to."""
+
+    number: int
+    phase: str
+    sender: PartyId
+    receivers: tuple[PartyId, ...]
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ClientCost:
+    """What one client sent and received, in bytes of frames, and its CPU time in seconds."""
+
+    bytes_up: int
+    bytes_down: int
+    cpu: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a round went.
+
+    Attributes
+    ----------
+    result: what the server released, or None.
+    failure: why it released nothing, or None.
+    exact: whether the released ring vector is, bit for bit, the sum of the ring vectors of the
+        clients that `result` claims to include.
+    deviation: largest distance of a coordinate of the mean from the weighted mean of the included
+        updates, computed in float64 without clipping or rounding; NaN without a result.
+    dropped: per phase, the clients that fell silent in it.
+    stopped: clients that refused to go on, and why.
+    rejected: peers that the server stopped listening to, or bytes that it threw away.
+    clients: cost of each client.
+    server_cpu: seconds of CPU time of the server.
+    largest_frame: bytes of the largest frame.
+    peak_memory: most bytes that the process, hence all parties together, ever held; None where
+        the platform does not tell.
+    """
+
+    result: Result | None
+    failure: Aborted | IntegrityError | None
+    exact: bool
+    deviation: float
+    dropped: Mapping[str, frozenset[PartyId]]
+    stopped: Mapping[PartyId, Exception]
+    rejected: tuple[PeerRejected | Discarded, ...]
+    clients: Mapping[PartyId, ClientCost]
+    server_cpu: float
+    largest_frame: int
+    peak_memory: int | None
+
+
+@dataclass(frozen=True)
+class Population:
+    """The long-term part of everybody: identities, and the clients' journals."""
+
+    server: Identity
+    clients: Mapping[PartyId, Identity]
+    journals: Mapping[PartyId, ClientJournal]
+
+    @classmethod
+    def generate(cls, ids: Iterable[PartyId], rand: Rand = os.urandom) -> Self:
+        """Fresh identities from `rand`, and empty journals."""
+        clients = {party: Identity.generate(rand) for party in ids}
+        return cls(Identity.generate(rand), clients, {party: ClientJournal() for party in clients})
+
+    @cached_property
+    def roster(self) -> Roster:
+        """Everybody's public keys."""
+        return Roster(self.server.public, {i: key.public for i, key in self.clients.items()})
+
+
+def phases(scheme: Scheme) -> tuple[str, ...]:
+    """The phases of a scheme in which clients send, thus may fall silent, in order."""
+    return tuple(kind.phase for kind in sorted(scheme.server_messages, key=lambda kind: kind.code))
+
+
+def run_round(
+    plan: RoundPlan,
+    updates: Mapping[PartyId, tuple[Any, int]],
+    *,
+    drops: Mapping[PartyId, str] | None = None,
+    population: Population | None = None,
+    session: bytes | None = None,
+    number: int = 0,
+    model: bytes = bytes(32),
+    on_frame: Callable[[Frame], None] | None = None,
+    rand: Rand = os.urandom,
+) -> Outcome:
+    """One round over `updates`: per client a tree and its weight.
+
+    drops: clients and the phase, one of `phases(plan.scheme)`, from which on they are silent.
+    population: who takes part; invented when absent. on_frame: is shown every frame as it leaves.
+
+    Raises `ParameterError` for updates or drops that do not fit the plan, and what `ClientRound`
+    raises for an update or a round that it refuses. How the round itself ends is the outcome.
+    """
+    drops = drops or {}
+    _check(plan, updates, drops)
+    people = population or Population.generate(updates, rand)
+    invitation = Invitation(
+        plan=plan,
+        session=session or rand(16),
+        number=number,
+        model=model,
+        roster=people.roster,
+    )
+    simulation = _Simulation(invitation, people, drops, on_frame, rand)
+    simulation.submit(updates)
+    simulation.run()
+    return simulation.outcome(updates)
+
+
+class _Simulation:
+    def __init__(
+        self,
+        invitation: Invitation,
+        people: Population,
+        drops: Mapping[PartyId, str],
+        on_frame: Callable[[Frame], None] | None,
+        rand: Rand,
+    ) -> None:
+        self._plan = invitation.plan
+        self._rand = rand
+        self._drops = drops
+        self._on_frame = on_frame
+        self._phase_of = _phase_names(self._plan.scheme)
+        self._cpu: dict[PartyId, float] = dict.fromkeys((SERVER, *people.clients), 0.0)
+        self._up: dict[PartyId, int] = dict.fromkeys(people.clients, 0)
+        self._down: dict[PartyId, int] = dict.fromkeys(people.clients, 0)
+        self._frames = self._largest = 0
+        self._vectors: dict[PartyId, Words] = {}
+        self._silent: dict[str, set[PartyId]] = {
+            phase: set() for phase in phases(self._plan.scheme)
+        }
+        self._stopped: dict[PartyId, Exception] = {}
+        self._result: Result | None = None
+        self._failure: Aborted | IntegrityError | None = None
+        self._rejected: list[PeerRejected | Discarded] = []
+        self._server = self._timed(SERVER, ServerRound, invitation, people.server, rand=rand)
+        self._clients = {
+            i: self._timed(
+                i, ClientRound, invitation, key, i, journal=people.journals[i], rand=rand
+            )
+            for i, key in people.clients.items()
+        }
+
+    def submit(self, updates: Mapping[PartyId, tuple[Any, int]]) -> None:
+        # `ClientRound.submit` in its two steps: the vectors are kept to check the sum against.
+        for client, (tree, weight) in updates.items():
+            vector = self._timed(client, self._plan.encode, tree, weight, self._rand)
+            self._timed(client, self._clients[client].submit_encoded, vector)
+            self._vectors[client] = vector
+
+    def run(self) -> None:
+        """Move frames until nobody has more to say; then time is up for whoever still waits."""
+        while True:
+            moved = self._clients_speak() + self._server_speaks()
+            self._collect()
+            if not moved and self._server.ended:
+                break
+            if not moved:
+                self._timed(SERVER, self._server.deadline)
+        for client in self._alive():
+            self._guarded(client, self._clients[client].deadline)
+
+    def outcome(self, updates: Mapping[PartyId, tuple[Any, int]]) -> Outcome:
+        return Outcome(
+            result=self._result,
+            failure=self._failure,
+            exact=self._result is not None and self._is_exact(self._result),
+            deviation=math.nan if self._result is None else _deviation(self._result, updates),
+            dropped={phase: frozenset(silent) for phase, silent in self._silent.items()},
+            stopped=self._stopped,
+            rejected=tuple(self._rejected),
+            clients={
+                i: ClientCost(self._up[i], self._down[i], self._cpu[i]) for i in self._clients
+            },
+            server_cpu=self._cpu[SERVER],
+            largest_frame=self._largest,
+            peak_memory=_peak_memory(),
+        )
+
+    def _clients_speak(self) -> int:
+        return sum(self._client_speaks(client) for client in self._alive())
+
+    def _client_speaks(self, client: PartyId) -> int:
+        """How many frames reached the server. A client that falls silent keeps its frame."""
+        frames = self._timed(client, self._clients[client].to_send)
+        for _, data in frames:
+            phase = self._phase_of[parse_header(data).code]
+            if self._drops.get(client) == phase:
+                self._silent[phase].add(client)
+                return 0
+            self._show(phase, client, (SERVER,), data)
+            self._up[client] += len(data)
+            self._timed(SERVER, self._server.receive, client, data)
+        return len(frames)
+
+    def _server_speaks(self) -> int:
+        frames = self._timed(SERVER, self._server.to_send)
+        # A broadcast is one frame for many receivers: one object, many rows.
+        for _, copies in groupby(frames, key=lambda row: id(row[1])):
+            rows = list(copies)
+            data = rows[0][1]
+            phase = self._phase_of[parse_header(data).code]
+            self._show(phase, SERVER, tuple(to for to, _ in rows), data)
+        for client in self._alive():
+            for data in (data for to, data in frames if to == client):
+                self._down[client] += len(data)
+                self._guarded(client, self._clients[client].receive, SERVER, data)
+        return len(frames)
+
+    def _collect(self) -> None:
+        while (event := self._server.next_event()) is not None:
+            match event:
+                case Result():
+                    self._result = event
+                case Failed():
+                    self._failure = event.error
+                case _:
+                    self._rejected.append(event)
+
+    def _alive(self) -> list[PartyId]:
+        gone = self._stopped.keys() | set().union(*self._silent.values())
+        return [client for client in self._clients if client not in gone]
+
+    def _show(
+        self, phase: str, sender: PartyId, receivers: tuple[PartyId, ...], data: bytes
+    ) -> None:
+        self._frames += 1
+        self._largest = max(self._largest, len(data))
+        if self._on_frame is not None:
+            self._on_frame(Frame(self._frames, phase, sender, receivers, data))
+
+    def _timed(self, party: PartyId, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        start = time.process_time()
+        try:
+            return call(*args, **kwargs)
+        finally:
+            self._cpu[party] += time.process_time() - start
+
+    def _guarded(self, client: PartyId, call: Callable[..., None], *args: Any) -> None:
+        try:
+            self._timed(client, call, *args)
+        except (RemoteProtocolError, Aborted) as error:
+            self._stopped[client] = error
+
+    def _is_exact(self, result: Result) -> bool:
+        expected = np.zeros_like(result.total)
+        for client in result.included:
+            expected += self._vectors[client]
+        return np.array_equal(reduce(expected, self._plan.scheme.width), result.total)
+
+
+def _check(
+    plan: RoundPlan, updates: Mapping[PartyId, tuple[Any, int]], drops: Mapping[PartyId, str]
+) -> None:
+    if len(updates) != plan.scheme.clients:
+        raise ParameterError(
+            f"len(updates) == scheme.clients must hold, got {len(updates)} and "
+            f"{plan.scheme.clients}"
+        )
+    possible = phases(plan.scheme)
+    for client, phase in drops.items():
+        if client not in updates:
+            raise ParameterError(f"client {client} cannot drop out: it has no update")
+        if phase not in possible:
+            raise ParameterError(
+                f"clients of {plan.scheme.name} drop out in {', '.join(possible)}; not in {phase!r}"
+            )
+
+
+def _phase_names(scheme: Scheme) -> dict[int, str]:
+    return {kind.code: kind.phase for kind in (*scheme.server_messages, *scheme.client_messages)}
+
+
+def _deviation(result: Result, updates: Mapping[PartyId, tuple[Any, int]]) -> float:
+    mean = np.zeros_like(flatten(result.mean)[0])
+    for client in result.included:
+        tree, weight = updates[client]
+        mean += flatten(tree)[0] * (weight / result.total_weight)
+    return float(np.abs(flatten(result.mean)[0] - mean).max())
+
+
+def _peak_memory() -> int | None:
+    try:
+        import resource  # noqa: PLC0415  # not on Windows
+    except ImportError:
+        return None
+    # KiB, except on macOS
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

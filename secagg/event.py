@@ -1,0 +1,68 @@
+"""What a machine reports: how the round ended, and what went wrong on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from secagg.errors import Aborted, IntegrityError
+from secagg.identity import PartyId
+from secagg.primitives.ring import Words
+
+__all__ = ["Aggregate", "Discarded", "Event", "Failed", "Finished", "PeerRejected"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aggregate:
+    """What a round releases.
+
+    total: ring vector of the scheme's length, the exact sum of the inputs of `included`.
+    included: the clients whose inputs are in the sum.
+    dropped: per phase, the clients that were lost in it. A client lost after its input arrived is
+        both included and listed.
+    """
+
+    total: Words
+    included: frozenset[PartyId]
+    dropped: Mapping[str, frozenset[PartyId]]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The round ended well. A client's `aggregate` is None: only servers learn the sum."""
+
+    aggregate: Aggregate | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The round ended without output."""
+
+    error: Aborted | IntegrityError
+
+
+@dataclass(frozen=True)
+class PeerRejected:
+    """An authenticated peer broke the protocol and is no longer listened to in this round.
+
+    What it contributed before, if anything, stays in the sum.
+    """
+
+    peer: PartyId
+    phase: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Discarded:
+    """Bytes were thrown away without blame: not authentic, or too late.
+
+    `count` messages of one sender are reported together, with the reason for the first.
+    """
+
+    sender: PartyId
+    reason: str
+    count: int = 1
+
+
+Event = Finished | Failed | PeerRejected | Discarded

@@ -1,0 +1,347 @@
+"""The command line: exit codes, machine-readable output, and errors of one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocols import RoundPlan, simulate
+from protocols.demo import training
+
+with warnings.catch_warnings():
+    # typer 0.20, the last that Flower allows, imports names that click 8.5 deprecates
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from typer.testing import CliRunner, Result
+
+    from protocols import cli
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("--clients", "6", "--rounds", "2")
+
+
+QUICK = """
+[scheme]
+name = "{name}"
+clients = 5
+dropout = 0.2
+[training]
+rounds = 2
+drop = 0.2
+epochs = 1
+batch = 128
+seed = {seed}
+"""
+
+
+def secagg(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def refused(result: Result, message: str) -> None:
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("secagg")
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Callable[..., Path]:
+    """A plan file whose run takes half a second."""
+
+    def write(name: str = "secagg_plus", seed: int = 0) -> Path:
+        path = tmp_path / "quick.toml"
+        path.write_text(QUICK.format(name=name, seed=seed), encoding="utf-8")
+        return path
+
+    return write
+
+
+# -- demo -------------------------------------------------------------------------------------
+
+
+def test_demo_prints_one_document_for_machines() -> None:
+    result = secagg("demo", *SMALL, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    document = json.loads(result.stdout)
+    assert document["exact"] is True
+    assert document["scheme"] == "secagg_plus"
+    assert document["clients"] == 6
+    assert document["parameters"] == 64 * 64 + 64 + 64 * 10 + 10
+    assert [row["number"] for row in document["rounds"]] == [1, 2]
+    for row in document["rounds"]:
+        assert row["exact"] is True
+        assert row["failure"] is None
+        assert 0 < row["deviation"] < 1e-5
+        assert sum(row["dropped"].values()) == 1
+        assert row["bytes_up"] > 4 * document["parameters"]
+        assert row["client_cpu"] > 0 < row["server_cpu"]
+        assert 0 < row["accuracy"] <= 1
+
+
+def test_demo_prints_a_table_and_ends_with_the_verdict() -> None:
+    result = secagg("demo", *SMALL)
+    assert result.exit_code == 0
+    lines = result.stdout.rstrip().splitlines()
+    assert lines[0] == "Federated averaging by secure sums"
+    assert lines[-1].startswith("✓ all sums were exact: 2 of 2 rounds")
+    assert any("accuracy" in line and "exact" in line for line in lines)
+    assert "no noise is added" in result.stdout
+    assert all(len(line) <= 80 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "stages", "warning"),
+    [
+        ("semi-honest", 4, "a lying server reads updates"),
+        ("plain-insecure", 1, "INSECURE: the server reads the update"),
+    ],
+)
+def test_runs_of_weaker_schemes_say_so(
+    quick: Callable[..., Path], scheme: str, stages: int, warning: str
+) -> None:
+    path = quick(scheme)
+    assert warning in " ".join(secagg("run", path).stdout.split())
+    document = json.loads(secagg("run", path, "--json").stdout)
+    assert document["exact"] is True
+    assert len(document["rounds"][0]["dropped"]) == stages
+
+
+def test_the_seed_fixes_data_and_dropouts_but_no_key(
+    quick: Callable[..., Path], tmp_path: Path
+) -> None:
+    def run(folder: str) -> tuple[Any, list[bytes]]:
+        result = secagg("run", quick(seed=7), "--json", "--record", tmp_path / folder)
+        rounds = json.loads(result.stdout)["rounds"]
+        frames = [path.read_bytes() for path in sorted((tmp_path / folder).iterdir())]
+        return [(row["dropped"], row["included"]) for row in rounds], frames
+
+    first, first_frames = run("a")
+    again, again_frames = run("b")
+    assert first == again
+    assert len(first_frames) == len(again_frames)
+    assert not set(first_frames) & set(again_frames)
+
+
+def test_a_sum_that_is_not_exact_is_exit_status_1(
+    quick: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(*args: Any, **options: Any) -> simulate.Outcome:
+        return dataclasses.replace(simulate.run_round(*args, **options), exact=False)
+
+    monkeypatch.setattr(training, "run_round", wrong)
+    result = secagg("run", quick())
+    assert result.exit_code == 1
+    assert result.stdout.rstrip().endswith("✗ not all sums were exact: 0 of 2 rounds")
+    document = secagg("run", quick(), "--json")
+    assert document.exit_code == 1
+    assert json.loads(document.stdout)["exact"] is False
+    monkeypatch.undo()
+    assert secagg("run", quick()).exit_code == 0
+
+
+def test_a_round_without_a_sum_is_exit_status_1(
+    quick: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def everybody_leaves(number: int, clients: list[int], *rest: object) -> dict[int, str]:
+        return dict.fromkeys(clients[:4], "masked") if number == 2 else {}
+
+    monkeypatch.setattr(training, "fallen_silent", everybody_leaves)
+    result = secagg("run", quick())
+    assert result.exit_code == 1
+    assert "round 2: aborted in phase 'masked'" in " ".join(result.stdout.split())
+    document = json.loads(secagg("run", quick(), "--json").stdout)
+    assert document["rounds"][0]["failure"] is None
+    assert document["rounds"][1]["deviation"] is None
+    assert "aborted" in document["rounds"][1]["failure"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--clients", "1"), "clients >= 2, an integer, must hold, got 1"),
+        (("--clients", "500", "--scheme", "plain-insecure"), "5 * clients <= 1437 digits"),
+        (("--rounds", "0"), "1 <= rounds <= 1000 must hold, got 0"),
+        (("--drop", "1.0"), "0 <= drop < 1 must hold, got 1.0"),
+        (("--drop", "0.6"), "floor((n + corrupt)/2) + 1 <= n - dropped must hold"),
+        (("--seed", "-1"), "0 <= seed < 2**32 must hold, got -1"),
+        (("--scheme", "secagg"), "name cannot be 'secagg'; did you mean 'secagg_plus'?"),
+        (("--rounds", "many"), "Invalid value for '--rounds'"),
+        (("--cleints", "3"), "--cleints"),
+    ],
+)
+def test_demo_refuses_in_one_line(arguments: tuple[str, ...], message: str) -> None:
+    result = secagg("demo", *arguments)
+    refused(result, message)
+    assert "secagg demo --help" in result.stderr
+
+
+def test_a_missing_extra_is_named() -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "sys.argv = ['secagg', 'demo']\n"
+        "from protocols.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        "secagg demo: the demo needs PyTorch and scikit-learn: pip install 'secagg[demo]'\n"
+    )
+
+
+def test_other_commands_do_not_import_the_extra() -> None:
+    code = (
+        "import sys\n"
+        "import protocols.cli, protocols.simulate, protocols.presets\n"
+        "assert not {'torch', 'sklearn', 'scipy'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+# -- run --------------------------------------------------------------------------------------
+
+
+def test_run_follows_the_file(quick: Callable[..., Path]) -> None:
+    result = secagg("run", quick(), "--json")
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert (document["clients"], len(document["rounds"])) == (5, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[scheme]\ncleints = 5", "unknown key of [scheme]: 'cleints'; did you mean 'clients'?"),
+        ("[scheme]\ncorrupt = 2", "0 <= corrupt < 1 must hold, got 2.0"),
+        ("[quantize]\nwidth = 3", "2 * clients * max_weight < 2**(width - 1) must hold"),
+        ("[[scheme]]", "scheme must be a table"),
+        ("nonsense", "not TOML"),
+    ],
+)
+def test_run_refuses_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(text, encoding="utf-8")
+    result = secagg("run", path)
+    refused(result, message)
+    assert f"{path}: " in result.stderr
+
+
+def test_run_without_a_file(tmp_path: Path) -> None:
+    refused(secagg("run", tmp_path / "absent.toml"), "absent.toml: No such file or directory")
+    refused(secagg("run", tmp_path), "Is a directory")
+    refused(secagg("run"), "Missing argument 'PLAN.toml'")
+
+
+def test_debug_raises_the_error_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SECAGG_DEBUG", "1")
+    result = secagg("run", tmp_path / "absent.toml")
+    assert isinstance(result.exception, FileNotFoundError)
+    monkeypatch.delenv("SECAGG_DEBUG")
+    assert isinstance(secagg("run", tmp_path / "absent.toml").exception, SystemExit)
+
+
+# -- params -----------------------------------------------------------------------------------
+
+
+def test_params_for_machines() -> None:
+    document = json.loads(secagg("params", 1000, "--length", 10, "--json").stdout)
+    assert document.keys() == {"secagg_plus", "secagg_plus_semi_honest"}
+    strict, lean = document.values()
+    assert strict["degree"] == 2 * strict["window"] > lean["degree"] > 0
+    assert strict["quorum"] == 601
+    assert lean["quorum"] == lean["window"] == 0
+    assert strict["survivors"] == lean["survivors"] == 700
+    assert strict["mask_keys"] == strict["degree"] + 1
+    assert strict["up"] > strict["vector"] == 11 * 4
+
+
+def test_params_as_a_table() -> None:
+    result = secagg("params", 20, "--corrupt", 0.1, "--drop", 0.2)
+    assert result.exit_code == 0
+    assert "malicious server" in result.stdout
+    assert "shares that recover a secret" in result.stdout
+
+
+def test_params_say_what_only_one_scheme_can_do() -> None:
+    result = secagg("params", 20, "--corrupt", 0.3, "--drop", 0.5)
+    assert result.exit_code == 0
+    assert "secagg_plus: floor((n + corrupt)/2) + 1 <= n - dropped must hold" in result.stdout
+    document = json.loads(secagg("params", 20, "--drop", 0.5, "--json").stdout)
+    assert "must hold" in document["secagg_plus"]["impossible"]
+    assert document["secagg_plus_semi_honest"]["degree"] == 19
+
+
+def test_params_refuse_in_one_line() -> None:
+    refused(secagg("params", 1), "2 <= clients <= 1000000 must hold, got 1")
+    refused(secagg("params", 20, "--drop", 0.95), "survivors - corrupt >= 2 must hold")
+    refused(secagg("params", 20, "--width", 70), "2 <= width <= 64 must hold")
+
+
+# -- inspect ----------------------------------------------------------------------------------
+
+
+def test_recorded_frames_can_be_inspected(quick: Callable[..., Path], tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "frames"
+    assert secagg("run", quick(), "--record", folder).exit_code == 0
+    names = sorted(path.name for path in folder.iterdir())
+    assert names[0] == "round-001-00001-adverts-client-1.frame"
+    for name in names:
+        document = json.loads(secagg("inspect", folder / name, "--json").stdout)
+        assert document["phase"] in name
+        assert document["size"] == (folder / name).stat().st_size
+    shown = secagg("inspect", folder / names[0])
+    assert shown.exit_code == 0
+    assert "Advert" in shown.stdout
+    assert "mask_key" in shown.stdout
+    assert "not verified" in shown.stdout
+
+
+def test_inspect_refuses_garbage(tmp_path: Path) -> None:
+    path = tmp_path / "garbage"
+    path.write_bytes(os.urandom(200))
+    refused(secagg("inspect", path), "not a frame of this library")
+    path.write_bytes(b"SA")
+    refused(secagg("inspect", path), "a frame has at least 109 bytes, got 2")
+    refused(secagg("inspect", tmp_path / "absent"), "No such file or directory")
+
+
+# -- the whole command ------------------------------------------------------------------------
+
+
+def test_unknown_commands_are_one_line() -> None:
+    refused(secagg("dmeo"), "No such command 'dmeo'")
+
+
+def test_help_names_every_command() -> None:
+    shown = secagg("--help").stdout
+    assert all(name in shown for name in ("demo", "run", "params", "inspect"))
+
+
+def test_a_terminal_without_dots_and_check_marks_gets_question_marks(
+    plan: RoundPlan, updates: dict[int, tuple[Any, int]], tmp_path: Path
+) -> None:
+    frames: list[simulate.Frame] = []
+    simulate.run_round(plan, updates, on_frame=frames.append)
+    path = tmp_path / "frame"
+    path.write_bytes(frames[0].data)
+    done = subprocess.run(
+        [sys.executable, "-c", "from protocols.cli import main; main()", "inspect", str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{frames[0].data[5:13].hex()}?" in done.stdout
