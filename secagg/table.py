@@ -20,13 +20,13 @@ class Columns:
         self.dtype = np.dtype(fields)
 
     def table(self, rows: Mapping[int, tuple[bytes, ...]]) -> Table:
-        """A table with one row per key of `rows`, ascending; `ValueError` for a row of wrong size.
+        """A table with one row per key of `rows`, ascending; `ValueError` for a cell of wrong size.
 
         A wrong size would shift every later row.
         """
-        due = self.dtype.itemsize - 4
-        if any(sum(map(len, cells)) != due for cells in rows.values()):
-            raise ValueError(f"a row has {due} bytes beside its party")
+        due = list(self.sizes.values())
+        if any([len(cell) for cell in cells] != due for cells in rows.values()):
+            raise ValueError(f"the cells of a row have {due} bytes")
         body = b"".join(peer.to_bytes(4, "little") + b"".join(rows[peer]) for peer in sorted(rows))
         return Table(np.frombuffer(body, self.dtype))
 

@@ -194,7 +194,9 @@ class Server:
 
     def _open_shares(self, state: Inviting) -> Step[State]:
         self._require(state, len(state.adverts), self._params.survivors, "adverts")
-        adverts = ADVERTS.table({peer: (row,) for peer, row in state.adverts.items()})
+        adverts = ADVERTS.table(
+            {peer: (row[:32], row[32:64], row[64:]) for peer, row in state.adverts.items()}
+        )
         cohort = transcript.cohort_transcript(self._endpoint.context, adverts)
         after = Sharing(cohort=cohort, adverts=adverts, shares={}, lost=state.lost)
         return Step(after, (_to_all(Cohort(adverts=adverts), adverts.peers),))

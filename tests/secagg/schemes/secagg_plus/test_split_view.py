@@ -67,7 +67,9 @@ class Server:
 def until_survivors(hidden_from_victim: set[int]) -> tuple[Server, dict[int, bytes]]:
     """Run up to the masked inputs; the victim is told of fewer members. Returns attestations."""
     server = Server()
-    table = ADVERTS.table({i: (row,) for i, row in server.collect_adverts().items()})
+    table = ADVERTS.table(
+        {i: (row[:32], row[32:64], row[64:]) for i, row in server.collect_adverts().items()}
+    )
     for client in server.clients:
         server.tell(client, Cohort(adverts=table))
     shares = server.collect(Shares)
