@@ -6,10 +6,18 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test slow lint format bench docs clean
+.PHONY: demo demo-flower demo-flower-deploy test slow lint format bench docs clean
 
 demo: $(READY)
 	$(BIN)/secagg demo
+
+# ten nodes in Flower's simulation engine
+demo-flower: $(VENV)/.ready-flower
+	$(BIN)/python examples/flower-digits/simulate.py
+
+# one SuperLink and five SuperNodes on 127.0.0.1; two are killed
+demo-flower-deploy: $(VENV)/.ready-flower
+	$(BIN)/python examples/flower-digits/deploy.py
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 -m "not slow"
@@ -46,6 +54,11 @@ $(READY): pyproject.toml constraints.txt
 
 $(VENV)/.ready-bench: $(READY)
 	$(PIP) install --constraint constraints.txt --editable '.[dev,flower,fast]'
+	@touch $@
+
+# Ray, for the simulation engine, is in Flower's own extra
+$(VENV)/.ready-flower: $(READY)
+	$(PIP) install --constraint constraints.txt --editable '.[dev,flower]' 'flwr[simulation]>=1.41'
 	@touch $@
 
 $(VENV)/.ready-docs: $(READY)

@@ -57,11 +57,6 @@ class RoundPlan:
 
     def __post_init__(self) -> None:
         _require_type("scheme", self.scheme, Scheme)
-        if isinstance(self.scheme, SecAggPlusBrief):
-            raise ParameterError(
-                "a plan binds the model before the first message, and SecAggPlusBrief after it: "
-                "drive that scheme by its own machines, or take SecAggPlus"
-            )
         _require_type("quantize", self.quantize, FixedPoint)
         _require_type("structure", self.structure, Structure)
         size = self.structure.size
@@ -127,8 +122,17 @@ class RoundPlan:
             self.structure.digest,
         )
 
+    @property
+    def binds_model_last(self) -> bool:
+        """Whether a round starts before its model is known: `submit` then gives the model."""
+        return isinstance(self.scheme, SecAggPlusBrief)
+
     def bind(self, model: bytes) -> bytes:
-        """`Round.model` of a round of this plan that starts from the model of that digest."""
+        """What names this plan and the model of that digest, 32 bytes.
+
+        It is `Round.model`, or where `binds_model_last` holds the statement that comes with the
+        input; `Round.model` is then the plan's digest.
+        """
         return digest(Label.PLAN, b"round", self.digest, self.structure.digest, model)
 
     def encode(self, tree: Any, weight: int, rand: Rand) -> Words:

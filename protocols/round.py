@@ -7,6 +7,9 @@
 
 Drive either as `secagg.Machine` says: `receive`, `to_send`, `next_event`, and `deadline` by your
 own clock. A server's last event is a `Result`, or `Failed`.
+
+Where the scheme binds the model last (`plan.binds_model_last`), the invitation has none; the
+server gives it by `submit`, and each client with its update.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from secagg.machine import Aggregate, Discarded, Event, Failed, Finished, Machin
 from secagg.primitives.ring import Words
 from secagg.rand import Rand
 from secagg.scheme import Floors
+from secagg.schemes.secagg_plus import Contribution
 
 __all__ = ["ClientRound", "Invitation", "Result", "ServerRound"]
 
@@ -39,7 +43,7 @@ class Invitation:
     plan: what was agreed on, from the party's own configuration.
     session: 16 to 64 bytes that never repeat, such as `os.urandom(16)` once per training run.
     number: the round within the session.
-    model: `model_digest` of the model that *this* party holds.
+    model: `model_digest` of the model that *this* party holds; None where the plan binds it last.
     roster: the server and the invited clients.
 
     Raises `ParameterError` with the inequality that fails.
@@ -48,12 +52,16 @@ class Invitation:
     plan: RoundPlan
     session: bytes
     number: int
-    model: bytes
+    model: bytes | None = None
     roster: Roster
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, bytes) or len(self.model) != 32:
-            raise ParameterError("model must be a digest of 32 bytes: see model_digest")
+        if self.plan.binds_model_last and self.model is not None:
+            raise ParameterError(
+                f"{self.plan.scheme.name} binds the model last: give it to submit, not here"
+            )
+        if not self.plan.binds_model_last:
+            _check_model(self.model)
         self.round  # noqa: B018  checks the rest
 
     @cached_property
@@ -62,9 +70,21 @@ class Invitation:
         return Round(
             session=self.session,
             number=self.number,
-            model=self.plan.bind(self.model),
+            model=self.plan.digest if self.model is None else self.plan.bind(self.model),
             roster=self.roster,
         )
+
+    def statement(self, model: bytes | None) -> bytes | None:
+        """What a party says of the model that it was given after the start; None where it must
+        not be given one. Raises `ParameterError` for a model too many, or none.
+        """
+        if self.plan.binds_model_last:
+            return self.plan.bind(_check_model(model))
+        if model is not None:
+            raise ParameterError(
+                f"{self.plan.scheme.name} binds the model first: give it to Invitation, not here"
+            )
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,18 +217,20 @@ class ClientRound(_Party):
         client._rand = rand
         return client
 
-    def submit(self, tree: Any, weight: int) -> None:
+    def submit(self, tree: Any, weight: int, *, model: bytes | None = None) -> None:
         """Give this client's update and its weight, such as its number of examples.
 
-        Raises `InputRefused`, naming the leaf, for what the plan does not allow, and
+        model: `model_digest` of the model that *this* client received, where the plan binds it
+        last. Raises `InputRefused`, naming the leaf, for what the plan does not allow, and
         `LocalProtocolError` for a second update or one that is too late. The round is unchanged
         by either, and nothing of the update has left.
         """
-        self.submit_encoded(self.plan.encode(tree, weight, self._rand))
+        self.submit_encoded(self.plan.encode(tree, weight, self._rand), model=model)
 
-    def submit_encoded(self, vector: Words) -> None:
+    def submit_encoded(self, vector: Words, *, model: bytes | None = None) -> None:
         """Give a ring vector (length,) that `plan.encode` made, or its stages one by one."""
-        self._machine.submit(vector)
+        statement = self.invitation.statement(model)
+        self._machine.submit(vector if statement is None else Contribution(vector, statement))
 
     def next_event(self) -> Event | None:
         """The oldest event not yet taken, or None. A client's `Finished` has no aggregate."""
@@ -240,6 +262,14 @@ class ServerRound(_Party):
         _Party.__init__(server, invitation, machine)
         return server
 
+    def submit(self, model: bytes) -> None:
+        """Give the `model_digest` of the model that is sent out, where the plan binds it last.
+
+        Nothing that depends on the model leaves before. Raises `ParameterError` where the plan
+        binds the model first, and `LocalProtocolError` for a second one.
+        """
+        self._machine.submit(self.invitation.statement(model))
+
     def next_event(self) -> Result | Failed | PeerRejected | Discarded | None:
         """The oldest event not yet taken, or None."""
         event = self._machine.next_event()
@@ -260,3 +290,9 @@ class ServerRound(_Party):
             dropped=aggregate.dropped,
             total=aggregate.total,
         )
+
+
+def _check_model(model: bytes | None) -> bytes:
+    if not isinstance(model, bytes) or len(model) != 32:
+        raise ParameterError("model must be a digest of 32 bytes: see model_digest")
+    return model

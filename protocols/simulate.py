@@ -110,7 +110,11 @@ class Population:
     @cached_property
     def roster(self) -> Roster:
         """Everybody's public keys."""
-        return Roster(self.server.public, {i: key.public for i, key in self.clients.items()})
+        return Roster(
+            self.server.public,
+            {i: key.public for i, key in self.clients.items()},
+            {i: key.share_key for i, key in self.clients.items()},
+        )
 
 
 def phases(scheme: Scheme) -> tuple[str, ...]:
@@ -145,11 +149,11 @@ def run_round(
         plan=plan,
         session=session or rand(16),
         number=number,
-        model=model,
+        model=None if plan.binds_model_last else model,
         roster=people.roster,
     )
     simulation = _Simulation(invitation, people, drops, on_frame, rand)
-    simulation.submit(updates)
+    simulation.submit(updates, model if plan.binds_model_last else None)
     simulation.run()
     return simulation.outcome(updates)
 
@@ -188,11 +192,15 @@ class _Simulation:
             for i, key in people.clients.items()
         }
 
-    def submit(self, updates: Mapping[PartyId, tuple[Any, int]]) -> None:
+    def submit(
+        self, updates: Mapping[PartyId, tuple[Any, int]], model: bytes | None = None
+    ) -> None:
+        if model is not None:
+            self._timed(SERVER, self._server.submit, model)
         # `ClientRound.submit` in its two steps: the vectors are kept to check the sum against.
         for client, (tree, weight) in updates.items():
             vector = self._timed(client, self._plan.encode, tree, weight, self._rand)
-            self._timed(client, self._clients[client].submit_encoded, vector)
+            self._timed(client, self._clients[client].submit_encoded, vector, model=model)
             self._vectors[client] = vector
 
     def run(self) -> None:

@@ -8,6 +8,7 @@ liar reaches every phase of a round and can misbehave in each. It may sign anyth
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from secagg import wire
 from secagg.errors import RemoteProtocolError
 from secagg.frame import HEADER_SIZE, OVERHEAD, SIGNATURE_SIZE, Endpoint, Header
 from secagg.identity import BROADCAST, PartyId
-from secagg.machine import Event
+from secagg.machine import Event, Machine
 from secagg.primitives.digest import Label
 from secagg.testing.node import Outbox, Peer
 from secagg.testing.parties import Parties
@@ -87,6 +88,11 @@ class Hostile:
             receiver=to,
         ).encode()
         return header + body + self.endpoint.identity.sign(Label.FRAME, header, body)
+
+    def adopt(self, **changes: object) -> None:
+        """Change fields in the honest machine's state, so that it goes along with the lie."""
+        assert isinstance(self._honest, Machine)
+        self._honest._state = dataclasses.replace(self._honest._state, **changes)
 
     # -- what the network drives --------------------------------------------------------------
 

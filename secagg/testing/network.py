@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -139,6 +140,10 @@ class Network:
             flights = [out for flight in flights for out in fault.apply(flight, self._rand)]
         self._flights += flights
 
+    def pop(self, index: int) -> Flight:
+        """Take a frame out of the air, lost unless `deliver` follows; any index will do."""
+        return self._flights.pop(index % len(self._flights))
+
     def submit(self, party: PartyId, value: object) -> None:
         """Give `party` its input."""
         self.act(party, lambda peer: peer.submit(value))
@@ -176,10 +181,10 @@ class Network:
             for flight in self._flights
         ]
 
-    def finish(self, tardy: Mapping[PartyId, Words]) -> None:
+    def finish(self, tardy: Mapping[PartyId, Any]) -> None:
         """Drive the round to its end: `tardy` inputs first, then deadlines."""
-        self.settle()
         for party, value in tardy.items():
+            self.settle()
             if not self.nodes[party].over:
                 self.submit(party, value)
         for _ in range(MOST_DEADLINES):
@@ -240,7 +245,7 @@ class Network:
 
 def run(
     scheme: Scheme,
-    inputs: Mapping[PartyId, Words] | Sequence[Words] | Words,
+    inputs: Mapping[PartyId, Any] | Sequence[Any],
     *,
     faults: Sequence[Fault] = (),
     hostile: Mapping[PartyId, Lie] | None = None,
@@ -252,8 +257,9 @@ def run(
 ) -> RunResult:
     """One whole round of `scheme`, in this process.
 
-    inputs: a ring vector per client, by id or in the order of the ids, e.g. an array of shape
-    (clients, length). A client without one takes part and submits nothing.
+    inputs: what each client submits, by id or in the order of the ids, e.g. an array of shape
+    (clients, length); under `SERVER` what the server submits, for schemes in which it does. A
+    client without an input takes part and submits nothing.
     faults: what goes wrong, see `secagg.testing.faults`. hostile: lies by party, see
     `secagg.testing.adversaries`. astray: parties that believe to be in another round. durable:
     everybody stores snapshots. watch: sees every step.
@@ -274,7 +280,7 @@ def run(
         watch=watch,
     )
     tardy = {party: value for party, value in given.items() if network.nodes[party].tardy}
-    for party in given.keys() - tardy.keys():
+    for party in sorted(given.keys() - tardy.keys()):
         network.submit(party, given[party])
     network.finish(tardy)
     return network.result()
@@ -289,8 +295,8 @@ def plain_sum(scheme: Scheme, inputs: Mapping[PartyId, Words], of: frozenset[Par
 
 
 def _by_client(
-    parties: Parties, inputs: Mapping[PartyId, Words] | Sequence[Words] | Words
-) -> dict[PartyId, Words]:
+    parties: Parties, inputs: Mapping[PartyId, Any] | Sequence[Any]
+) -> dict[PartyId, Any]:
     if isinstance(inputs, Mapping):
         return dict(inputs)
     if len(inputs) != len(parties.clients):

@@ -101,6 +101,13 @@ class Node:
             out = out + self.peer.to_send()
         return out
 
+    def crash(self) -> Outbox:
+        """Start again from the stored snapshot; what it says to send is sent again."""
+        if self.gone or self.error is not None:
+            return []
+        self._resume()
+        return self.peer.to_send()
+
     def _take(self, action: Action) -> tuple[list[Event], bytes | None, Outbox]:
         if self.tolerant:
             action(self.peer)

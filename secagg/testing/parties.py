@@ -79,12 +79,17 @@ def make_round(
 ) -> Parties:
     """Fresh identities for the server and `scheme.clients` clients, and a round that lists them.
 
-    The clients are 1 … n, or `ids`. Without `rand` the same call makes the same round.
+    The clients are 1 … n, or `ids`. The roster lists share keys too, for schemes that need them.
+    Without `rand` the same call makes the same round.
     """
     draw = rand or SeededRand("make_round")
     clients = range(1, scheme.clients + 1) if ids is None else ids
     identities = {party: Identity.generate(draw) for party in (SERVER, *clients)}
-    public = {party: key.public for party, key in identities.items() if party != SERVER}
-    roster = Roster(identities[SERVER].public, public)
+    keys = {party: identity for party, identity in identities.items() if party != SERVER}
+    roster = Roster(
+        server=identities[SERVER].public,
+        clients={party: identity.public for party, identity in keys.items()},
+        share_keys={party: identity.share_key for party, identity in keys.items()},
+    )
     agreed = Round(session=draw(16), number=1, model=draw(32), roster=roster)
     return Parties(scheme, agreed, identities)

@@ -9,12 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from hypothesis import reject
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from secagg.identity import BROADCAST, PartyId
+from secagg.errors import ParameterError
+from secagg.identity import BROADCAST, SERVER, PartyId
 from secagg.primitives.ring import Words, word
-from secagg.scheme import Scheme
+from secagg.scheme import Floors, Scheme
 from secagg.testing.faults import (
     Corrupt,
     Delay,
@@ -55,6 +57,7 @@ __all__ = [
     "inputs",
     "records",
     "schedules",
+    "schemes",
     "tables",
     "twisted",
     "vectors",
@@ -74,6 +77,29 @@ def tables(columns: Columns, most: int = MOST_ROWS) -> SearchStrategy[Table]:
     cells = st.tuples(*(st.binary(min_size=n, max_size=n) for n in columns.sizes.values()))
     rows = st.dictionaries(st.integers(0, BROADCAST), cells, max_size=min(most, MOST_ROWS))
     return rows.map(columns.table)
+
+
+def schemes(
+    make: Callable[..., Scheme], *, most_clients: int = 7, **fields: SearchStrategy[Any]
+) -> SearchStrategy[Scheme]:
+    """Any parameters that `make` and a client's default floors accept.
+
+    `fields` are strategies for the scheme's own parameters.
+    """
+
+    @st.composite
+    def drawn(draw: st.DrawFn) -> Scheme:
+        sizes = {
+            "clients": draw(st.integers(Floors().clients, most_clients)),
+            "length": draw(st.integers(1, 40)),
+            "width": draw(st.integers(2, 64)),
+        }
+        try:
+            return make(**sizes, **{name: draw(values) for name, values in fields.items()})
+        except ParameterError:
+            return reject()
+
+    return drawn()
 
 
 def vectors(length: int, width: int) -> SearchStrategy[Words]:
@@ -135,7 +161,7 @@ def disturbances(scheme: Scheme) -> SearchStrategy[list[LinkFault]]:
 
 def schedules(scheme: Scheme, parties: Sequence[PartyId]) -> SearchStrategy[list[Fault]]:
     """Whatever may befall a round: drop-outs, crashes, late inputs and bad links at once."""
-    everybody = [0, *parties]
+    everybody = [SERVER, *parties]
     tardy = st.lists(st.sampled_from(list(parties)), unique=True, max_size=2)
     return st.tuples(
         dropouts(scheme, parties, len(parties)),

@@ -7,11 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from secagg.errors import Aborted
 from secagg.identity import SERVER, PartyId
-from secagg.scheme import Scheme
 from secagg.testing.conformance.harness import Harness
 from secagg.testing.faults import Drop, Late, LinkFault, Partition, Vanish
 from secagg.testing.network import RunResult
-from secagg.testing.rand import SeededRand
 from secagg.wire import Message
 
 
@@ -19,22 +17,21 @@ class Dropouts(Harness):
     def test_every_single_dropout(self) -> None:
         """Each client at each of its messages: the sum of the others, and the loss is named."""
         parties = self.usual()
-        for party, kind in itertools.product(parties.clients, self._kinds(parties.scheme)):
+        for party, kind in self.sample(
+            itertools.product(parties.clients, self.kinds(parties.scheme))
+        ):
             self._survive([Vanish(party, kind)])
 
     def test_every_combination_of_dropouts(self) -> None:
         """Up to the allowed number of clients, each at any message; sampled where too many."""
-        patterns = list(self._patterns())
-        if len(patterns) > self.patterns:
-            patterns = SeededRand("patterns").shuffled(patterns)[: self.patterns]
-        for pattern in patterns:
+        for pattern in self.sample(self._patterns()):
             self._survive(pattern)
 
     def test_one_too_many_gives_no_inexact_sum(self) -> None:
         """One more than allowed: an exact sum where the scheme still can, else a typed failure."""
         parties = self.usual()
         many = self.allowed(parties.scheme) + 1
-        for kind in self._kinds(parties.scheme):
+        for kind in self.kinds(parties.scheme):
             gone = frozenset(parties.clients[-many:])
             result = self._vanish([Vanish(party, kind) for party in gone])
             if result.error is not None:
@@ -45,12 +42,12 @@ class Dropouts(Harness):
         parties = self.usual()
         gone = frozenset(parties.clients[: self.allowed(parties.scheme) + 1])
         result = self._vanish([Vanish(party) for party in gone])
-        self._check_aborted(result, self._kinds(parties.scheme)[0], gone)
+        self._check_aborted(result, self.kinds(parties.scheme)[0], gone)
 
     def test_nobody_left_aborts_in_every_phase(self) -> None:
         """All clients at once: the failure names the very phase, and everybody as missing."""
         parties = self.usual()
-        for kind in self._kinds(parties.scheme):
+        for kind in self.kinds(parties.scheme):
             result = self._vanish([Vanish(party, kind) for party in parties.clients])
             self._check_aborted(result, kind, frozenset(parties.clients))
             assert isinstance(result.error, Aborted)
@@ -85,7 +82,7 @@ class Dropouts(Harness):
         parties = self.usual()
         inputs = self.inputs(parties)
         slow = parties.clients[1]
-        for kind in self._kinds(parties.scheme):
+        for kind in self.kinds(parties.scheme):
             result = self.play(parties, inputs, faults=[Late(sender=slow, message=kind)])
             self.check_exact(result, inputs, set(parties.clients) - {slow})
             self.check_nobody_blamed(result)
@@ -128,20 +125,15 @@ class Dropouts(Harness):
         """`gone` never sent `kind`: the failure comes in its phase or later and names them."""
         assert result.aggregate is None
         assert isinstance(result.error, Aborted), f"{len(gone)} are gone: {result.error}"
-        phases = [each.phase for each in self._kinds(result.parties.scheme)]
+        phases = [each.phase for each in self.kinds(result.parties.scheme)]
         assert phases.index(result.error.phase) >= phases.index(kind.phase)
         assert result.error.missing
         assert result.error.missing <= gone
 
     def _patterns(self) -> Iterator[list[Vanish]]:
         parties = self.usual()
-        kinds = self._kinds(parties.scheme)
+        kinds = self.kinds(parties.scheme)
         for count in range(self.allowed(parties.scheme) + 1):
             for who in itertools.combinations(parties.clients, count):
                 for when in itertools.product(kinds, repeat=count):
                     yield [Vanish(party, kind) for party, kind in zip(who, when, strict=True)]
-
-    @staticmethod
-    def _kinds(scheme: Scheme) -> list[type[Message]]:
-        """What clients send, in the order of the phases."""
-        return sorted(scheme.server_messages, key=lambda kind: kind.code)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from secagg.wire import Message
 __all__ = ["Harness", "state_of"]
 
 Watch = Callable[[Node], None]
+T = TypeVar("T")
 
 
 class Harness:
@@ -31,7 +32,7 @@ class Harness:
 
     clients, length, width: the parameters of most tests; the scheme must allow at least one
     drop-out with so many clients. cohorts, widths: what sums are tried over. patterns: the most
-    drop-out patterns tried in one test; fewer are tried exhaustively, more are sampled.
+    drop-outs or lies tried in one test; fewer are tried exhaustively, more are sampled.
     hides_inputs: whether the server must not see inputs. collateral: how many honest clients one
     hostile client may take out of the sum with it by the generic lies.
     """
@@ -41,7 +42,7 @@ class Harness:
     width: ClassVar[int] = 20
     cohorts: ClassVar[Sequence[int]] = (3, 5, 8)
     widths: ClassVar[Sequence[int]] = (2, 7, 8, 16, 17, 31, 32, 33, 48, 63, 64)
-    patterns: ClassVar[int] = 40
+    patterns: ClassVar[int] = 45
     hides_inputs: ClassVar[bool] = True
     collateral: ClassVar[int] = 0
 
@@ -59,11 +60,25 @@ class Harness:
         }
         return {party: reduce(values, scheme.width) for party, values in drawn.items()}
 
+    def wrap(self, vector: Any) -> Any:
+        """What a client submits for this vector, where that is not the vector itself."""
+        return vector
+
+    def server_input(self) -> Any:
+        """What the server submits; None where it submits nothing."""
+        return None
+
     def accepts(self, scheme: Scheme, vector: Words) -> bool:
         """Whether the scheme takes `vector` as an input; a scheme with bounds says no to some."""
         return True
 
     # -- what the parts use --------------------------------------------------------------------
+
+    def sample(self, patterns: Iterable[T]) -> list[T]:
+        """All of them, or `self.patterns` of them, always the same ones."""
+        found = list(patterns)
+        few = len(found) <= self.patterns
+        return found if few else SeededRand("patterns").shuffled(found)[: self.patterns]
 
     def usual(self) -> Parties:
         """A round with the usual parameters."""
@@ -72,6 +87,18 @@ class Harness:
     def allowed(self, scheme: Scheme) -> int:
         """How many clients may drop out of a round that still releases its sum."""
         return scheme.clients - scheme.survivors
+
+    def given(self, inputs: Mapping[PartyId, Words]) -> dict[PartyId, Any]:
+        """What everybody submits when these are the clients' vectors."""
+        own = self.server_input()
+        wrapped = {party: self.wrap(vector) for party, vector in inputs.items()}
+        return wrapped if own is None else {SERVER: own, **wrapped}
+
+    def kinds(self, scheme: Scheme) -> list[type[Message]]:
+        """What clients send, in the order of the phases."""
+        parties = make_round(scheme)
+        phases = scheme.server_role(parties.endpoint(SERVER)).phases
+        return sorted(scheme.server_messages, key=lambda kind: phases.index(kind.phase))
 
     def play(
         self,
@@ -87,7 +114,7 @@ class Harness:
         """One round of `parties`."""
         return run(
             parties.scheme,
-            self.inputs(parties) if inputs is None else inputs,
+            self.given(self.inputs(parties) if inputs is None else inputs),
             parties=parties,
             faults=faults,
             hostile=hostile,
@@ -133,7 +160,7 @@ class Harness:
         network = Network(
             parties, durable=True, faults=faults, rand=SeededRand("network"), ahead=ahead
         )
-        for party, value in self.inputs(parties).items():
+        for party, value in self.given(self.inputs(parties)).items():
             network.submit(party, value)
         network.finish({})
         return network.result()

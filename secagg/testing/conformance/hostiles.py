@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,9 +40,10 @@ class Hostiles(Harness):
     def test_a_hostile_client_never_stops_the_server(self) -> None:
         """Each lie at each message: everybody else is in the sum, and nobody else is blamed."""
         parties = self.usual()
-        for lie in CLIENT_LIES:
-            for kind in parties.scheme.server_messages:
-                self._outlive(parties, on(kind, lie))
+        for lie, kind in self.sample(
+            itertools.product(CLIENT_LIES, parties.scheme.server_messages)
+        ):
+            self._outlive(parties, on(kind, lie))
 
     def test_a_hostile_client_may_lie_all_the_time(self) -> None:
         parties = self.usual()
@@ -56,14 +58,13 @@ class Hostiles(Harness):
     def test_signed_nonsense_is_blamed_on_its_sender(self) -> None:
         """A malformed body or a second message under a valid signature: `PeerRejected`."""
         parties = self.usual()
-        for lie in _BLAMED:
-            for kind in parties.scheme.server_messages:
-                result, liar = self._outlive(parties, on(kind, lie))
-                assert liar in _blamed(result), f"{lie} at {kind.__name__} went unnoticed"
+        for lie, kind in self.sample(itertools.product(_BLAMED, parties.scheme.server_messages)):
+            result, liar = self._outlive(parties, on(kind, lie))
+            assert liar in _blamed(result), f"{lie} at {kind.__name__} went unnoticed"
 
     def test_messages_ahead_of_their_time_are_blamed_on_their_sender(self) -> None:
         parties = self.usual()
-        first, *later = sorted(parties.scheme.server_messages, key=lambda kind: kind.code)
+        first, *later = self.kinds(parties.scheme)
         if later:
             result, liar = self._outlive(parties, on(first, early))
             assert _blamed(result) == {liar}
@@ -94,7 +95,7 @@ class Hostiles(Harness):
         ]
         for change in changes:
             astray = {lost: parties.again(**change)}
-            result = run(parties.scheme, inputs, parties=parties, astray=astray)
+            result = run(parties.scheme, self.given(inputs), parties=parties, astray=astray)
             self.check_exact(result, inputs, set(parties.clients) - {lost})
             assert result.aggregate is not None
             assert lost not in result.aggregate.included

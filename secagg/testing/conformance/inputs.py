@@ -13,7 +13,7 @@ from secagg.primitives.ring import word
 from secagg.scheme import Scheme
 from secagg.testing.conformance.harness import Harness, drain
 from secagg.testing.faults import Fault, Tardy
-from secagg.testing.network import Network, run
+from secagg.testing.network import Network
 from secagg.testing.rand import SeededRand
 
 
@@ -25,11 +25,11 @@ class Inputs(Harness):
         for client in (parties.clients[0], parties.clients[-1]):
             machine = parties.machine(client, SeededRand("client"))
             before = machine.snapshot()
-            for bad in _bad(parties.scheme):
+            for bad in self._bad(parties.scheme):
                 with pytest.raises(InputRefused):
                     machine.submit(bad)
                 assert machine.snapshot() == before
-            machine.submit(inputs[client])
+            machine.submit(self.wrap(inputs[client]))
             drain(machine)
             assert machine.snapshot() != before
 
@@ -40,13 +40,14 @@ class Inputs(Harness):
         late = parties.clients[0]
         faults: list[Fault] = [Tardy(late)]
         network = Network(parties, faults=faults, rand=SeededRand("late"))
-        for party in parties.clients[1:]:
-            network.submit(party, inputs[party])
+        given = self.given(inputs)
+        for party in given.keys() - {late}:
+            network.submit(party, given[party])
         network.settle()
-        for bad in _bad(parties.scheme):
+        for bad in self._bad(parties.scheme):
             with pytest.raises(InputRefused):
                 network.submit(late, bad)
-        network.finish({late: inputs[late]})
+        network.finish({late: given[late]})
         self.check_exact(network.result(), inputs, set(parties.clients))
 
     def test_a_second_input_is_refused(self) -> None:
@@ -56,11 +57,11 @@ class Inputs(Harness):
         others = self.inputs(parties, "other")
         twice = parties.clients[0]
         network = Network(parties, rand=SeededRand("twice"))
-        for party, value in inputs.items():
+        for party, value in self.given(inputs).items():
             network.submit(party, value)
         while True:
             with pytest.raises(LocalProtocolError):
-                network.submit(twice, others[twice])
+                network.submit(twice, self.wrap(others[twice]))
             if not network.step():
                 break
         network.finish({})
@@ -72,18 +73,20 @@ class Inputs(Harness):
         inputs = self.inputs(parties)
         given = {party: value.copy() for party, value in inputs.items()}
         network = Network(parties, rand=SeededRand("copied"))
-        for party, value in given.items():
+        for party, value in self.given(given).items():
             network.submit(party, value)
-            assert value.tolist() == inputs[party].tolist()
-            value[:] = 0
+        for party, array in given.items():
+            assert array.tolist() == inputs[party].tolist()
+            array[:] = 0
         network.finish({})
         self.check_exact(network.result(), inputs, set(parties.clients))
 
-    def test_servers_take_no_input(self) -> None:
+    def test_servers_take_no_clients_input(self) -> None:
         parties = self.usual()
         machine = parties.machine(SERVER, SeededRand("server"))
-        with pytest.raises(LocalProtocolError):
-            machine.submit(self.inputs(parties)[parties.clients[0]])
+        refused = LocalProtocolError if self.server_input() is None else InputRefused
+        with pytest.raises(refused):
+            machine.submit(self.wrap(self.inputs(parties)[parties.clients[0]]))
 
     def test_read_only_and_strided_inputs_are_taken(self) -> None:
         parties = self.usual()
@@ -91,11 +94,15 @@ class Inputs(Harness):
         strange = {party: np.repeat(value, 3)[::3] for party, value in inputs.items()}
         for value in strange.values():
             value.flags.writeable = False
-        result = run(parties.scheme, strange, parties=parties)
+        result = self.play(parties, strange)
         self.check_exact(result, inputs, set(parties.clients))
 
+    def _bad(self, scheme: Scheme) -> list[Any]:
+        """Bad vectors as a client would submit them, and what is not even that."""
+        return [None, *(self.wrap(vector) for vector in _bad_vectors(scheme))]
 
-def _bad(scheme: Scheme) -> list[Any]:
+
+def _bad_vectors(scheme: Scheme) -> list[Any]:
     """Everything that somebody will hand over one day."""
     dtype, length = word(scheme.width), scheme.length
     good = np.zeros(length, dtype)

@@ -97,7 +97,7 @@ class Refusals(Harness):
     def test_signals_that_are_not_due(self) -> None:
         """No input where the table has none; a deadline after the end does nothing."""
         parties = self.usual()
-        value = self.inputs(parties)[parties.clients[0]]
+        value = self.wrap(self.inputs(parties)[parties.clients[0]])
         for stage in self._walk(parties):
             machine = stage.machine()
             allowed = _role(parties, stage.party).transitions.get(stage.state, {})
@@ -184,7 +184,7 @@ class Refusals(Harness):
                 state = type(state_of(node.peer))
                 found.setdefault((node.me, state), Stage(parties, node.me, state, node.stored))
 
-        tardy = [Tardy(party) for party in parties.clients]
+        tardy = [Tardy(party) for party in parties.everybody]
         for extra in ([], tardy):
             self.play(parties, faults=[*faults, *extra], durable=True, watch=watch)
         return list(found.values())

@@ -35,7 +35,7 @@ class Resumption(Harness):
 
     def test_late_inputs_survive_crashes(self) -> None:
         parties = self.usual()
-        tardy: list[Fault] = [Tardy(party) for party in parties.clients]
+        tardy: list[Fault] = [Tardy(party) for party in parties.everybody]
         for moment in Moment:
             crash = [Crash(party, moment=moment) for party in parties.everybody]
             self._crash(parties, [*tardy, *crash])
@@ -86,14 +86,15 @@ class Resumption(Harness):
         for parties, client, stored in self._before_input():
             machine = parties.resume(client, stored, SeededRand("first"))
             machine.to_send()
-            machine.submit(self.inputs(parties)[client])
+            machine.submit(self.wrap(self.inputs(parties)[client]))
             drain(machine)
             _holds_something(machine)
 
     def test_two_inputs_never_meet_one_mask(self) -> None:
         """A client that crashed after `submit` either sent nothing, or repeats what it sent."""
         for parties, client, stored in self._before_input():
-            first, other = self.inputs(parties)[client], self.inputs(parties, "other")[client]
+            first = self.wrap(self.inputs(parties)[client])
+            other = self.wrap(self.inputs(parties, "other")[client])
             sent = parties.resume(client, stored, SeededRand("first"))
             sent.to_send()
             sent.submit(first)
@@ -162,7 +163,7 @@ class Resumption(Harness):
             if node.me == client and node.stored is not None:
                 machine = parties.resume(client, node.stored, SeededRand("probe"))
                 try:
-                    machine.submit(np.zeros(self.length, word(self.width)))
+                    machine.submit(self.wrap(np.zeros(self.length, word(self.width))))
                 except LocalProtocolError:
                     return
                 found[machine.phase] = node.stored

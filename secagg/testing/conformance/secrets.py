@@ -43,7 +43,7 @@ class Secrets(Harness):
                 shown = (repr(state), str(state), repr(node.peer), str(node.peer))
                 _absent(hidden, *shown, *_innards(node.peer))
 
-        for faults in ([], [Tardy(party) for party in parties.clients]):
+        for faults in ([], [Tardy(party) for party in parties.everybody]):
             self.play(parties, faults=faults, watch=watch)
         assert len(seen) >= 3, "hardly any state was looked at"
 
@@ -67,7 +67,7 @@ class Secrets(Harness):
 
         result = run(
             parties.scheme,
-            self.inputs(parties),
+            self.given(self.inputs(parties)),
             parties=parties,
             rand=Hoarding("hoard"),
             watch=watch,

@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from secagg import wire
 from secagg.errors import Aborted, IntegrityError, SecAggError
 from secagg.identity import PartyId
-from secagg.primitives.digest import Label
+from secagg.primitives.digest import Label, digest
 from secagg.schemes.secagg_plus.messages import (
     OPENED,
     PARCELS,
@@ -49,14 +50,25 @@ def _advert(change: Callable[[Hostile, Advert], Advert]) -> Lie:
     return on(Advert, replacing(twist))
 
 
-def _parcels(change: Callable[[Hostile, Cells], object]) -> Lie:
+def _shares(change: Callable[[Hostile, Shares], Shares]) -> Lie:
+    """Another `Shares`, which the liar's own machine then stands by."""
+
     def twist(liar: Hostile, out: Outgoing) -> Message:
         assert isinstance(out.message, Shares)
-        cells = rows_of(out.message.parcels)
-        change(liar, cells)
-        return dataclasses.replace(out.message, parcels=table_of(PARCELS, cells))
+        message = change(liar, out.message)
+        liar.adopt(manifest=digest(Label.SHARES, wire.encode(message)))
+        return message
 
     return on(Shares, replacing(twist))
+
+
+def _parcels(change: Callable[[Hostile, Cells], object]) -> Lie:
+    def twist(liar: Hostile, message: Shares) -> Shares:
+        cells = rows_of(message.parcels)
+        change(liar, cells)
+        return dataclasses.replace(message, parcels=table_of(PARCELS, cells))
+
+    return _shares(twist)
 
 
 def _noise_in(column: str, count: int | None = None) -> Lie:
@@ -87,10 +99,13 @@ def _masked(change: Callable[[Hostile, Masked], Masked]) -> Lie:
     return on(Masked, replacing(twist))
 
 
-def _wrong_commitment(liar: Hostile, out: Outgoing) -> Iterator[tuple[PartyId, bytes]]:
-    assert isinstance(out.message, Shares)
-    message = dataclasses.replace(out.message, commitment=liar.rand(32))
-    yield out.to, liar.seal(out.to, message)
+def _wrong_commitment(liar: Hostile, message: Shares) -> Shares:
+    return dataclasses.replace(message, commitment=liar.rand(32))
+
+
+def _for_itself(liar: Hostile, cells: Cells) -> None:
+    """A row under its own id, in the place of another."""
+    cells[liar.me] = cells.pop(max(cells))
 
 
 def _noise_in_opened(liar: Hostile, cells: Cells) -> None:
@@ -137,14 +152,14 @@ CLIENT_ATTACKS: tuple[ClientAttack, ...] = (
     ClientAttack("parcel left out", _parcels(lambda _, cells: cells.pop(max(cells)))),
     ClientAttack(
         "parcel for itself",
-        _parcels(lambda liar, cells: cells.update({liar.me: dict(cells[max(cells)])})),
+        _parcels(_for_itself),
     ),
     ClientAttack("no parcels", _parcels(lambda _, cells: cells.clear())),
     ClientAttack("one parcel spoiled", _noise_in("sealed", 1), blamed=False),
     ClientAttack("all parcels spoiled", _noise_in("sealed"), Aborted),
     ClientAttack("all self tags false", _noise_in("self_tag"), Aborted),
     ClientAttack("all key tags false", _noise_in("key_tag"), Aborted),
-    ClientAttack("another seed committed", on(Shares, _wrong_commitment), Aborted),
+    ClientAttack("another seed committed", _shares(_wrong_commitment), Aborted),
     ClientAttack("noise for a masked input", _masked(_noise_vector), IntegrityError, blamed=False),
     ClientAttack("padding bits set", _masked(_full_padding)),
     ClientAttack("other members attested", _masked(_foreign_attestation)),
@@ -153,6 +168,6 @@ CLIENT_ATTACKS: tuple[ClientAttack, ...] = (
     ClientAttack("no shares opened", _opened(lambda _, cells: cells.clear()), blamed=False),
     ClientAttack(
         "own share opened",
-        _opened(lambda liar, cells: cells.update({liar.me: {"share": bytes(32)}})),
+        _opened(_for_itself),
     ),
 )

@@ -9,6 +9,7 @@ from secagg import wire
 from secagg.frame import HEADER_SIZE, SIGNATURE_SIZE
 from secagg.identity import PartyId
 from secagg.schemes.secagg_plus import SecAggPlus, transcript
+from secagg.schemes.secagg_plus.brief.messages import Delivery
 from secagg.schemes.secagg_plus.messages import Cohort, Inbox, Unmask
 from secagg.testing.network import RunResult
 from secagg.testing.parties import Parties
@@ -27,18 +28,19 @@ def body_of(kind: type[M], frame: bytes, parties: Parties) -> M:
 def opened(result: RunResult, client: PartyId) -> set[tuple[PartyId, bytes]]:
     """Which shares `client` opened in a round: dealers, each with `SELF` or `KEY`.
 
-    Told apart by the tags of the inboxes that it was shown.
+    Told apart by the tags in the inboxes or deliveries that it was shown.
     """
     parties = result.parties
     told = [frame for frame in result.frames if frame.receiver == client]
-    cohorts = [
-        transcript.cohort_transcript(
-            parties.endpoint(client).context, body_of(Cohort, frame.data, parties).adverts
-        )
+    context = parties.endpoint(client).context
+    cohorts = [context] + [
+        transcript.cohort_transcript(context, body_of(Cohort, frame.data, parties).adverts)
         for frame in told
         if frame.kind is Cohort
     ]
-    parcels = [body_of(Inbox, f.data, parties).parcels for f in told if f.kind is Inbox]
+    inboxes = [body_of(Inbox, frame.data, parties) for frame in told if frame.kind is Inbox]
+    deliveries = [body_of(Delivery, f.data, parties) for f in told if f.kind is Delivery]
+    parcels = [message.parcels for message in (*inboxes, *deliveries)]
     found: set[tuple[PartyId, bytes]] = set()
     for frame in result.frames_of(client, Unmask):
         for dealer, share in body_of(Unmask, frame.data, parties).shares.by_peer("share").items():
