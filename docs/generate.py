@@ -16,12 +16,18 @@ from secagg.schemes.plain import messages as plain_messages
 from secagg.schemes.plain import states as plain_states
 from secagg.schemes.secagg_plus import messages as plus_messages
 from secagg.schemes.secagg_plus import states as plus_states
+from secagg.schemes.secagg_plus.brief import messages as brief_messages
+from secagg.schemes.secagg_plus.brief import states as brief_states
 from secagg.wire import Message
 
 DOCS = Path(__file__).parent
 BLOCK = re.compile(r"<!-- generated: (\w+) (\w+) -->\n(?:.*?<!-- end -->\n)?", re.DOTALL)
 
-MESSAGES = {"plain": plain_messages, "secagg_plus": plus_messages}
+MESSAGES = {
+    "plain": plain_messages,
+    "secagg_plus": plus_messages,
+    "secagg_plus_brief": brief_messages,
+}
 TABLES: dict[str, dict[str, Transitions]] = {
     "plain": {"Client": plain_states.CLIENT, "Server": plain_states.SERVER},
     "secagg_plus": {
@@ -30,6 +36,7 @@ TABLES: dict[str, dict[str, Transitions]] = {
         "Client, semi-honest": plus_states.CLIENT_SEMI_HONEST,
         "Server, semi-honest": plus_states.SERVER_SEMI_HONEST,
     },
+    "secagg_plus_brief": {"Client": brief_states.CLIENT, "Server": brief_states.SERVER},
 }
 
 

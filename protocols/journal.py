@@ -23,13 +23,16 @@ _FORMAT = "secagg-journal-1"
 
 
 class ClientJournal:
-    """The last round that one client joined in each session.
+    """The rounds that one client has joined: the last of each session, and those still running.
 
-    Store `to_bytes()` after every `ClientRound`, before anything of that round is sent.
+    Store `to_bytes()` after every `ClientRound`, before anything of that round is sent. In a
+    scheme with long-lived share keys a client that joins one round twice endangers the others
+    too (docs/spec/brief.md, section 7), so there the journal is no option.
     """
 
     def __init__(self) -> None:
         self._joined: dict[bytes, int] = {}
+        self._running: dict[bytes, set[int]] = {}
 
     @property
     def joined(self) -> Mapping[bytes, int]:
@@ -45,25 +48,35 @@ class ClientJournal:
                 "joined: a second sum over the same inputs would give them away"
             )
         self._joined[session] = number
+        self._running.setdefault(session, set()).add(number)
 
     def rejoin(self, session: bytes, number: int) -> None:
-        """Raise `LocalProtocolError` unless this round was the last joined of its session.
+        """Raise `LocalProtocolError` unless this round was joined and is not finished.
 
-        For a client that resumes from a snapshot.
+        For a client that resumes from a snapshot. A run may have two rounds open at a time: the
+        keys of the next ride on the messages of this one.
         """
-        if self._joined.get(session) != number:
+        if number not in self._running.get(session, ()):
             raise LocalProtocolError(
-                f"round {number} is not the last that the journal has of this session: the "
-                "snapshot or the journal is out of date"
+                f"round {number} of this session is not running: the snapshot or the journal is "
+                "out of date"
             )
+
+    def finish(self, session: bytes, number: int) -> None:
+        """Remember that the round is over: no snapshot of it may be resumed any more."""
+        self._running.get(session, set()).discard(number)
 
     def forget(self, session: bytes) -> None:
         """Drop a session that is over, for good: its rounds could be joined again."""
         self._joined.pop(session, None)
+        self._running.pop(session, None)
 
     def to_bytes(self) -> bytes:
         """The journal as JSON, for the caller's own store; it holds no secret."""
-        rounds = {session.hex(): self._joined[session] for session in sorted(self._joined)}
+        rounds = {
+            session.hex(): {"last": last, "running": sorted(self._running.get(session, ()))}
+            for session, last in sorted(self._joined.items())
+        }
         return json.dumps({"format": _FORMAT, "joined": rounds}).encode()
 
     @classmethod
@@ -71,7 +84,8 @@ class ClientJournal:
         """The journal that `to_bytes` wrote; `DecodeError` for anything else."""
         journal = cls()
         try:
-            journal._joined = _parse(json.loads(data))
+            for session, (last, running) in _parse(json.loads(data)).items():
+                journal._joined[session], journal._running[session] = last, running
         except ValueError:  # not UTF-8, not JSON, not hexadecimal
             raise DecodeError("not a client journal") from None
         return journal
@@ -80,12 +94,21 @@ class ClientJournal:
         return f"<ClientJournal of {len(self._joined)} sessions>"
 
 
-def _parse(document: Any) -> dict[bytes, int]:
+def _parse(document: Any) -> dict[bytes, tuple[int, set[int]]]:
     if not isinstance(document, dict) or document.keys() != {"format", "joined"}:
         raise ValueError
     rounds = document["joined"]
     if document["format"] != _FORMAT or not isinstance(rounds, dict):
         raise ValueError
-    if any(type(number) is not int or number < 0 for number in rounds.values()):
+    return {bytes.fromhex(session): _entry(entry) for session, entry in rounds.items()}
+
+
+def _entry(entry: Any) -> tuple[int, set[int]]:
+    if not isinstance(entry, dict) or entry.keys() != {"last", "running"}:
         raise ValueError
-    return {bytes.fromhex(session): number for session, number in rounds.items()}
+    last, running = entry["last"], entry["running"]
+    if not isinstance(running, list) or any(type(n) is not int for n in (last, *running)):
+        raise ValueError
+    if last < 0 or any(not 0 <= number <= last for number in running):
+        raise ValueError
+    return last, set(running)

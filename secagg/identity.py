@@ -58,8 +58,12 @@ class Identity:
 
     @cached_property
     def share_key(self) -> bytes:
-        """Public half, for `Roster.share_keys`."""
-        return agreement.public_key(self.share_private)
+        """Its public half and this identity's signature on it, 96 bytes, for `Roster.share_keys`.
+
+        The signature makes it as authentic as the identity, however the roster travels.
+        """
+        public = agreement.public_key(self.share_private)
+        return public + self.sign(Label.SHARE_KEY, public)
 
     def to_bytes(self) -> bytes:
         """The 32 private bytes, for the caller's own key store."""
@@ -84,7 +88,7 @@ class Roster:
     can be added or replaced without every mask ceasing to cancel. Raises `ParameterError` for ids
     out of range, malformed or repeated keys: one key under two ids would count twice.
 
-    share_keys: each client's long-term X25519 key, for schemes that need one; else empty.
+    share_keys: each client's `Identity.share_key`, for schemes that need one; else empty.
     """
 
     server: bytes
@@ -116,11 +120,17 @@ class Roster:
     def _check_share_keys(self) -> None:
         if self.share_keys and self.share_keys.keys() != self.clients.keys():
             raise ParameterError("share keys must be listed for every client or for none")
-        for party, key in self.share_keys.items():
+        for party, certified in self.share_keys.items():
             try:
-                agreement.check_public(key)
-            except (RemoteProtocolError, TypeError, ValueError):
-                raise ParameterError(f"the share key of client {party} is unusable") from None
+                public, signature = certified[:_PUBLIC_SIZE], certified[_PUBLIC_SIZE:]
+                agreement.check_public(public)
+                self.verify(party, signature, Label.SHARE_KEY, public)
+            except (RemoteProtocolError, DecodeError, TypeError, ValueError):
+                raise ParameterError(f"the share key of client {party} is not its own") from None
+
+    def share_key(self, party: PartyId) -> bytes:
+        """The 32-byte X25519 key that shares for `party` are sealed to."""
+        return self.share_keys[party][:_PUBLIC_SIZE]
 
     @cached_property
     def digest(self) -> bytes:

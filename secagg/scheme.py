@@ -29,11 +29,13 @@ class Floors:
     """What a client insists on, from its own configuration: never read from a message.
 
     clients: least size of the invited cohort. survivors: fewest inputs in a released sum.
-    corrupt: least fraction of colluding clients that the parameters must withstand.
+    honest_inputs: fewest of them by honest clients, if the server cheats as far as the scheme lets
+    it. corrupt: least fraction of colluding clients that the parameters must withstand.
     """
 
     clients: int = 3
     survivors: int = 2
+    honest_inputs: int = 2
     corrupt: float = 0.0
 
     def check(self, scheme: Scheme) -> None:
@@ -41,6 +43,7 @@ class Floors:
         for name, least in (
             ("clients", self.clients),
             ("survivors", self.survivors),
+            ("honest_inputs", self.honest_inputs),
             ("corrupt", self.corrupt),
         ):
             offered = getattr(scheme, name)
@@ -75,6 +78,11 @@ class Scheme(ABC):
     @abstractmethod
     def survivors(self) -> int:
         """The fewest inputs that a released sum has."""
+
+    @property
+    def honest_inputs(self) -> int:
+        """The fewest honest inputs in a sum that a cheating server obtains, if it obtains one."""
+        return self.survivors
 
     @property
     @abstractmethod

@@ -28,13 +28,28 @@ def test_the_same_or_an_older_round_is_refused(number: int) -> None:
     journal.join(SESSION, 6)
 
 
-def test_only_the_last_round_can_be_resumed() -> None:
+def test_only_a_running_round_can_be_resumed() -> None:
     journal = ClientJournal()
     journal.join(SESSION, 5)
-    journal.rejoin(SESSION, 5)
-    for session, number in ((SESSION, 4), (SESSION, 6), (OTHER, 5)):
-        with pytest.raises(LocalProtocolError, match="out of date"):
-            journal.rejoin(session, number)
+    journal.join(SESSION, 6)  # its keys ride on the messages of round 5
+    for journal in (journal, ClientJournal.from_bytes(journal.to_bytes())):
+        journal.rejoin(SESSION, 5)
+        journal.rejoin(SESSION, 6)
+        for session, number in ((SESSION, 4), (SESSION, 7), (OTHER, 5)):
+            with pytest.raises(LocalProtocolError, match="out of date"):
+                journal.rejoin(session, number)
+
+
+def test_a_finished_round_is_not_resumed() -> None:
+    journal = ClientJournal()
+    journal.join(SESSION, 5)
+    journal.join(SESSION, 6)
+    journal.finish(SESSION, 5)
+    journal.finish(OTHER, 1)
+    for journal in (journal, ClientJournal.from_bytes(journal.to_bytes())):
+        journal.rejoin(SESSION, 6)
+        with pytest.raises(LocalProtocolError, match="is not running"):
+            journal.rejoin(SESSION, 5)
 
 
 def test_a_forgotten_session_starts_anew() -> None:
@@ -72,14 +87,18 @@ def test_an_empty_journal_survives_too() -> None:
         b'{"format": "secagg-journal-2", "joined": {}}',
         b'{"format": "secagg-journal-1", "joined": [], "more": 1}',
         b'{"format": "secagg-journal-1", "joined": []}',
-        b'{"format": "secagg-journal-1", "joined": {"00": "3"}}',
-        b'{"format": "secagg-journal-1", "joined": {"00": -1}}',
-        b'{"format": "secagg-journal-1", "joined": {"00": true}}',
-        b'{"format": "secagg-journal-1", "joined": {"zz": 3}}',
+        b'{"format": "secagg-journal-1", "joined": {"00": 3}}',
+        b'{"format": "secagg-journal-1", "joined": {"00": {"last": 3}}}',
+        b'{"format": "secagg-journal-1", "joined": {"00": {"last": "3", "running": []}}}',
+        b'{"format": "secagg-journal-1", "joined": {"00": {"last": -1, "running": []}}}',
+        b'{"format": "secagg-journal-1", "joined": {"00": {"last": true, "running": []}}}',
+        b'{"format": "secagg-journal-1", "joined": {"00": {"last": 3, "running": [4]}}}',
+        b'{"format": "secagg-journal-1", "joined": {"00": {"last": 3, "running": 3}}}',
+        b'{"format": "secagg-journal-1", "joined": {"zz": {"last": 3, "running": []}}}',
     ],
 )
 def test_anything_else_is_no_journal(data: bytes) -> None:
-    good = b'{"format": "secagg-journal-1", "joined": {"00": 3}}'
+    good = b'{"format": "secagg-journal-1", "joined": {"00": {"last": 3, "running": [3]}}}'
     assert ClientJournal.from_bytes(good).joined == {b"\0": 3}
     with pytest.raises(DecodeError, match="not a client journal"):
         ClientJournal.from_bytes(data)

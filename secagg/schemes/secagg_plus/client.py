@@ -54,6 +54,7 @@ class Client:
 
     phases: tuple[str, ...] = PHASES
     tolerant = False
+    _without_input: type[State] = Keyed
 
     def __init__(
         self, params: PairwiseScheme, endpoint: Endpoint, transitions: Transitions
@@ -97,7 +98,7 @@ class Client:
         raise AssertionError("the transition table allows no other pair")
 
     def on_deadline(self, state: State, rand: Rand) -> Step[State]:
-        if isinstance(state, Keyed):
+        if isinstance(state, self._without_input):
             raise Aborted(state.phase, "no input was submitted in time", {self.me})
         raise Aborted(state.phase, "the server was silent", {SERVER})
 
@@ -105,7 +106,7 @@ class Client:
         raise AssertionError("a client has no peers to lose")
 
     def expected(self, state: State) -> frozenset[PartyId]:
-        return frozenset() if isinstance(state, Keyed) else frozenset({SERVER})
+        return frozenset() if isinstance(state, self._without_input) else frozenset({SERVER})
 
     # -- adverts: share the secrets ---------------------------------------------------------
 
@@ -256,14 +257,17 @@ class Client:
         Shown other members, it would have masked with other neighbours, and the masks that the
         connectivity of the graph counts on would not be there.
         """
-        for dealer in state.holdings.peers:
-            if dealer not in attestations:
-                continue
+        for dealer in self._attesting(state, list(attestations)):
             signature = attestations[dealer]
             try:
                 self._endpoint.check_attested(dealer, signature, Label.ATTEST, state.transcript)
             except DecodeError:
                 raise RemoteProtocolError(f"client {dealer} masked under other members") from None
+
+    def _attesting(self, state: Sent, included: list[PartyId]) -> list[PartyId]:
+        """Whose attestation must be checked: those of whom a self share may be opened."""
+        held = set(state.holdings.peers)
+        return [dealer for dealer in included if dealer in held]
 
     def _on_consents(self, state: Consented, message: Consents) -> Step[State]:
         votes = message.votes.by_peer("signature")

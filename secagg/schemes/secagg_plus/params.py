@@ -41,17 +41,17 @@ class PairwiseScheme(Scheme):
     threshold: int | None = None
 
     consent: ClassVar[bool]
+    _honest_formula: ClassVar[str] = "survivors - corrupt"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._settle_fractions()
         if self.threshold is not None and type(self.threshold) is not int:
             raise ParameterError(f"threshold must be an int, got {type(self.threshold).__name__}")
-        honest = self.survivors - self.corrupt_count
-        if honest < 2:
+        if self.honest_inputs < 2:
             raise ParameterError(
-                f"survivors - corrupt >= 2 must hold, got {honest}: the sum of one honest client "
-                "is that client's update"
+                f"{self._honest_formula} >= 2 must hold, got {self.honest_inputs}: the sum of one "
+                "honest client is that client's update"
             )
         floor, most = self._threshold_range
         if not floor <= self.shares_needed <= most:
@@ -75,6 +75,10 @@ class PairwiseScheme(Scheme):
     @property
     def survivors(self) -> int:
         return self.clients - dropout_bound(self.clients, self.dropout)
+
+    @property
+    def honest_inputs(self) -> int:
+        return self.survivors - self.corrupt_count
 
     @cached_property
     def neighbourhood(self) -> Neighbourhood:

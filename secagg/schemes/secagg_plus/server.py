@@ -87,8 +87,8 @@ class Server:
         awaited = self._awaited_in(state)
         self._lose(state, [peer])
         awaited.discard(peer)
-        if isinstance(state, Inviting | Sharing):
-            state.collected.pop(peer, None)  # nothing of it is in a sum yet
+        if state.revocable:
+            state.collected.pop(peer, None)
         return self._proceed(state)
 
     def on_deadline(self, state: Collecting, rand: Rand) -> Step[State]:

@@ -6,7 +6,7 @@ Fields marked secret never show in a repr. Each state drops what its successors 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from secagg.identity import PartyId
 from secagg.machine import Over, Signal, State, Transitions
@@ -150,7 +150,12 @@ CLIENT_SEMI_HONEST: Transitions = {
 
 
 class Collecting(State):
-    """A state in which the server waits for one message of each of several clients."""
+    """A state in which the server waits for one message of each of several clients.
+
+    revocable: what was collected is in no sum yet, and goes when its sender is rejected.
+    """
+
+    revocable: ClassVar[bool] = False
 
     @property
     def collected(self) -> dict[PartyId, Any]:
@@ -186,6 +191,8 @@ class Book(Record):
 class Inviting(Collecting):
     """Collecting adverts."""
 
+    revocable = True
+
     adverts: dict[int, bytes] = field(Map(Fixed(128)))
     lost: dict[int, int] = field(Map(Uint(1)))
 
@@ -204,6 +211,8 @@ class Inviting(Collecting):
 @declare(code=34, phase="shares")
 class Sharing(Collecting):
     """Collecting shares."""
+
+    revocable = True
 
     cohort: bytes = field(Fixed(32))
     adverts: Table = field(Rows(ADVERTS))

@@ -44,6 +44,7 @@ class BriefClient(Client):
     """Deals first, learns whom it masks with later, and binds the model last."""
 
     phases = ("shares", "masked", "unmask")
+    _without_input = Ready
     _params: SecAggPlusBrief
 
     def __init__(self, params: SecAggPlusBrief, endpoint: Endpoint) -> None:
@@ -93,7 +94,9 @@ class BriefClient(Client):
     def _on_delivery(self, state: Dealt, message: Delivery) -> Step[State]:
         manifests = message.members.by_peer("manifest")
         self._check_set("members", list(manifests), self._invited)
-        if manifests[self.me] != state.manifest:
+        mask_key = message.members.by_peer("mask_key")[self.me]
+        own = manifests[self.me], mask_key
+        if own != (state.manifest, agreement.public_key(state.mask_private)):
             raise RemoteProtocolError("the server replaced this client's deal")
         if message.parcels.peers != list(manifests):
             raise RemoteProtocolError("parcels do not match the members")
@@ -131,6 +134,10 @@ class BriefClient(Client):
         )
         return self._mask(keyed, vector)
 
+    def _attesting(self, state: Sent, included: list[PartyId]) -> list[PartyId]:
+        """Everybody: then all that honest clients open belongs to one member list and statement."""
+        return included
+
     # -- parts ------------------------------------------------------------------------------
 
     def _checked(self, value: Any) -> Contribution:
@@ -142,7 +149,7 @@ class BriefClient(Client):
         return value
 
     def _parcel(self, holder: PartyId, pair: dealing.Pair) -> tuple[bytes, ...]:
-        share_key = self._endpoint.roster.share_keys[holder]
+        share_key = self._endpoint.roster.share_key(holder)
         return (
             *dealing.share_tags(self._endpoint.context, self.me, holder, pair),
             seal(b"".join(pair), share_key, self._info(self.me, holder)),

@@ -13,6 +13,7 @@ from secagg.frame import Endpoint
 from secagg.identity import SERVER, Identity, PartyId
 from secagg.machine import Role
 from secagg.parameters import Neighbourhood
+from secagg.primitives.shamir import MAX_POINT
 from secagg.schemes.secagg_plus import messages
 from secagg.schemes.secagg_plus.brief.client import BriefClient
 from secagg.schemes.secagg_plus.brief.messages import Deal, Delivery
@@ -38,19 +39,18 @@ class SecAggPlusBrief(PairwiseScheme):
     name: ClassVar[str] = "secagg_plus_brief"
     consent: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    _honest_formula: ClassVar[str] = "clients - corrupt - 2 * dropout"
+
+    @property
+    def honest_inputs(self) -> int:
         dropped = self.clients - self.survivors
-        if self.clients - self.corrupt_count - 2 * dropped < 2:
-            raise ParameterError(
-                f"clients - corrupt - 2 * dropout >= 2 must hold, got {self.clients} - "
-                f"{self.corrupt_count} - 2 * {dropped}: a cheating server could reduce the sum "
-                "to one honest input"
-            )
+        return self.clients - self.corrupt_count - 2 * dropped
 
     @cached_property
     def neighbourhood(self) -> Neighbourhood:
         """The complete graph; the threshold in it is the least one, `shares_needed` is in force."""
+        if self.clients > MAX_POINT:
+            raise ParameterError(f"clients <= {MAX_POINT} must hold in the complete graph")
         return Neighbourhood(
             clients=self.clients,
             degree=self.clients - 1,

@@ -55,6 +55,8 @@ CLIENT: Transitions = {
 class Dealing(Collecting):
     """Collecting deals. `statement` is empty until the server gives it."""
 
+    revocable = True
+
     deals: dict[int, Deal] = field(Map(One(Deal)))
     lost: dict[int, int] = field(Map(Uint(1)))
     statement: bytes = field(Blob())
@@ -71,7 +73,7 @@ class Dealing(Collecting):
         return invited
 
 
-@declare(code=49, phase="shares")
+@declare(code=49, phase="masked")
 class Prepared(Collecting):
     """All deals are in, and the statement is awaited; `parcels` are by holder."""
 
