@@ -234,7 +234,7 @@ def _parameters(kind: Any, **fields: Any) -> dict[str, Any]:
 
 
 _ROWS = {
-    "degree": "neighbors of a client",
+    "degree": "neighbours of a client",
     "threshold": "shares that recover a secret",
     "quorum": "consents before unmasking",
     "survivors": "fewest inputs in a sum",
