@@ -1,0 +1,108 @@
+"""`python -m benchmarks [--quick] [--only peers|scale] [--json FILE] [--write]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks import host, peers, physical, scale
+from benchmarks.peers import Comparison
+from benchmarks.physical import Speeds
+from benchmarks.report import PAGE, Report
+from benchmarks.scale import Scale
+from benchmarks.secagg_round import Tick
+
+_OURS = 5  # exchanges
+_FLOWERS = 4
+
+
+def main() -> None:
+    """Measure, print, and write what was asked for."""
+    options = _parser().parse_args()
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    described = host.describe()
+    with _progress(console) as progress:
+        speeds, scales = _scale(progress, options) if options.only != "peers" else (None, [])
+        compared = _peers(progress, options) if options.only != "scale" else []
+    report = Report(
+        command=_command(options),
+        date=datetime.now(UTC).date().isoformat(),
+        host=described,
+        load_after=host.load(),
+        speeds=speeds,
+        peers=compared,
+        scale=scales,
+    )
+    report.show(console)
+    if options.json:
+        options.json.write_text(report.json())
+    if options.write:
+        report.write()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
+    parser.add_argument("--only", choices=["peers", "scale"], help="one half")
+    parser.add_argument("--repeats", type=int, default=1, help="times that peers take turns")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
+    parser.add_argument("--write", action="store_true", help=f"rewrite the tables of {PAGE.name}")
+    return parser
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What to type for the same figures: options that only say where they go stay out."""
+    chosen = ["--quick"] if options.quick else []
+    chosen += ["--only", options.only] if options.only else []
+    chosen += ["--repeats", str(options.repeats)] if options.repeats != 1 else []
+    return " ".join(["python -m benchmarks", *chosen, *(["--write"] if options.write else [])])
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Progress]:
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console) as progress:
+        yield progress
+
+
+def _scale(progress: Progress, options: argparse.Namespace) -> tuple[Speeds, list[Scale]]:
+    with _task(progress, "speeds of this machine", 1):
+        speeds = physical.measure()
+    found = []
+    for workload, target in (scale.QUICK if options.quick else scale.FULL).items():
+        name = f"scale: n={workload.clients}, d={workload.dimension:,}"
+        with _task(progress, name, _OURS * workload.clients) as tick:
+            found.append(scale.measure(workload, target, tick))
+    with _task(progress, "speeds, once more", 1):
+        return speeds.best(physical.measure()), found
+
+
+def _peers(progress: Progress, options: argparse.Namespace) -> list[Comparison]:
+    with _task(progress, "peers: warm-up", 1):
+        peers.warm_up()
+    found = []
+    for workload, target in (peers.QUICK if options.quick else peers.FULL).items():
+        name = f"peers: {100 * workload.lost_share:.0f} % lost"
+        steps = options.repeats * (2 * _OURS + _FLOWERS) * workload.clients
+        with _task(progress, name, steps) as tick:
+            found.append(peers.compare(workload, target, options.repeats, tick))
+    return found
+
+
+@contextmanager
+def _task(progress: Progress, name: str, steps: int) -> Iterator[Tick]:
+    """A line of progress, full at the end whatever number of ticks there were."""
+    task = progress.add_task(name, total=steps)
+    yield lambda: progress.advance(task)
+    progress.update(task, completed=steps)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""The benchmarks run, at a size where their figures mean nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.workload import Workload
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(half: str, found: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--only", half, "--json", str(found)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return json.loads(found.read_text())
+
+
+def test_scale_measures_both_sides_and_gets_the_mean_right(tmp_path: Path) -> None:
+    report = run("scale", tmp_path / "found.json")
+    assert report["peers"] == []
+    (item,) = report["scale"]
+    workload = Workload(**item["workload"])
+    most = workload.encoding.error(len(workload.survivors), 500 * len(workload.survivors))
+    assert 0 < item["cost"]["error"] <= most
+    assert item["cost"]["server_cpu"] == pytest.approx(sum(item["server_phases"].values()))
+    assert 0 < item["cost"]["client_cpu_mean"] <= item["cost"]["client_cpu_max"]
+    assert item["cost"]["upload"] > 4 * workload.dimension
+    assert item["memory"] > 4 * workload.dimension
+    assert all(speed > 0 for speed in report["speeds"].values())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("flwr") is None, reason="needs the extra [flower]")
+def test_peers_compute_the_same_mean(tmp_path: Path) -> None:
+    report = run("peers", tmp_path / "found.json")
+    assert [item["workload"]["lost_share"] for item in report["peers"]] == [0.0, 0.1, 0.3]
+    for item in report["peers"]:
+        assert item["ours"]["error"] < 1e-5
+        assert item["flower"]["error"] < 1e-5
+        assert item["ours"]["upload"] < item["flower"]["upload"]
