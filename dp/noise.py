@@ -1,0 +1,127 @@
+"""Integer noise: what every noise offers to mechanisms and accountants.
+
+Noise is added to integers and drawn exactly. Rounding or truncating a float sampler would leave the
+law that an accountant speaks of, and has been attacked [Mironov12; JMRO22].
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from fractions import Fraction
+from math import isfinite, prod
+from numbers import Integral, Rational, Real
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dp.errors import ParameterError
+from dp.sample import KeyStream, Rand
+from dp.sample_interval import Interval
+from dp.sample_law import Enclosure, enclose
+from dp.sample_table import table
+
+__all__ = ["DivisibleNoise", "IntegerNoise", "Shape", "exact", "whole"]
+
+Shape = int | tuple[int, ...]
+
+LEAST = Fraction(1, 1 << 32)
+MOST = Fraction(1 << 36)
+_PRECISION = 96  # bits of what accountants are given
+
+
+@dataclass(frozen=True, init=False)
+class IntegerNoise(ABC):
+    """A symmetric log-concave law on the integers, with one public parameter.
+
+    `sigma_squared` is an int, a `Fraction`, or a float that counts as the rational it is.
+    Implementations give `variance` and `ratios`; the sampler and all bounds follow from those.
+
+    Raises `ParameterError` unless 2**-32 <= sigma_squared <= 2**36.
+    """
+
+    sigma_squared: Fraction
+
+    def __init__(self, sigma_squared: Fraction | float) -> None:
+        object.__setattr__(self, "sigma_squared", exact("sigma_squared", sigma_squared))
+
+    @property
+    @abstractmethod
+    def variance(self) -> Fraction:
+        """The variance, or a lower bound on it (less noise than there is errs for privacy)."""
+
+    @abstractmethod
+    def ratios(self, count: int, bits: int) -> list[Interval]:
+        """Enclosures of P(X = k + 1) / P(X = k) for k = 0 ... count - 1; see `dp.sample_law`."""
+
+    def sample(self, shape: Shape, rand: Rand) -> NDArray[np.int64]:
+        """Independent noise, int64 of `shape`, exact if the expanded key of `rand` is uniform.
+
+        Reads 32 bytes of `rand`. Raises `ParameterError` for a negative size, `RandomnessError`
+        if `rand` returns something else than 32 bytes.
+        """
+        sizes = _sizes(shape)
+        return table(self).sample(prod(sizes), KeyStream(rand)).reshape(sizes)
+
+    def enclosure(self, bits: int = _PRECISION) -> Enclosure:
+        """Proved bounds on the law, about 2**-bits wide. Not cached: it is large."""
+        if not 1 <= bits <= 1 << 16:
+            raise ParameterError(f"1 <= bits <= 2**16 must hold, got {bits}")
+        return enclose(self, bits)
+
+    def tail(self, bound: int) -> Fraction:
+        """An upper bound on P(|X| > bound), never below about 2**-96; for the choice of a ring."""
+        if bound < 0:
+            raise ParameterError(f"bound >= 0 must hold, got {bound}")
+        return self.enclosure().tail(bound)
+
+
+@dataclass(frozen=True, init=False)
+class DivisibleNoise(IntegerNoise):
+    """Noise that is a sum of independent smaller noise of its own kind.
+
+    Only this can be split over clients so that their sum has exactly the law of the whole.
+    """
+
+    @abstractmethod
+    def share(self, parts: int) -> Self:
+        """The noise of which `parts` independent copies sum to this one, exactly.
+
+        Raises `ParameterError` unless parts >= 1.
+        """
+
+
+def exact(name: str, value: object) -> Fraction:
+    """`value` as a rational of [2**-32, 2**36]; a float counts as the rational that it is.
+
+    Raises `ParameterError` for anything else, NaN, infinities and booleans included.
+    """
+    wanted = f"2**-32 <= {name} <= 2**36 must hold for a rational {name}, got {value!r}"
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        raise ParameterError(wanted)
+    if not isinstance(value, Rational) and not isfinite(value):
+        raise ParameterError(wanted)
+    ratio = Fraction(*_ratio(value))
+    if not LEAST <= ratio <= MOST:
+        raise ParameterError(wanted)
+    return ratio
+
+
+def whole(name: str, value: object, least: int) -> int:
+    """`value` as an int that is at least `least`; booleans and floats are refused."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral) or value < least:
+        raise ParameterError(f"{name} >= {least} must hold for an integer {name}, got {value!r}")
+    return int(value)
+
+
+def _ratio(value: Real) -> tuple[int, int]:
+    # numpy's integers count as Rational, and their numerators would overflow in a Fraction
+    if isinstance(value, Rational):
+        return int(value.numerator), int(value.denominator)
+    return float(value).as_integer_ratio()
+
+
+def _sizes(shape: Shape) -> tuple[int, ...]:
+    sizes = shape if isinstance(shape, tuple) else (shape,)
+    return tuple(whole("size", size, 0) for size in sizes)
