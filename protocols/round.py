@@ -206,7 +206,7 @@ class ClientRound(_Party):
         """The client as it was at `snapshot`; the frames it last sent are to be sent again.
 
         Raises `DecodeError` for a snapshot of another round, plan or party, and
-        `LocalProtocolError` unless the round is the journal's last of its session.
+        `LocalProtocolError` unless the journal has the round as running.
         """
         journal.rejoin(invitation.session, invitation.number)
         client = cls.__new__(cls)

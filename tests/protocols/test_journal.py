@@ -32,12 +32,12 @@ def test_only_a_running_round_can_be_resumed() -> None:
     journal = ClientJournal()
     journal.join(SESSION, 5)
     journal.join(SESSION, 6)  # its keys ride on the messages of round 5
-    for journal in (journal, ClientJournal.from_bytes(journal.to_bytes())):
-        journal.rejoin(SESSION, 5)
-        journal.rejoin(SESSION, 6)
+    for known in (journal, ClientJournal.from_bytes(journal.to_bytes())):
+        known.rejoin(SESSION, 5)
+        known.rejoin(SESSION, 6)
         for session, number in ((SESSION, 4), (SESSION, 7), (OTHER, 5)):
             with pytest.raises(LocalProtocolError, match="out of date"):
-                journal.rejoin(session, number)
+                known.rejoin(session, number)
 
 
 def test_a_finished_round_is_not_resumed() -> None:
@@ -46,10 +46,10 @@ def test_a_finished_round_is_not_resumed() -> None:
     journal.join(SESSION, 6)
     journal.finish(SESSION, 5)
     journal.finish(OTHER, 1)
-    for journal in (journal, ClientJournal.from_bytes(journal.to_bytes())):
-        journal.rejoin(SESSION, 6)
+    for known in (journal, ClientJournal.from_bytes(journal.to_bytes())):
+        known.rejoin(SESSION, 6)
         with pytest.raises(LocalProtocolError, match="is not running"):
-            journal.rejoin(SESSION, 5)
+            known.rejoin(SESSION, 5)
 
 
 def test_a_forgotten_session_starts_anew() -> None:

@@ -127,9 +127,12 @@ def test_bad_parameters_die_with_the_inequality(changes: dict[str, Any], message
         plan_for(**changes)
 
 
-def test_a_scheme_that_binds_the_model_last_is_refused() -> None:
-    with pytest.raises(ParameterError, match="take SecAggPlus"):
-        plan_for(scheme=SecAggPlusBrief)
+@pytest.mark.parametrize(
+    ("scheme", "last"),
+    [(SecAggPlus, False), (SecAggPlusSemiHonest, False), (SecAggPlusBrief, True)],
+)
+def test_a_plan_knows_when_its_scheme_binds_the_model(scheme: Any, last: bool) -> None:
+    assert plan_for(scheme=scheme).binds_model_last is last
 
 
 def test_an_empty_update_is_refused() -> None:

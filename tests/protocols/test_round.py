@@ -168,12 +168,14 @@ def test_a_refused_invitation_is_not_remembered(invitation: Invitation, join: Jo
     assert journal.joined == {invitation.session: 3}
 
 
-def test_only_the_last_round_resumes(
+def test_a_finished_round_does_not_resume(
     invitation: Invitation, population: Population, join: Join
 ) -> None:
     journal = ClientJournal()
     snapshot = join(invitation, 1, journal=journal).snapshot()
     join(dataclasses.replace(invitation, number=4), 1, journal=journal)
+    ClientRound.restore(snapshot, invitation, population.clients[1], 1, journal=journal)
+    journal.finish(invitation.session, invitation.number)
     with pytest.raises(LocalProtocolError, match="out of date"):
         ClientRound.restore(snapshot, invitation, population.clients[1], 1, journal=journal)
 

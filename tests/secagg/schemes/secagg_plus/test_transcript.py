@@ -26,7 +26,8 @@ def adverts(changed: int | None = None) -> Any:
     cells = bytearray(128)
     if changed is not None:
         cells[changed] ^= 1
-    return ADVERTS.table({1: (bytes(128),), 2: (bytes(cells),)})
+    row = bytes(cells)
+    return ADVERTS.table({2: (row[:32], row[32:64], row[64:])})
 
 
 DISTINCT: list[tuple[str, list[Callable[[], bytes]]]] = [

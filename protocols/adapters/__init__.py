@@ -1,0 +1,1 @@
+"""Adapters: one folder for each federated-learning framework, which alone imports it."""

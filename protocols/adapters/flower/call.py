@@ -1,0 +1,180 @@
+"""What travels in a Flower message: a `Call` to a client, and frames both ways.
+
+A call is JSON in a ConfigRecord, so that the plan of the round is there to be read; nothing in it
+is trusted. Frames are the scheme's own, signed; they travel as arrays, which Flower cuts into
+chunks. A call leaves as an ordinary train message: Flower refuses actions that no app registered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+
+from protocols.adapters.flower.terms import SecurePlan
+from protocols.round import Invitation
+from secagg.errors import DecodeError, InputRefused, ParameterError, SecAggError
+from secagg.identity import PartyId, Roster
+from secagg.quantize import Clip, NormClip, RangeClip
+
+__all__ = [
+    "CALL",
+    "FRAMES",
+    "Call",
+    "frames_of",
+    "frames_record",
+    "invitation",
+    "is_call",
+    "numpy_arrays",
+    "payload",
+]
+
+CALL = "secagg"
+FRAMES = "secagg.frames"
+_STYPE = "secagg.frame"
+
+STAGES = ("hello", "deal", "train", "unmask")
+_CLIPS: dict[str, type[NormClip] | type[RangeClip]] = {"norm": NormClip, "range": RangeClip}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One request to a client.
+
+    stage: "hello" asks who the client is, "deal" for its deal, "train" for its masked update and,
+    if `ahead`, the deal of the next round, "unmask" for its shares. sizes: of update and side.
+    """
+
+    stage: str
+    session: bytes
+    number: int
+    cohort: tuple[PartyId, ...]
+    plan: SecurePlan
+    sizes: tuple[int, int]
+    weighted_by: str
+    ahead: bool = True
+
+    def record(self) -> ConfigRecord:
+        """The record to send."""
+        document = {
+            "session": self.session.hex(),
+            "number": self.number,
+            "cohort": list(self.cohort),
+            "plan": _plan_document(self.plan),
+            "sizes": list(self.sizes),
+            "weighted_by": self.weighted_by,
+            "ahead": self.ahead,
+        }
+        return ConfigRecord({"stage": self.stage, "call": json.dumps(document)})
+
+    @classmethod
+    def of(cls, message: Message) -> Self:
+        """The call in a message; `DecodeError`, or `ParameterError` for an impossible plan."""
+        record = message.content.config_records[CALL]
+        try:
+            return cls._parse(record["stage"], json.loads(str(record["call"])))
+        except SecAggError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise DecodeError("not a call of this adapter") from None
+
+    @classmethod
+    def _parse(cls, stage: Any, document: Any) -> Self:
+        if stage not in STAGES or document.keys() != _KEYS:
+            raise ValueError
+        update, side = document["sizes"]
+        cohort = tuple(document["cohort"])
+        whole = (document["number"], update, side, *cohort)
+        if any(type(value) is not int or value < 0 for value in whole):
+            raise ValueError
+        if type(document["ahead"]) is not bool or type(document["weighted_by"]) is not str:
+            raise ValueError
+        return cls(
+            stage=stage,
+            session=bytes.fromhex(document["session"]),
+            number=document["number"],
+            cohort=cohort,
+            plan=_plan_of(document["plan"]),
+            sizes=(update, side),
+            weighted_by=document["weighted_by"],
+            ahead=document["ahead"],
+        )
+
+
+_KEYS = {"session", "number", "cohort", "plan", "sizes", "weighted_by", "ahead"}
+
+
+def is_call(message: Message) -> bool:
+    """Whether a message is one of ours."""
+    return message.has_content() and CALL in message.content.config_records
+
+
+def invitation(call: Call, roster: Roster, number: int) -> Invitation:
+    """The round `number` of a call, as a party with this roster sees it."""
+    plan = call.plan.round_plan(len(call.cohort), *call.sizes)
+    invited = _invited(roster, call.cohort)
+    return Invitation(plan=plan, session=call.session, number=number, roster=invited)
+
+
+def payload(stage: str, frames: Mapping[str, bytes]) -> RecordDict:
+    """The content of a reply: all that may ever leave a client."""
+    return RecordDict({CALL: ConfigRecord({"stage": stage}), FRAMES: frames_record(frames)})
+
+
+def frames_record(frames: Mapping[str, bytes]) -> ArrayRecord:
+    """Frames by name, as arrays that Flower does not look into."""
+    return ArrayRecord(
+        {name: Array("uint8", (len(frame),), _STYPE, frame) for name, frame in frames.items()}
+    )
+
+
+def frames_of(content: RecordDict) -> dict[str, bytes]:
+    """The frames by name, as they came: they are checked where their signatures are."""
+    record = content.array_records.get(FRAMES) or ArrayRecord()
+    # Not `Array.numpy`: it would let the sender choose a shape, and with it an allocation.
+    return {name: array.data for name, array in record.items()}
+
+
+def numpy_arrays(record: ArrayRecord) -> dict[str, Any]:
+    """The arrays of a record; `InputRefused` for what is no numpy array."""
+    try:
+        return {name: array.numpy() for name, array in record.items()}
+    except TypeError:
+        raise InputRefused("an Array of the record is not serialized as a numpy array") from None
+
+
+def _invited(roster: Roster, cohort: tuple[PartyId, ...]) -> Roster:
+    if list(cohort) != sorted(set(cohort)):
+        raise ParameterError("the cohort is not in ascending order")
+    if strangers := set(cohort) - roster.clients.keys():
+        raise ParameterError(f"not on the roster: {sorted(strangers)[:5]}")
+    return Roster(
+        roster.server,
+        {party: roster.clients[party] for party in cohort},
+        {party: roster.share_keys[party] for party in cohort},
+    )
+
+
+def _plan_document(plan: SecurePlan) -> dict[str, Any]:
+    return {
+        "clip": _clip_document(plan.clip),
+        "max_weight": plan.max_weight,
+        "corrupt": plan.corrupt,
+        "dropout": plan.dropout,
+        "metrics": dict(plan.metrics),
+        "integers": plan.integers,
+        "least_clients": plan.least_clients,
+    }
+
+
+def _clip_document(clip: Clip) -> dict[str, float]:
+    (name,) = (name for name, kind in _CLIPS.items() if type(clip) is kind)
+    return {name: clip.bound}
+
+
+def _plan_of(document: Any) -> SecurePlan:
+    ((name, bound),) = document["clip"].items()
+    return SecurePlan(**{**document, "clip": _CLIPS[name](bound)})

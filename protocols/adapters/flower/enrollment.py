@@ -1,0 +1,111 @@
+"""Who takes part: key files, and the roster file that everybody holds a copy of.
+
+A key file is 64 hexadecimal digits, readable by its owner only. The roster is JSON and public:
+
+    {"format": "secagg-roster-1", "server": "5a…",
+     "clients": [{"id": 1, "public": "0c…", "share_key": "77…"}, …]}
+
+Whoever hands out the roster decides who is who: hand it out by a way that the server does not
+control. `enroll` makes everything in one place, for trials; in production each party runs
+`save_identity` at home and sends in its public half.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from secagg.errors import DecodeError, ParameterError
+from secagg.identity import Identity, PartyId, Roster
+from secagg.rand import Rand
+
+__all__ = ["enroll", "load_identity", "load_roster", "save_identity", "save_roster"]
+
+_FORMAT = "secagg-roster-1"
+
+
+def save_identity(path: str | Path, identity: Identity) -> None:
+    """Write a key file with mode 0600. Raises `FileExistsError`: a key is never overwritten."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with os.fdopen(os.open(path, flags, 0o600), "w", encoding="ascii") as file:
+        file.write(identity.to_bytes().hex() + "\n")
+
+
+def load_identity(path: str | Path) -> Identity:
+    """The identity in a key file.
+
+    Raises `ParameterError` for a file that others may read, `DecodeError` for what is no key file.
+    """
+    if os.name == "posix" and stat.S_IMODE(Path(path).stat().st_mode) & 0o077:
+        raise ParameterError(f"{path} is open to other users: chmod 600 it, or enroll anew")
+    try:
+        return Identity.from_bytes(bytes.fromhex(Path(path).read_text("ascii")))
+    except ValueError:
+        raise DecodeError(f"{path} is not a key file") from None
+
+
+def save_roster(path: str | Path, roster: Roster) -> None:
+    """Write the roster file, share keys included."""
+    clients = [
+        {"id": party, "public": key.hex(), "share_key": roster.share_keys[party].hex()}
+        for party, key in roster.clients.items()
+    ]
+    document = {"format": _FORMAT, "server": roster.server.hex(), "clients": clients}
+    Path(path).write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+
+
+def load_roster(path: str | Path) -> Roster:
+    """The roster in a file that `save_roster` wrote.
+
+    Raises `DecodeError` for another format and `ParameterError` for keys that are unusable.
+    """
+    try:
+        return _parse(json.loads(Path(path).read_text("utf-8")))
+    except ParameterError as error:
+        raise ParameterError(f"{path}: {error}") from None
+    except (KeyError, TypeError, ValueError):
+        raise DecodeError(f"{path} is not a roster file") from None
+
+
+def roster_of(server: Identity, clients: dict[PartyId, Identity]) -> Roster:
+    """The roster of these identities."""
+    return Roster(
+        server.public,
+        {party: key.public for party, key in clients.items()},
+        {party: key.share_key for party, key in clients.items()},
+    )
+
+
+def enroll(folder: str | Path, clients: int, rand: Rand = os.urandom) -> Roster:
+    """Keys for a server and `clients` clients in a folder: server.key, client-1.key …, roster.json.
+
+    Raises `FileExistsError` where a key file is there already.
+    """
+    if type(clients) is not int or clients < 1:
+        raise ParameterError(f"clients >= 1 must hold, got {clients!r}")
+    home = Path(folder)
+    home.mkdir(parents=True, exist_ok=True)
+    server = Identity.generate(rand)
+    parties = {party: Identity.generate(rand) for party in range(1, clients + 1)}
+    save_identity(home / "server.key", server)
+    for party, identity in parties.items():
+        save_identity(home / f"client-{party}.key", identity)
+    roster = roster_of(server, parties)
+    save_roster(home / "roster.json", roster)
+    return roster
+
+
+def _parse(document: Any) -> Roster:
+    if document["format"] != _FORMAT:
+        raise ValueError
+    rows = document["clients"]
+    if len({row["id"] for row in rows}) != len(rows):
+        raise ParameterError("two clients of the roster have one id")
+    return Roster(
+        bytes.fromhex(document["server"]),
+        {row["id"]: bytes.fromhex(row["public"]) for row in rows},
+        {row["id"]: bytes.fromhex(row["share_key"]) for row in rows},
+    )

@@ -1,0 +1,104 @@
+"""What a client keeps between messages, each of which starts a fresh process.
+
+It is one ConfigRecord in `context.state`: the journal, and a snapshot for each of the two rounds
+that can be open, in the stages "dealt" and "masked". A snapshot holds secrets; the SuperNode keeps
+it in memory and it never travels to the server. Whatever is absent or of another round is refused,
+which the server sees as a drop-out.
+
+The journal is in a file as well, and the file counts: a SuperNode that starts again has lost its
+state, and a client that joins one round twice endangers others (docs/spec/brief.md, section 7).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from flwr.app import ConfigRecord, RecordDict
+
+from protocols.journal import ClientJournal
+from secagg.errors import LocalProtocolError
+
+__all__ = ["DEALT", "MASKED", "STATE", "Store"]
+
+STATE = "secagg"
+DEALT, MASKED = "dealt", "masked"
+
+
+class Store:
+    """The record, taken out of the state so that the user's own code does not meet it.
+
+    journal: the client's journal; changes are kept by `save`. Raises `DecodeError` for a journal
+    that is damaged: only its owner can say what to do then.
+    """
+
+    def __init__(self, state: RecordDict, journal_file: Path | None) -> None:
+        found = state.config_records.get(STATE)
+        self._record = ConfigRecord() if found is None else found
+        self._file = journal_file
+        self.journal = self._load()
+        if found is not None:
+            del state[STATE]
+
+    def save(self, state: RecordDict) -> None:
+        """Put the record back, and write the journal; before anything is sent."""
+        state[STATE] = self._record
+        journal = self.journal.to_bytes()
+        if journal == self._record.get("journal"):
+            return
+        self._record["journal"] = journal
+        if self._file is not None:
+            unfinished = self._file.with_name(f"{self._file.name}.new")
+            with unfinished.open("wb") as file:
+                file.write(journal)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(self._file)
+
+    def deal(self, session: bytes, number: int, snapshot: bytes) -> None:
+        """Keep a round that has begun, in the place of one that was dealt and never used."""
+        self.drop(DEALT)
+        self._put(DEALT, session, number, snapshot)
+
+    def mask(self, session: bytes, number: int, snapshot: bytes) -> None:
+        """The round that was dealt is masked now; one that was never unmasked is over."""
+        self.drop(MASKED)
+        self._take(DEALT)
+        self._put(MASKED, session, number, snapshot)
+
+    def has(self, stage: str, session: bytes, number: int) -> bool:
+        """Whether this round is in this stage."""
+        return bool(self._record.get(f"{stage}.round") == _name(session, number))
+
+    def get(self, stage: str, session: bytes, number: int) -> bytes:
+        """The snapshot of this round; `LocalProtocolError` unless it is in this stage."""
+        snapshot = self._record.get(stage)
+        if not self.has(stage, session, number) or not isinstance(snapshot, bytes):
+            raise LocalProtocolError(
+                f"round {number} is not {stage} here: the state is stale, lost, or used already"
+            )
+        return snapshot
+
+    def drop(self, stage: str) -> None:
+        """Forget the round in this stage, for good."""
+        name = self._take(stage)
+        if isinstance(name, bytes):
+            self.journal.finish(name[:-8], int.from_bytes(name[-8:], "little"))
+
+    def _load(self) -> ClientJournal:
+        if self._file is not None and self._file.exists():
+            return ClientJournal.from_bytes(self._file.read_bytes())
+        saved = self._record.get("journal")
+        return ClientJournal.from_bytes(saved) if isinstance(saved, bytes) else ClientJournal()
+
+    def _put(self, stage: str, session: bytes, number: int, snapshot: bytes) -> None:
+        self._record[stage] = snapshot
+        self._record[f"{stage}.round"] = _name(session, number)
+
+    def _take(self, stage: str) -> object:
+        self._record.pop(stage, None)
+        return self._record.pop(f"{stage}.round", None)
+
+
+def _name(session: bytes, number: int) -> bytes:
+    return session + number.to_bytes(8, "little")

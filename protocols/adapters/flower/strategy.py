@@ -1,0 +1,319 @@
+"""The server's side: a strategy around the user's own.
+
+The inner strategy keeps what is its own: sampling, configuration, the optimizer, evaluation. It
+sees one reply per round, whose arrays, metrics and weight are the sum's. `Strategy.start` is
+Flower's, unchanged.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import (
+    Bulyan,
+    DifferentialPrivacyClientSideAdaptiveClipping,
+    DifferentialPrivacyClientSideFixedClipping,
+    DifferentialPrivacyServerSideAdaptiveClipping,
+    DifferentialPrivacyServerSideFixedClipping,
+    FedMedian,
+    FedTrimmedAvg,
+    FedXgbBagging,
+    FedXgbCyclic,
+    Krum,
+    MultiKrum,
+    QFedAvg,
+    Strategy,
+)
+
+from protocols.adapters.flower.call import (
+    CALL,
+    FRAMES,
+    Call,
+    frames_of,
+    frames_record,
+    numpy_arrays,
+)
+from protocols.adapters.flower.coordinator import Asked, Coordinator, RoundReport
+from protocols.adapters.flower.enrollment import load_identity, load_roster
+from protocols.adapters.flower.exchange import exchange, wait_for
+from protocols.adapters.flower.terms import Layout, SecurePlan
+from protocols.round import Result
+from secagg.errors import (
+    Aborted,
+    InputRefused,
+    IntegrityError,
+    ParameterError,
+    SecAggError,
+)
+from secagg.identity import Identity, Roster
+from secagg.rand import Rand
+
+__all__ = ["RoundReport", "SecureAggregation"]
+
+_log = logging.getLogger("flwr")
+
+_SELECTS = "it compares single updates, and a secure sum shows none"
+_CLIPS = "it clips or counts single updates on the server; clip by SecurePlan(clip=…) on the client"
+_TREES = "it joins trees, and a secure sum adds numbers"
+_REFUSED: Mapping[type[Strategy], str] = {
+    Bulyan: _SELECTS,
+    FedMedian: _SELECTS,
+    FedTrimmedAvg: _SELECTS,
+    Krum: _SELECTS,
+    MultiKrum: _SELECTS,
+    QFedAvg: "it weights each update by its own loss",
+    DifferentialPrivacyClientSideAdaptiveClipping: _CLIPS,
+    DifferentialPrivacyClientSideFixedClipping: _CLIPS,
+    DifferentialPrivacyServerSideAdaptiveClipping: _CLIPS,
+    DifferentialPrivacyServerSideFixedClipping: _CLIPS,
+    FedXgbBagging: _TREES,
+    FedXgbCyclic: _TREES,
+}
+
+
+class SecureAggregation(Strategy):
+    """Any averaging strategy, such as FedAvg, FedProx or FedAdam, over secure sums.
+
+    strategy: the inner one. plan: the public terms of the run. identity, roster: the server's key
+    and who is who, or paths of their files. deadline: seconds that an exchange may take besides
+    training, and that clients may take to connect. train_deadline: seconds after which a training
+    message is void; `start(timeout=…)` says how long Flower waits for one.
+
+    A round that cannot be finished leaves the model as it is: it is logged, listed in `failures`,
+    and training goes on. `reports` has what each finished round took.
+
+    Raises `ParameterError` for a strategy that needs single updates, with the reason, and for an
+    identity or roster that do not fit. `start` raises `InputRefused` for a model that cannot be
+    averaged, or an inner strategy that sends several.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        *,
+        plan: SecurePlan,
+        identity: Identity | str | Path,
+        roster: Roster | str | Path,
+        deadline: float = 120.0,
+        train_deadline: float = 3600.0,
+        poll: float = 0.2,
+        rand: Rand = os.urandom,
+    ) -> None:
+        _check_inner(strategy)
+        self.inner = strategy
+        self.plan = plan
+        self.reports: dict[int, RoundReport] = {}
+        self.failures: dict[int, SecAggError] = {}
+        key = identity if isinstance(identity, Identity) else load_identity(identity)
+        people = roster if isinstance(roster, Roster) else load_roster(roster)
+        self._deadline, self._train_deadline, self._poll = deadline, train_deadline, poll
+        self._coordinator = Coordinator(key, people, self._ask, rand)
+        self._grid: Grid | None = None
+        self._layout: Layout | None = None
+        self._template: Message | None = None
+
+    # -- training ---------------------------------------------------------------------------
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """The inner strategy's messages, each with its delivery. Deals are fetched before."""
+        self._grid, self._layout, self._template = grid, None, None
+        try:
+            self._await_nodes(grid, "min_train_nodes")
+            messages = list(self.inner.configure_train(server_round, arrays, config, grid))
+            return self._secured(messages) if messages else []
+        except (Aborted, ParameterError) as error:
+            self._fail(server_round, error)
+            return []
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """What the inner strategy makes of the one reply that stands for all."""
+        if self._layout is None or self._template is None:
+            return None, None
+        try:
+            result = self._coordinator.finish(_answers(replies))
+            synthetic = self._synthetic(self._layout, self._template, result)
+        except (Aborted, IntegrityError) as error:
+            self._fail(server_round, error)
+            return None, None
+        self._succeed(server_round, self._coordinator.report)
+        arrays, metrics = self.inner.aggregate_train(server_round, [synthetic])
+        return self._like_the_model(self._layout, arrays), metrics
+
+    # -- evaluation and the rest ------------------------------------------------------------
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """The inner strategy's messages; none where fewer nodes are there than it waits for."""
+        if getattr(self.inner, "fraction_evaluate", 1.0) == 0.0:
+            return list(self.inner.configure_evaluate(server_round, arrays, config, grid))
+        try:
+            self._await_nodes(grid, "min_evaluate_nodes", least=0)
+        except Aborted as error:
+            _log.error("secagg: no evaluation in round %d: %s", server_round, error)
+            return []
+        return list(self.inner.configure_evaluate(server_round, arrays, config, grid))
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """The inner strategy's."""
+        return self.inner.aggregate_evaluate(server_round, replies)
+
+    def summary(self) -> None:
+        """Log the plan, and what the inner strategy logs."""
+        plan = self.plan
+        _log.info("\t├──> Secure aggregation (two exchanges a round, the first three):")
+        _log.info("\t│\t├── Clip: %s | largest weight: %d", plan.clip, plan.max_weight)
+        _log.info("\t│\t└── Withstands: corrupt %.2f | dropout %.2f", plan.corrupt, plan.dropout)
+        self.inner.summary()
+
+    # -- parts ------------------------------------------------------------------------------
+
+    def _await_nodes(self, grid: Grid, minimum: str, least: int | None = None) -> None:
+        """Raise `Aborted` if too few nodes connect in time: the inner strategy would wait for
+        ever.
+        """
+        wants = (getattr(self.inner, name, 0) for name in (minimum, "min_available_nodes"))
+        needed = max(self.plan.least_clients if least is None else least, *wants)
+        connected = 0
+
+        def enough() -> bool:
+            nonlocal connected
+            connected = len(list(grid.get_node_ids()))
+            return connected >= needed
+
+        if not wait_for(enough, deadline=self._deadline, poll=self._poll):
+            raise Aborted("hello", f"{connected} nodes are connected, at least {needed} needed")
+
+    def _secured(self, messages: list[Message]) -> list[Message]:
+        layout = Layout.of(self.plan, _one_model(messages))
+        weighted_by = str(getattr(self.inner, "weighted_by_key", "num-examples"))
+        call = Call(
+            stage="train",
+            session=b"",
+            number=0,
+            cohort=(),
+            plan=self.plan,
+            sizes=layout.sizes,
+            weighted_by=weighted_by,
+        )
+        by_node = {message.metadata.dst_node_id: message for message in messages}
+        call, frames = self._coordinator.begin(call, list(by_node), layout.digest(weighted_by))
+        self._layout, self._template = layout, messages[0]
+        return [
+            self._message(by_node[node], call, {"delivery": frame})
+            for node, frame in frames.items()
+            if node in by_node
+        ]
+
+    def _message(self, base: Message, call: Call, frames: Mapping[str, bytes]) -> Message:
+        content = {**base.content, CALL: call.record(), FRAMES: frames_record(frames)}
+        metadata = base.metadata
+        return Message(
+            RecordDict(content),
+            metadata.dst_node_id,
+            metadata.message_type,
+            ttl=self._train_deadline,
+            group_id=metadata.group_id,
+        )
+
+    def _ask(self, call: Call, frames: Mapping[int, Mapping[str, bytes]]) -> list[Asked]:
+        assert self._grid is not None, "an exchange takes place within a round"
+        messages = [
+            Message(
+                RecordDict({CALL: call.record(), FRAMES: frames_record(named)}),
+                node,
+                "train",
+                ttl=self._deadline,
+            )
+            for node, named in frames.items()
+        ]
+        replies = exchange(self._grid, messages, deadline=self._deadline, poll=self._poll)
+        return _answers(replies)
+
+    def _synthetic(self, layout: Layout, template: Message, result: Result) -> Message:
+        arrays, metrics = layout.decode(result.mean)
+        weighted_by = str(getattr(self.inner, "weighted_by_key", "num-examples"))
+        key = str(getattr(self.inner, "arrayrecord_key", "arrays"))
+        record = MetricRecord({**metrics, weighted_by: result.total_weight})
+        return Message(
+            RecordDict({key: _record(arrays), "metrics": record}),
+            reply_to=template,
+        )
+
+    def _like_the_model(self, layout: Layout, arrays: ArrayRecord | None) -> ArrayRecord | None:
+        """In the model's dtypes: averaging leaves float64 where integers were, and a model that
+        changes its structure could not use the deals that were made ahead.
+        """
+        return None if arrays is None else _record(layout.like(numpy_arrays(arrays)))
+
+    def _succeed(self, server_round: int, report: RoundReport) -> None:
+        self.reports[server_round] = report
+        _log.info(
+            "secagg: the mean of %d clients of total weight %d, in %d exchanges",
+            len(report.included),
+            report.total_weight,
+            report.exchanges,
+        )
+
+    def _fail(self, server_round: int, error: SecAggError) -> None:
+        self.failures[server_round] = error
+        _log.error("secagg: round %d released nothing: %s", server_round, error)
+
+
+def _check_inner(strategy: Strategy) -> None:
+    for kind, reason in _REFUSED.items():
+        if isinstance(strategy, kind):
+            raise ParameterError(f"{type(strategy).__name__} cannot be secured: {reason}")
+    within = getattr(strategy, "strategy", None)
+    if isinstance(within, Strategy):
+        _check_inner(within)
+
+
+def _one_model(messages: list[Message]) -> dict[str, Any]:
+    """The model that all messages carry; `InputRefused` if they differ or carry several."""
+    models = []
+    for message in messages:
+        records = list(message.content.array_records.values())
+        if len(records) != 1:
+            raise InputRefused(f"exactly one ArrayRecord is averaged, got {len(records)}")
+        models.append(records[0])
+    if any(model is not models[0] and model != models[0] for model in models):
+        raise InputRefused("the strategy sends different models to different nodes")
+    return numpy_arrays(models[0])
+
+
+def _answers(replies: Iterable[Message]) -> list[Asked]:
+    """The replies with frames. Whoever sent an error, or nothing, is lost by not being here: an
+    error may come from the SuperLink in the place of its node.
+    """
+    answers = []
+    for reply in replies:
+        if reply.has_error():
+            _log.warning("secagg: a client is lost: %s", reply.error.reason)
+            continue
+        frames, party = frames_of(reply.content), _party(reply.content)
+        answers.append(Asked(reply.metadata.src_node_id, frames, party))
+    return answers
+
+
+def _party(content: RecordDict) -> int | None:
+    record = content.config_records.get(CALL)
+    party = None if record is None else record.get("party")
+    return party if type(party) is int else None
+
+
+def _record(arrays: Mapping[str, Any]) -> ArrayRecord:
+    return ArrayRecord({name: Array(np.asarray(array)) for name, array in arrays.items()})

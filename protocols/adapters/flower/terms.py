@@ -1,0 +1,196 @@
+"""The public terms of a run, and how a model, integers and metrics share one vector.
+
+    model before, model after, metrics --encode--> {"update": (d,), "side": (k,)}     client
+    model before, mean of these --decode--> model, metrics                            server
+
+`update` holds the changes of the floating-point coordinates, under the clip. `side` holds what the
+clip must not touch and what must not touch the clip: changes of integer coordinates, such as the
+batch counter of a normalization layer, and metrics. Each side value is limited by a bound of its
+own and scaled by it. Under `NormClip(C)` the update is brought to norm C, and the k side values
+to C / sqrt(k) each, thus also to norm C together; the vector as a whole is under
+NormClip(sqrt(2) * C), which then binds nothing. Under `RangeClip(C)` side values fill [-C, C].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from protocols.plan import RoundPlan, model_digest
+from secagg.errors import InputRefused, ParameterError
+from secagg.quantize import Clip, NormClip
+from secagg.schemes.secagg_plus import SecAggPlusBrief
+from secagg.structure import Structure, flatten
+
+__all__ = ["Layout", "SecurePlan"]
+
+Arrays = Mapping[str, NDArray[Any]]
+_SLACK = 1 + 2.0**-8  # more than rounding ever costs: see RoundPlan.for_update
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecurePlan:
+    """What a run agrees on; public. The plan of a round follows from it and from the model.
+
+    Attributes
+    ----------
+    clip: bound of one client's change of the floating-point coordinates, before weighting.
+    max_weight: the largest weight, such as the number of examples; a client above it drops out.
+    corrupt, dropout: fractions of the cohort, as in `SecAggPlusBrief`.
+    metrics: per metric, the largest absolute value; beyond it a value counts as the bound. Metrics
+        that are not listed stay on the client.
+    integers: largest change of an integer coordinate in one round; beyond it, it counts as that.
+    least_clients: fewest clients that a round is started with.
+
+    Raises `ParameterError` with the inequality that fails.
+    """
+
+    clip: Clip
+    max_weight: int
+    corrupt: float = 0.2
+    dropout: float = 0.3
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    integers: float = 1024.0
+    least_clients: int = 3
+
+    def __post_init__(self) -> None:
+        for name, bound in (*self.metrics.items(), ("integers", self.integers)):
+            if not isinstance(name, str) or not 0 < bound < math.inf:
+                raise ParameterError(f"0 < bound < inf must hold, got {bound!r} for {name!r}")
+        bounds = {name: float(bound) for name, bound in self.metrics.items()}
+        object.__setattr__(self, "metrics", MappingProxyType(bounds))
+        object.__setattr__(self, "integers", float(self.integers))
+        self.round_plan(max(self.least_clients, 2), 1, len(bounds))
+
+    def round_plan(self, clients: int, update: int, side: int) -> RoundPlan:
+        """The plan of a round of so many clients, for vectors of these two sizes."""
+        return RoundPlan.for_update(
+            {"update": np.zeros(update), "side": np.zeros(side)},
+            clients=clients,
+            clip=self._joint_clip if side else self.clip,
+            max_weight=self.max_weight,
+            scheme=SecAggPlusBrief,
+            corrupt=self.corrupt,
+            dropout=self.dropout,
+        )
+
+    @property
+    def _joint_clip(self) -> Clip:
+        if isinstance(self.clip, NormClip):
+            return NormClip(math.sqrt(2) * self.clip.bound * _SLACK)
+        return self.clip
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything is in the vector of one model. `base` is the model, float64 (size,)."""
+
+    plan: SecurePlan
+    structure: Structure
+    base: NDArray[np.float64] = field(repr=False)
+
+    @classmethod
+    def of(cls, plan: SecurePlan, arrays: Arrays) -> Layout:
+        """Raises `InputRefused`, naming the array, for what cannot be averaged."""
+        base, structure = flatten(dict(arrays))
+        return cls(plan, structure, base)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Sizes of update and side."""
+        integers = int(self._is_integer.sum())
+        return self.base.size - integers, integers + len(self.plan.metrics)
+
+    def digest(self, weighted_by: str) -> bytes:
+        """What all clients of a round must have been shown alike: the model, and what the side
+        values and the weight mean.
+        """
+        meaning = {"metrics": dict(self.plan.metrics), "integers": self.plan.integers}
+        arrays = self.structure.restore(self.base)
+        return model_digest({"arrays": arrays, "side": meaning, "weight": {weighted_by: None}})
+
+    def encode(self, arrays: Arrays, metrics: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
+        """The tree for `ClientRound.submit`. Raises `InputRefused`, naming array or metric."""
+        change = self._trained(arrays) - self.base
+        whole, rest = change[self._is_integer], change[~self._is_integer]
+        values = [_scalar(metrics, name) for name in self.plan.metrics]
+        side = np.concatenate([whole, np.array(values, np.float64)])
+        limited = np.clip(side, -self._bounds, self._bounds) / self._bounds
+        return {"update": self._clipped(rest), "side": limited * self._room}
+
+    def decode(self, mean: Mapping[str, Any]) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
+        """The new model, in names, shapes and dtypes the old one, and the mean metrics.
+
+        Raises `IntegrityError` where a dtype cannot hold the new value.
+        """
+        side = mean["side"] * self._bounds / self._room
+        count = side.size - len(self.plan.metrics)
+        model = self.base.copy()
+        model[~self._is_integer] += mean["update"]
+        model[self._is_integer] += side[:count]
+        metrics = zip(self.plan.metrics, side[count:].tolist(), strict=True)
+        return self.structure.restore(model), dict(metrics)
+
+    def like(self, arrays: Arrays) -> dict[str, NDArray[Any]]:
+        """`arrays` in the dtypes of the model, as a server's optimizer may have changed them."""
+        vector = flatten({name: np.asarray(array) for name, array in arrays.items()})[0]
+        if list(arrays) != self._names or vector.size != self.base.size:
+            raise InputRefused("the strategy returned other arrays than it was given")
+        restored: dict[str, NDArray[Any]] = self.structure.restore(vector)
+        return restored
+
+    @cached_property
+    def _is_integer(self) -> NDArray[np.bool_]:
+        mask = np.zeros(self.base.size, np.bool_)
+        for row in self.structure.describe():
+            mask[row.start : row.start + row.size] = np.dtype(row.dtype).kind in "iu"
+        return mask
+
+    @cached_property
+    def _bounds(self) -> NDArray[np.float64]:
+        integers = int(self._is_integer.sum())
+        return np.array([self.plan.integers] * integers + list(self.plan.metrics.values()))
+
+    @property
+    def _room(self) -> float:
+        """What a side value at its bound becomes."""
+        bound = self.plan.clip.bound
+        norm = isinstance(self.plan.clip, NormClip)
+        return bound / math.sqrt(max(self._bounds.size, 1)) if norm else bound
+
+    @property
+    def _names(self) -> list[str]:
+        return list(self.structure.restore(self.base))
+
+    def _clipped(self, update: NDArray[np.float64]) -> NDArray[np.float64]:
+        if not isinstance(self.plan.clip, NormClip):
+            return update
+        peak = float(np.abs(update).max(initial=0.0))
+        norm = peak * float(np.linalg.norm(update / peak)) if peak else 0.0
+        return update * (self.plan.clip.bound / norm) if norm > self.plan.clip.bound else update
+
+    def _trained(self, arrays: Arrays) -> NDArray[np.float64]:
+        model = self.structure.restore(self.base)
+        if arrays.keys() != model.keys():
+            names = sorted(arrays.keys() ^ model.keys())
+            raise InputRefused(f"arrays only in the model or only in the reply: {names[:5]}")
+        for name, array in model.items():
+            if arrays[name].shape != array.shape:
+                raise InputRefused(
+                    f"array {name!r} has shape {arrays[name].shape}, the model's {array.shape}"
+                )
+        return flatten({name: arrays[name] for name in model})[0]
+
+
+def _scalar(metrics: Mapping[str, Any], name: str) -> float:
+    value = metrics.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputRefused(f"metric {name!r}, which the plan lists, is not one finite number")
+    return float(value)

@@ -1,0 +1,79 @@
+"""The pages on Flower: their code runs, and their tables name what exists."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("flwr", reason="flwr is not installed: pip install 'secagg[flower]'")
+
+from protocols.adapters.flower import ClientSettings, SecurePlan, enroll
+
+ROOT = Path(__file__).parents[4]
+PAGE = (ROOT / "docs" / "how-to" / "flower.md").read_text("utf-8")
+OLD = (ROOT / "docs" / "how-to" / "migrate-from-flower-secagg.md").read_text("utf-8")
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the blocks of the page define, one after the other."""
+    monkeypatch.chdir(tmp_path)
+    enroll("keys", 5)
+    names: dict[str, Any] = {}
+    for block in re.findall(r"^```py\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE):
+        exec(compile(block, "flower.md", "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("app", ["app", "simulation"])
+def test_the_code_of_the_page_runs(
+    app: str, page: dict[str, Any], grid_of: Any, to_record: Any, tmp_path: Path
+) -> None:
+    if app == "simulation":
+        page["simulation"].train()(plain_train(page))
+    grid = grid_of(page[app], tmp_path / "keys", first=0 if app == "simulation" else 1)
+    result = page["strategy"].start(
+        grid, to_record({"weights": np.zeros(4, np.float32)}), num_rounds=2
+    )
+    assert not page["strategy"].failures
+    np.testing.assert_allclose(result.arrays["weights"].numpy(), 1.0, atol=1e-4)
+    assert result.train_metrics_clientapp[2]["loss"] == pytest.approx(0.25, abs=1e-4)
+
+
+def plain_train(page: dict[str, Any]) -> Any:
+    def train(message: Any, context: Any) -> Any:
+        weights = message.content["arrays"]["weights"].numpy()
+        content = page["RecordDict"](
+            {
+                "arrays": page["ArrayRecord"]({"weights": page["Array"](weights + 0.5)}),
+                "metrics": page["MetricRecord"]({"num-examples": 120, "loss": 0.25}),
+            }
+        )
+        return page["Message"](content, reply_to=message)
+
+    return train
+
+
+def test_the_page_has_every_key_of_the_node_configuration() -> None:
+    documented = set(re.findall(r"`(secagg-[a-z-]+)`", PAGE))
+    text = " ".join(str(ClientSettings.from_node_config.__doc__).split())
+    assert documented == set(re.findall(r"`(secagg-[a-z-]+)`", text))
+
+
+@pytest.mark.parametrize("text", [PAGE, OLD], ids=["flower", "migrate"])
+def test_the_fields_of_a_plan_exist(text: str) -> None:
+    fields = {field.name for field in dataclasses.fields(SecurePlan)}
+    for name in re.findall(r"SecurePlan\((\w+)=", text):
+        assert name in fields
+
+
+def test_the_page_has_every_field_of_a_plan() -> None:
+    table = PAGE[PAGE.index("| `SecurePlan` | is |") : PAGE.index("## What comes back")]
+    first = " ".join(row.split("|")[1] for row in table.splitlines() if row.count("|") > 2)
+    fields = {field.name for field in dataclasses.fields(SecurePlan)}
+    assert set(re.findall(r"`(\w+)`", first)) == fields | {"SecurePlan"}
