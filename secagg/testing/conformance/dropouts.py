@@ -12,6 +12,8 @@ from secagg.testing.faults import Drop, Late, LinkFault, Partition, Vanish
 from secagg.testing.network import RunResult
 from secagg.wire import Message
 
+__all__ = ["Dropouts"]
+
 
 class Dropouts(Harness):
     def test_every_single_dropout(self) -> None:

@@ -11,7 +11,7 @@ from hypothesis.strategies import SearchStrategy
 from secagg import wire
 from secagg.errors import DecodeError
 from secagg.frame import HEADER_SIZE, OVERHEAD, SIGNATURE_SIZE, parse_header
-from secagg.identity import BROADCAST, PartyId
+from secagg.identity import BROADCAST, SERVER, PartyId
 from secagg.scheme import Scheme
 from secagg.testing import strategies
 from secagg.testing.conformance.harness import Harness
@@ -20,6 +20,8 @@ from secagg.testing.network import Network
 from secagg.testing.parties import Parties
 from secagg.testing.rand import SeededRand
 from secagg.wire import Message
+
+__all__ = ["Encoding"]
 
 _SCHEME, _CODE, _CONTEXT, _SENDER, _RECEIVER = 3, 4, 5, 37, 41  # where the header keeps them
 
@@ -99,6 +101,41 @@ class Encoding(Harness):
         def ahead(network: Network, flight: Flight) -> None:
             stranger = next(p for p in parties.everybody if p != flight.sender)
             self.intrude(network, flight.receiver, stranger, flight.data)
+
+        result = self.network(parties, ahead)
+        self.check_exact(result, self.inputs(parties), set(parties.clients))
+
+    def test_frames_for_others_leave_no_trace(self) -> None:
+        """The same message, genuinely signed by the same sender, but for somebody else."""
+        parties = self.usual()
+
+        def ahead(network: Network, flight: Flight) -> None:
+            assert flight.kind is not None
+            body = flight.data[HEADER_SIZE:-SIGNATURE_SIZE]
+            message = wire.decode(flight.kind, body, parties.scheme.limits)
+            others = set(parties.everybody) - {flight.sender, flight.receiver}
+            everybody = {BROADCAST} if flight.sender != SERVER else set()  # for servers only
+            for other in others | everybody:
+                frame = parties.endpoint(flight.sender).seal(other, message)
+                self.intrude(network, flight.receiver, flight.sender, frame)
+
+        result = self.network(parties, ahead)
+        self.check_exact(result, self.inputs(parties), set(parties.clients))
+
+    def test_frames_of_peers_leave_no_trace(self) -> None:
+        """The same message, genuinely signed for this receiver, by one that is not its server."""
+        parties = self.usual()
+
+        def ahead(network: Network, flight: Flight) -> None:
+            if flight.sender != SERVER:
+                return
+            assert flight.kind is not None
+            body = flight.data[HEADER_SIZE:-SIGNATURE_SIZE]
+            message = wire.decode(flight.kind, body, parties.scheme.limits)
+            for peer in set(parties.clients) - {flight.receiver}:
+                frame = parties.endpoint(peer).seal(flight.receiver, message)
+                self.intrude(network, flight.receiver, peer, frame)
+                self.intrude(network, flight.receiver, SERVER, frame)
 
         result = self.network(parties, ahead)
         self.check_exact(result, self.inputs(parties), set(parties.clients))

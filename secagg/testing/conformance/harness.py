@@ -11,7 +11,6 @@ from secagg.errors import SecAggError
 from secagg.identity import SERVER, PartyId
 from secagg.machine import Discarded, Event, Machine, PeerRejected, State
 from secagg.primitives.ring import Words, reduce, word
-from secagg.rand import Rand
 from secagg.scheme import Scheme
 from secagg.testing.adversaries import Lie
 from secagg.testing.faults import Fault, Flight
@@ -21,7 +20,7 @@ from secagg.testing.parties import Parties, make_round
 from secagg.testing.rand import SeededRand
 from secagg.wire import Message
 
-__all__ = ["Harness", "state_of"]
+__all__ = ["Harness", "drain", "outcome", "state_of"]
 
 Watch = Callable[[Node], None]
 T = TypeVar("T")
@@ -203,13 +202,3 @@ def outcome(machine: Machine[Any], sender: PartyId, frame: bytes) -> SecAggError
     except SecAggError as error:
         return error
     return drain(machine)
-
-
-def frame_of(parties: Parties, sender: PartyId, receiver: PartyId, message: Message) -> bytes:
-    """A frame that `sender` really signed."""
-    return parties.endpoint(sender).seal(receiver, message)
-
-
-def entropy(seed: object) -> Rand:
-    """A fresh source for one machine."""
-    return SeededRand(repr(seed))

@@ -22,8 +22,11 @@ from secagg.testing.adversaries import (
     silent_after,
 )
 from secagg.testing.conformance.harness import Harness
-from secagg.testing.network import RunResult, run
+from secagg.testing.faults import Crash, Flight
+from secagg.testing.network import Network, RunResult, run
 from secagg.testing.parties import Parties
+
+__all__ = ["Hostiles"]
 
 _BLAMED = (body_cut, body_garbage, second_different)
 
@@ -61,6 +64,32 @@ class Hostiles(Harness):
         for lie, kind in self.sample(itertools.product(_BLAMED, parties.scheme.server_messages)):
             result, liar = self._outlive(parties, on(kind, lie))
             assert liar in _blamed(result), f"{lie} at {kind.__name__} went unnoticed"
+
+    def test_a_rejected_client_is_not_heard_again(self) -> None:
+        """Nothing that it sends has any effect, nor on a server that crashed in between."""
+        parties = self.usual()
+        liar = parties.clients[1]
+        ignored: list[Flight] = []
+
+        def ahead(network: Network, flight: Flight) -> None:
+            server = network.server
+            rejected = [e.peer for e in server.events if isinstance(e, PeerRejected)]
+            if flight.sender == liar in rejected:
+                before = server.stored, len(server.events)
+                network.act(SERVER, lambda peer: peer.receive(liar, flight.data))
+                assert (server.stored, len(server.events)) == before
+                ignored.append(flight)
+
+        for faults in ([], [Crash(SERVER)]):
+            ignored.clear()
+            network = Network(
+                parties, hostile={liar: body_cut}, faults=faults, durable=True, ahead=ahead
+            )
+            for party, value in self.given(self.inputs(parties)).items():
+                network.submit(party, value)
+            network.finish({})
+            self.check_exact(network.result(), self.inputs(parties), set(parties.clients) - {liar})
+            assert ignored, "the liar was not rejected, or said nothing more"
 
     def test_messages_ahead_of_their_time_are_blamed_on_their_sender(self) -> None:
         parties = self.usual()
@@ -111,6 +140,8 @@ class Hostiles(Harness):
         honest_ones = set(parties.clients) - {liar}
         assert len(honest_ones - result.aggregate.included) <= self.collateral
         self.check_nobody_blamed(result, except_for=[liar])
+        rejections = [e.peer for e in result.events[SERVER] if isinstance(e, PeerRejected)]
+        assert len(set(rejections)) == len(rejections), "a client was rejected twice"
         hurt = result.errors.keys() - {liar}
         assert len(hurt) <= self.collateral, f"ended by a liar: {[result.errors[p] for p in hurt]}"
         return result, liar

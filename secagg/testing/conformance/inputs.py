@@ -16,6 +16,8 @@ from secagg.testing.faults import Fault, Tardy
 from secagg.testing.network import Network
 from secagg.testing.rand import SeededRand
 
+__all__ = ["Inputs"]
+
 
 class Inputs(Harness):
     def test_bad_inputs_are_refused(self) -> None:

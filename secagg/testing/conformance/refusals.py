@@ -19,6 +19,8 @@ from secagg.testing.node import Node
 from secagg.testing.parties import Parties
 from secagg.testing.rand import SeededRand
 
+__all__ = ["Refusals"]
+
 
 @dataclass(frozen=True)
 class Stage:

@@ -19,6 +19,8 @@ from secagg.testing.node import Node
 from secagg.testing.parties import Parties
 from secagg.testing.rand import SeededRand
 
+__all__ = ["Resumption"]
+
 
 class Resumption(Harness):
     def test_each_party_may_crash_at_every_step(self) -> None:

@@ -11,6 +11,8 @@ from secagg.testing.faults import Delay, Duplicate, Reorder, Tardy
 from secagg.testing.parties import Parties, make_round
 from secagg.testing.rand import SeededRand
 
+__all__ = ["Sums"]
+
 
 class Sums(Harness):
     def test_sum_is_exact_for_every_cohort(self) -> None:

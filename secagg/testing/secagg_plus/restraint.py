@@ -38,9 +38,8 @@ def opened(result: RunResult, client: PartyId) -> set[tuple[PartyId, bytes]]:
         for frame in told
         if frame.kind is Cohort
     ]
-    inboxes = [body_of(Inbox, frame.data, parties) for frame in told if frame.kind is Inbox]
-    deliveries = [body_of(Delivery, f.data, parties) for f in told if f.kind is Delivery]
-    parcels = [message.parcels for message in (*inboxes, *deliveries)]
+    parcels = [body_of(Inbox, f.data, parties).parcels for f in told if f.kind is Inbox]
+    parcels += [body_of(Delivery, f.data, parties).parcels for f in told if f.kind is Delivery]
     found: set[tuple[PartyId, bytes]] = set()
     for frame in result.frames_of(client, Unmask):
         for dealer, share in body_of(Unmask, frame.data, parties).shares.by_peer("share").items():

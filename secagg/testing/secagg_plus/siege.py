@@ -25,13 +25,14 @@ from secagg.frame import SIGNATURE_SIZE
 from secagg.identity import SERVER, PartyId
 from secagg.primitives import agreement
 from secagg.primitives.digest import Label, digest
-from secagg.primitives.ring import word
-from secagg.primitives.seal import seal
+from secagg.primitives.ring import Words, unpack, word
+from secagg.primitives.seal import open_sealed, seal
 from secagg.schemes.secagg_plus import SecAggPlus, transcript
 from secagg.schemes.secagg_plus.messages import (
     ADVERTS,
     MEMBERS,
     PARCELS,
+    SHARE_SIZE,
     SURVIVORS,
     VOTES,
     Advert,
@@ -100,11 +101,14 @@ class Siege:
 
     def submit(self, seed: int) -> None:
         """The victim's user gives an input."""
-        rand = SeededRand(seed)
+        self._act(lambda: self._machine.submit(self.input(seed)))
+
+    def input(self, seed: int) -> Words:
+        """The input of that name."""
         dtype = word(self.scheme.width)
-        raw = np.frombuffer(rand(self.scheme.length * dtype.itemsize), dtype)
-        value = raw & dtype.type((1 << self.scheme.width) - 1)
-        self._act(lambda: self._machine.submit(value))
+        raw = np.frombuffer(SeededRand(seed)(self.scheme.length * dtype.itemsize), dtype)
+        value: Words = raw & dtype.type((1 << self.scheme.width) - 1)
+        return value
 
     def tell(self, message: Message) -> None:
         """The server says this to the victim."""
@@ -178,6 +182,34 @@ class Siege:
                 votes[party] = (said[0] if said else bytes(64),)
         return Consents(votes=VOTES.table(votes))
 
+    # -- what the adversary can find out -------------------------------------------------------
+
+    @property
+    def members(self) -> bytes:
+        """The members transcript of the inbox that was made last."""
+        return self._members
+
+    def secret(self, puppet: PartyId) -> bytes:
+        """What a puppet and the victim share."""
+        private = X25519PrivateKey.from_private_bytes(self.puppets[puppet].mask_private)
+        return agreement.agree(private, self._said(Advert)[0][0].mask_key)
+
+    def dealt(self) -> dict[PartyId, tuple[bytes, bytes]]:
+        """The victim's shares, of its self seed and of its mask key, that the puppets hold."""
+        parcels = self._said(Shares)[0][0].parcels
+        found = {}
+        for holder, sealed in parcels.by_peer("sealed").items():
+            private = X25519PrivateKey.from_private_bytes(self.puppets[holder].share_private)
+            info = transcript.seal_info(self.secret(holder), self._cohort, self.victim, holder)
+            opened = open_sealed(sealed, private, info)
+            found[holder] = (opened[:SHARE_SIZE], opened[SHARE_SIZE:])
+        return found
+
+    def masked(self) -> Words:
+        """The vector that the victim sent, check words included."""
+        words = self.scheme.length + self.scheme.check_count
+        return unpack(self._said(Masked)[0][0].vector, words, self.scheme.width)
+
     # -- what must hold -----------------------------------------------------------------------
 
     def check(self) -> None:
@@ -234,8 +266,7 @@ class Siege:
     def _parcel(self, dealer: PartyId) -> tuple[bytes, ...]:
         advert = self._said(Advert)[0][0]
         puppet = self.puppets[dealer]
-        private = X25519PrivateKey.from_private_bytes(puppet.mask_private)
-        secret = agreement.agree(private, advert.mask_key)
+        secret = self.secret(dealer)
         shares = puppet.self_share, puppet.key_share
         tags = [
             transcript.share_tag(self._cohort, dealer, self.victim, kind, share)

@@ -39,7 +39,7 @@ DISTINCT: list[tuple[str, list[Callable[[], bytes]]]] = [
             lambda: transcript.cohort_transcript(A, adverts(0)),
             lambda: transcript.cohort_transcript(A, adverts(32)),
             lambda: transcript.cohort_transcript(A, adverts(64)),
-            lambda: transcript.cohort_transcript(A, ADVERTS.table({1: (bytes(128),)})),
+            lambda: transcript.cohort_transcript(A, ADVERTS.table({1: (A, A, bytes(64))})),
             lambda: transcript.cohort_transcript(A, ADVERTS.table({})),
         ],
     ),
