@@ -67,7 +67,7 @@ class Server:
         self._endpoint = endpoint
         self._invited = endpoint.roster.ids
         # derived from the state and rebuilt when its phase or its cohort changes
-        self._awaited: tuple[object, set[PartyId]] = (None, set())
+        self._asked: tuple[object, frozenset[PartyId], set[PartyId]] = (None, frozenset(), set())
         self._graph: tuple[bytes, Graph] | None = None
 
     # -- triggers ---------------------------------------------------------------------------
@@ -76,8 +76,9 @@ class Server:
         return Step(Inviting(adverts={}, lost={}))
 
     def on_message(self, state: Collecting, signed: Signed[Any], rand: Rand) -> Step[State]:
-        awaited = self._awaited_in(state)
-        if signed.sender not in awaited:
+        due, awaited = self._asked_in(state)
+        # one that was lost before, and not left out for it, is not waited for but welcome
+        if signed.sender not in due:
             raise RemoteProtocolError("a message of a client that was left out of this phase")
         self._take(state, signed)
         awaited.discard(signed.sender)
@@ -101,12 +102,19 @@ class Server:
         return frozenset(self._awaited_in(state))
 
     def _awaited_in(self, state: Collecting) -> set[PartyId]:
-        """Whose message is missing, kept up to date from message to message of one phase."""
+        return self._asked_in(state)[1]
+
+    def _asked_in(self, state: Collecting) -> tuple[frozenset[PartyId], set[PartyId]]:
+        """Whose message this phase asks for, and whose of these is still waited for.
+
+        Kept up to date from message to message of one phase: building it anew for each would
+        cost the square of the cohort.
+        """
         arrived = state.collected
-        if self._awaited[0] is not arrived:
-            due = set(state.due(self._invited)).difference(arrived, state.losses)
-            self._awaited = (arrived, due)
-        return self._awaited[1]
+        if self._asked[0] is not arrived:
+            due = frozenset(state.due(self._invited))
+            self._asked = arrived, due, set(due.difference(arrived, state.losses))
+        return self._asked[1], self._asked[2]
 
     # -- taking one message: check everything, then change the state ------------------------
 
