@@ -78,7 +78,7 @@ class Call:
             return cls._parse(record["stage"], json.loads(str(record["call"])))
         except SecAggError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
             raise DecodeError("not a call of this adapter") from None
 
     @classmethod
@@ -88,7 +88,7 @@ class Call:
         update, side = document["sizes"]
         cohort = tuple(document["cohort"])
         whole = (document["number"], update, side, *cohort)
-        if any(type(value) is not int or value < 0 for value in whole):
+        if any(type(value) is not int or not 0 <= value < 1 << 31 for value in whole):
             raise ValueError
         if type(document["ahead"]) is not bool or type(document["weighted_by"]) is not str:
             raise ValueError

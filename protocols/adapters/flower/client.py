@@ -35,7 +35,7 @@ from protocols.adapters.flower.call import (
     payload,
 )
 from protocols.adapters.flower.settings import ClientSettings, is_required
-from protocols.adapters.flower.state import DEALT, MASKED, Store
+from protocols.adapters.flower.state import DEALT, MASKED, STATE, Store
 from protocols.adapters.flower.terms import Layout
 from protocols.round import ClientRound, Invitation
 from secagg.errors import (
@@ -78,7 +78,7 @@ def mod_from(settings: Callable[[Context], ClientSettings]) -> Mod:
 def _mod(settings: Callable[[Context], ClientSettings], required: Callable[[Context], bool]) -> Mod:
     def mod(message: Message, context: Context, call_next: App) -> Message:
         if message.metadata.message_type.partition(".")[0] != "train":
-            return call_next(message, context)
+            return _unseen(message, context, call_next)
         try:
             if is_call(message):
                 return _answered(message, context, settings(context), call_next)
@@ -87,9 +87,19 @@ def _mod(settings: Callable[[Context], ClientSettings], required: Callable[[Cont
         except SecAggError as error:
             reason = f"{type(error).__name__}: {error}"
             return Message(Error(code=_PRECONDITION_FAILED, reason=reason), reply_to=message)
-        return call_next(message, context)
+        return _unseen(message, context, call_next)
 
     return mod
+
+
+def _unseen(message: Message, context: Context, call_next: App) -> Message:
+    """The user's function, which does not meet our state: it holds secrets."""
+    kept = context.state.pop(STATE, None)
+    try:
+        return call_next(message, context)
+    finally:
+        if kept is not None:
+            context.state[STATE] = kept
 
 
 _by_node_config = _mod(
@@ -138,7 +148,9 @@ class _Answer:
         """A fresh deal; or the very one that was made before, where it has not arrived."""
         if self._store.has(DEALT, self._call.session, number):
             return _last_frame(self._restored(DEALT, number))
-        client = ClientRound(self._invitation(number), journal=self._store.journal, **self._party())
+        invited = self._invitation(number)
+        self._store.claim("deal", self._call.session, number)
+        client = ClientRound(invited, journal=self._store.journal, **self._party())
         self._store.deal(self._call.session, number, client.snapshot())
         return _last_frame(client)
 
@@ -155,6 +167,7 @@ class _Answer:
             return reply
         result = _Result.of(reply.content, self._call.weighted_by)
         client.submit(layout.encode(result.arrays, result.metrics), result.weight, model=digest)
+        self._store.claim("mask", self._call.session, number)
         self._store.mask(self._call.session, number, client.snapshot())
         frames = {"masked": _last_frame(client)}
         if self._call.ahead:
@@ -165,6 +178,7 @@ class _Answer:
         client = self._restored(MASKED, self._call.number)
         client.to_send()  # the masked update, which the server has
         self._receive(client, MASKED, "survivors")
+        self._store.claim("unmask", self._call.session, self._call.number)
         client.snapshot()  # the machine asks for it; nothing of the round is kept
         self._store.drop(MASKED)
         return _last_frame(client)

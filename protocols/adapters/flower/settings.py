@@ -68,7 +68,7 @@ class ClientSettings:
             roster=load_roster(_path(given, "roster")),
             journal=Path(_path(given, "journal", f"{identity}.journal")),
             floors=Floors(**{name: value for name, value in floors.items() if value is not None}),
-            most_clip=_number(given, "most-clip", float) or math.inf,
+            most_clip=_most_clip(given),
             required=is_required(config),
         )
         given.pop("required", None)
@@ -93,9 +93,19 @@ class ClientSettings:
             )
 
 
+def _most_clip(given: dict[str, Any]) -> float:
+    bound = _number(given, "most-clip", float)
+    if bound is None:
+        return math.inf
+    if not bound > 0:
+        raise ParameterError(f"{_PREFIX}most-clip > 0 must hold, got {bound}")
+    return float(bound)
+
+
 def is_required(config: Mapping[str, Any]) -> bool:
     """Whether the node configuration refuses training without the protocol."""
-    value = config.get(f"{_PREFIX}required", False)
+    configured = any(key.startswith(_PREFIX) for key in config)
+    value = config.get(f"{_PREFIX}required", configured)
     if not isinstance(value, bool):
         raise ParameterError(f"{_PREFIX}required must be true or false")
     return value

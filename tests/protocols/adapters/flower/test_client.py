@@ -26,6 +26,7 @@ from protocols.adapters.flower import (
     mod_from,
     secure_aggregation_mod,
 )
+from protocols.adapters.flower.state import STATE
 from protocols.testing import Arrays, Local
 from secagg.errors import Aborted, ParameterError
 from secagg.quantize import NormClip
@@ -242,14 +243,15 @@ def test_a_journal_outlives_the_state(run: Run, local_grid: Any, tmp_path: Path)
     content = RecordDict(dict(call.content))
     grid.restart(1007, 1007)
     (again,) = grid.send_and_receive([Message(content, 1007, "train")])
-    assert again.error.reason.startswith("LocalProtocolError: round 1 of this session is not after")
+    assert again.error.reason == "LocalProtocolError: step 'deal' of round 1 was taken before"
     assert not list(tmp_path.glob("*.new"))
 
 
+@pytest.mark.parametrize("ahead", [True, False])
 def test_a_state_that_was_rewound_masks_no_second_update(
-    run: Run, local_grid: Any, tmp_path: Path
+    ahead: bool, run: Run, local_grid: Any, tmp_path: Path
 ) -> None:
-    """The journal has the deal that left with the first update, and lets no second one leave."""
+    """Two messages side by side, or a late writer, can bring an old state back."""
     grid = local_grid(trained)
     again: list[Any] = []
 
@@ -260,13 +262,57 @@ def test_a_state_that_was_rewound_masks_no_second_update(
             first = grid.run_client(copy.deepcopy(message))
             assert first.has_content()
             context.state = before
+            second = copy.deepcopy(message)
+            call = json.loads(str(second.content["secagg"]["call"]))
+            second.content["secagg"]["call"] = json.dumps({**call, "ahead": ahead})
+            again.append(grid.run_client(second))
+        return message
+
+    grid.intercept = repeat
+    run(grid)
+    (second,) = again
+    assert second.error.reason == "LocalProtocolError: step 'mask' of round 1 was taken before"
+
+
+def test_a_second_survivor_set_opens_nothing(run: Run, local_grid: Any, tmp_path: Path) -> None:
+    """Two unmask messages side by side both find state and journal as they were; one answers."""
+    grid = local_grid(trained)
+    journal = tmp_path / "journal"
+    grid.contexts[1007].node_config["secagg-journal"] = str(journal)
+    again: list[Any] = []
+
+    def repeat(stage: str, message: Any) -> Any:
+        if stage == "unmask" and message.metadata.dst_node_id == 1007:
+            context = grid.contexts[1007]
+            before, kept = copy.deepcopy(context.state), journal.read_bytes()
+            first = grid.run_client(copy.deepcopy(message))
+            assert first.has_content()
+            context.state = before
+            journal.write_bytes(kept)
             again.append(grid.run_client(copy.deepcopy(message)))
         return message
 
     grid.intercept = repeat
     run(grid)
     (second,) = again
-    assert second.error.reason.startswith("LocalProtocolError: round 2 of this session is not")
+    assert second.error.reason == "LocalProtocolError: step 'unmask' of round 1 was taken before"
+
+
+def test_the_users_code_does_not_meet_our_state(run: Run, local_grid: Any) -> None:
+    grid = local_grid(trained)
+    run(grid)
+    context = grid.contexts[1007]
+    assert STATE in context.state
+    seen: list[Any] = []
+
+    def evaluated(message: Any, context: Any) -> Any:
+        seen.append(dict(context.state))
+        return message
+
+    message = Message(RecordDict(), 1007, "evaluate")
+    secure_aggregation_mod(message, context, evaluated)
+    assert seen == [{}]
+    assert STATE in context.state
 
 
 def test_a_damaged_journal_is_not_overwritten(run: Run, local_grid: Any, tmp_path: Path) -> None:
