@@ -112,6 +112,14 @@ def test_any_threshold_of_holders_finds_the_secrets_and_fewer_do_not() -> None:
         assert seed_of(siege, who, 1) not in keys
 
 
+def test_every_secret_is_drawn_anew() -> None:
+    """Seed and mask key of two machines of one client in one round have nothing in common."""
+    secrets = [seed_of(besieged(rand), which=n) for rand in ("one", "other") for n in (0, 1)]
+    assert len(set(secrets)) == 4
+    for one, other in itertools.combinations([*secrets, bytes(32)], 2):
+        assert sum(a == b for a, b in zip(one, other, strict=True)) < 8
+
+
 @pytest.mark.parametrize("change", [{"number": 2}, {"model": bytes(32)}, {"session": bytes(16)}])
 def test_another_round_has_other_masks(change: dict[str, int]) -> None:
     """With the very same keys and seeds: a mask is used once."""

@@ -165,7 +165,7 @@ def play_sparse(scheme: Scheme) -> None:
 
 
 def test_sparse_graph() -> None:
-    play_sparse(sparse(SecAggPlus, 201, 0.0, 0.02))
+    play_sparse(sparse(SecAggPlus, 201, 0.0, 0.01))
 
 
 @pytest.mark.slow
