@@ -62,7 +62,7 @@ class PlainServer:
         return Step(state) if self.expected(state) else self._close(state)
 
     def _close(self, state: Summing) -> Step[Summing]:
-        missing = self._invited - state.arrived.keys()
+        missing = self._invited.difference(state.arrived)
         if len(state.arrived) < self._params.survivors:
             raise Aborted(
                 "update",
