@@ -136,7 +136,7 @@ class _Party:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will be sent."""
+        """Whether this party takes no more messages; `to_send` may still hold its last frames."""
         return self._machine.ended
 
     @property

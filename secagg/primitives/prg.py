@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algori
 
 from secagg.primitives.ring import Words
 
-__all__ = ["KEY_SIZE", "add_streams", "stream"]
+__all__ = ["KEY_SIZE", "add_streams", "encryptor", "stream"]
 
 KEY_SIZE = 32
 _CHUNK = 1 << 17  # bytes: accumulator chunk, keystream chunk and zeros share the L2 cache
@@ -34,13 +34,13 @@ def add_streams(
     signed: list[tuple[bytes, np.ufunc]] = [(key, np.add) for key in plus]
     signed += [(key, np.subtract) for key in minus]
     for start in range(0, len(signed), _BATCH):
-        batch = [(_encryptor(key), fold) for key, fold in signed[start : start + _BATCH]]
+        batch = [(encryptor(key), fold) for key, fold in signed[start : start + _BATCH]]
         _fold(accumulator, batch)
 
 
 def stream(key: bytes, size: int) -> bytes:
     """The first `size` bytes of the stream of `key`."""
-    return _encryptor(key).update(bytes(size))
+    return encryptor(key).update(bytes(size))
 
 
 def _fold(accumulator: Words, batch: list[tuple[CipherContext, np.ufunc]]) -> None:
@@ -52,12 +52,13 @@ def _fold(accumulator: Words, batch: list[tuple[CipherContext, np.ufunc]]) -> No
     for start in range(0, accumulator.size, step):
         chunk = accumulator[start : start + step]
         zeros, keystream = _ZEROS[: chunk.nbytes], words[: chunk.size]
-        for encryptor, fold in batch:
-            encryptor.update_into(zeros, buffer)
+        for source, fold in batch:
+            source.update_into(zeros, buffer)
             fold(chunk, keystream, out=chunk)
 
 
-def _encryptor(key: bytes) -> CipherContext:
+def encryptor(key: bytes) -> CipherContext:
+    """The stream of `key` piece by piece: each update turns zeros into its next bytes."""
     if len(key) != KEY_SIZE:
         raise ValueError(f"a stream key has {KEY_SIZE} bytes, got {len(key)}")
     return Cipher(algorithms.AES(key[:16]), modes.CTR(key[16:])).encryptor()

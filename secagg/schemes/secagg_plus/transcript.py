@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from secagg.identity import PartyId
-from secagg.primitives import agreement
+from secagg.primitives import agreement, prg
 from secagg.primitives.digest import Label, digest, tag
 from secagg.primitives.ring import Words
 from secagg.wire import Table
@@ -87,7 +86,7 @@ def edge_tag(secret: bytes, cohort: bytes, one: PartyId, other: PartyId) -> byte
 def seal_info(secret: bytes, cohort: bytes, dealer: PartyId, holder: PartyId) -> bytes:
     """HPKE's `info` for a parcel. Only the two ends can compute it, so base mode authenticates."""
     binding = agreement.derive(secret, Label.SEAL, cohort, _pair(dealer, holder))
-    return Label.SEAL.value + cohort + _id(dealer) + _id(holder) + binding
+    return open_seal_info(cohort, dealer, holder) + binding
 
 
 def open_seal_info(context: bytes, dealer: PartyId, holder: PartyId) -> bytes:
@@ -117,7 +116,7 @@ def check_words(vector: Words, cohort: bytes, count: int) -> Words:
     products = np.zeros(count, vector.dtype)
     for row in range(count):
         key = digest(Label.CHECK, cohort, bytes((row,)))
-        source = Cipher(algorithms.AES(key[:16]), modes.CTR(key[16:])).encryptor()
+        source = prg.encryptor(key)
         for start in range(0, vector.size, step):
             chunk = vector[start : start + step]
             coefficients = np.frombuffer(source.update(zeros[: chunk.nbytes]), vector.dtype)
