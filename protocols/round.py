@@ -144,6 +144,11 @@ class _Party:
         """The parties whose message is still awaited in this phase."""
         return self._machine.expected
 
+    @property
+    def satisfied(self) -> bool:
+        """Whether `deadline` now leads to the same result as waiting; see `Machine.satisfied`."""
+        return self._machine.satisfied
+
     def receive(self, sender: PartyId, data: bytes | memoryview) -> None:
         """Take one frame; see `Machine.receive` for what raises."""
         self._machine.receive(sender, data)

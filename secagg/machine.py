@@ -138,6 +138,15 @@ class Machine(Generic[S]):
             return frozenset()
         return self._role.expected(self._state) - self._rejected
 
+    @property
+    def satisfied(self) -> bool:
+        """Whether whoever is still awaited in this phase cannot change the output any more.
+
+        A transport that sees it may call `deadline` at once, and a peer that died late costs no
+        time. It is checked anew at each call, so ask after messages and not in a busy loop.
+        """
+        return not isinstance(self._state, Over) and self._role.satisfied(self._state)
+
     def next_event(self) -> Event | None:
         """The oldest event not yet taken, or None; `Discarded` comes after all others."""
         if self._events:

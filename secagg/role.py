@@ -114,3 +114,7 @@ class Role(Protocol[S]):
     def expected(self, state: S) -> frozenset[PartyId]:
         """Whose message this state still waits for."""
         ...
+
+    def satisfied(self, state: S) -> bool:
+        """Whether `on_deadline` leads to the same output as waiting for more would."""
+        ...

@@ -75,6 +75,33 @@ def test_a_round_releases_the_weighted_mean(
     assert server.phase == "over"
 
 
+def test_a_server_that_is_satisfied_need_not_wait(
+    invitation: Invitation, population: Population, join: Join, updates: Updates
+) -> None:
+    server = ServerRound(invitation, population.server)
+    clients = everybody(invitation, join, updates)
+    waited = {}
+    while not server.ended:
+        frames = [(i, data) for i, client in clients.items() for _, data in client.to_send()]
+        for sender, data in frames:
+            server.receive(sender, data)
+            if server.satisfied:
+                break
+        phase = server.phase
+        if server.satisfied:
+            waited[phase] = server.expected
+            server.deadline()
+        for receiver, data in server.to_send():
+            clients[receiver].receive(0, data)
+    assert waited.keys() == {"unmask"}
+    assert len(waited["unmask"]) == 1, "four shares of five are enough"
+    result = server.next_event()
+    assert isinstance(result, Result)
+    assert result.included == updates.keys(), "who is in the sum does not depend on the wait"
+    assert not server.satisfied, "a server that is over wants nothing"
+    assert not clients[1].satisfied
+
+
 def test_both_sides_say_where_they_are(
     invitation: Invitation, population: Population, join: Join
 ) -> None:

@@ -144,6 +144,9 @@ class ToyClient:
     def expected(self, state: Any) -> frozenset[int]:
         return frozenset() if isinstance(state, Idle) else frozenset({SERVER})
 
+    def satisfied(self, state: Any) -> bool:
+        return False
+
 
 class ToyServer:
     phases = ("first", "second", "third")
@@ -200,6 +203,9 @@ class ToyServer:
         if isinstance(state, Gathering):
             return frozenset(CLIENTS) - state.numbers.keys() - state.lost.keys()
         return frozenset(party for party in state.numbers if party not in state.gone)
+
+    def satisfied(self, state: Any) -> bool:
+        return False
 
     def _proceed(self, state: Gathering) -> Step[State]:
         return Step(state) if self.expected(state) else self._part(state)

@@ -48,3 +48,6 @@ class PlainClient:
 
     def expected(self, state: Waiting) -> frozenset[PartyId]:
         return frozenset()
+
+    def satisfied(self, state: Waiting) -> bool:
+        return False

@@ -58,6 +58,9 @@ class PlainServer:
     def expected(self, state: Summing) -> frozenset[PartyId]:
         return self._invited - state.arrived.keys() - state.lost.keys()
 
+    def satisfied(self, state: Summing) -> bool:
+        return False  # whoever is awaited would be in the sum
+
     def _proceed(self, state: Summing) -> Step[Summing]:
         return Step(state) if self.expected(state) else self._close(state)
 

@@ -108,6 +108,9 @@ class Client:
     def expected(self, state: State) -> frozenset[PartyId]:
         return frozenset() if isinstance(state, self._without_input) else frozenset({SERVER})
 
+    def satisfied(self, state: State) -> bool:
+        return False
+
     # -- adverts: share the secrets ---------------------------------------------------------
 
     def _on_cohort(self, state: Adverting, message: Cohort, rand: Rand) -> Step[State]:

@@ -43,7 +43,7 @@ from secagg.schemes.secagg_plus.states import (
     Sharing,
     Unmasking,
 )
-from secagg.schemes.secagg_plus.unmask import release
+from secagg.schemes.secagg_plus.unmask import can_release, release
 from secagg.wire import Table, encode, ids
 
 if TYPE_CHECKING:
@@ -100,6 +100,12 @@ class Server:
 
     def expected(self, state: Collecting) -> frozenset[PartyId]:
         return frozenset(self._awaited_in(state))
+
+    def satisfied(self, state: Collecting) -> bool:
+        # Before, whoever is awaited would be in the sum, or is needed to open it.
+        if not isinstance(state, Unmasking):
+            return False
+        return can_release(self._params, self._graph_of(state.book.cohort), state)
 
     def _awaited_in(self, state: Collecting) -> set[PartyId]:
         return self._asked_in(state)[1]

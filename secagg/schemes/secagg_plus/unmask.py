@@ -20,7 +20,12 @@ from secagg.schemes.secagg_plus.states import PHASES, Unmasking
 if TYPE_CHECKING:
     from secagg.schemes.secagg_plus.params import PairwiseScheme
 
-__all__ = ["release"]
+__all__ = ["can_release", "release"]
+
+
+def can_release(params: PairwiseScheme, graph: Graph, state: Unmasking) -> bool:
+    """Whether enough shares of every secret are there that fit its dealer's commitments."""
+    return _Opener(params, graph, state).complete()
 
 
 def release(params: PairwiseScheme, graph: Graph, state: Unmasking) -> tuple[Event, ...]:
@@ -43,6 +48,11 @@ def release(params: PairwiseScheme, graph: Graph, state: Unmasking) -> tuple[Eve
     _check(params, state, vector, checks)
     aggregate = Aggregate(total=vector, included=frozenset(included), dropped=_by_phase(state))
     return *opener.rejected(), Finished(aggregate)
+
+
+# what a share is of, and the column of its tag
+_SELF = transcript.SELF, "self_tag"
+_KEY = transcript.KEY, "key_tag"
 
 
 class _Opener:
@@ -68,19 +78,26 @@ class _Opener:
         def proven(secret: bytes) -> bool:
             return transcript.commitment(book.cohort, dealer, secret) == book.commitments[dealer]
 
-        return self._open(dealer, transcript.SELF, "self_tag", proven)
+        return self._open(dealer, *_SELF, proven)
 
     def edges(self, dealer: PartyId) -> Iterator[tuple[PartyId, bytes]]:
         """The included neighbours of a dropped client, each with the key of their common mask."""
         public = self._mask_keys[dealer]
         secret = self._open(
-            dealer, transcript.KEY, "key_tag", lambda key: agreement.public_key(key) == public
+            dealer, *_KEY, lambda key: agreement.public_key(key) == public
         )
         private = X25519PrivateKey.from_private_bytes(secret)
         for other in self._graph.neighbours(dealer):
             if other in self._included:
                 shared = agreement.agree(private, self._mask_keys[other])
                 yield other, transcript.mask_key(shared, self._state.members, dealer, other)
+
+    def complete(self) -> bool:
+        """Whether every secret can be rebuilt from shares that fit their commitments."""
+        dealers = self._state.book.members.peers
+        if any(len(self._held.get(dealer, {})) < self._needed for dealer in dealers):
+            return False  # cheap, and so for most of the phase
+        return all(len(self._fitting(dealer)) >= self._needed for dealer in dealers)
 
     def rejected(self) -> list[PeerRejected]:
         """Holders that opened something else than they were dealt."""
@@ -131,6 +148,10 @@ class _Opener:
         shares = np.frombuffer(b"".join(share for _, share in chosen), np.uint8)
         points = [place[holder] for holder, _ in chosen]
         return shamir.reconstruct(points, shares.reshape(len(chosen), 1, -1))[0]
+
+    def _fitting(self, dealer: PartyId) -> dict[PartyId, bytes]:
+        kind = _SELF if dealer in self._included else _KEY
+        return self._committed(dealer, *kind, self._held[dealer])
 
     def _committed(
         self, dealer: PartyId, kind: bytes, column: str, held: dict[PartyId, bytes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from secagg.schemes.secagg_plus import SecAggPlus, transcript
 from secagg.schemes.secagg_plus.graph import Graph
 from secagg.schemes.secagg_plus.messages import MEMBERS, OPENED
 from secagg.schemes.secagg_plus.states import PEERS, PHASES, TAGS, Book, Unmasking
-from secagg.schemes.secagg_plus.unmask import release
+from secagg.schemes.secagg_plus.unmask import can_release, release
 from secagg.wire import ids
 
 CLIENTS = (3, 5, 8, 13, 21, 34, 2**32 - 2)
@@ -218,6 +219,36 @@ def test_the_dropped_are_listed_by_the_phase_that_lost_them() -> None:
     assert dropped["masked"] == {8, 13}
     assert dropped["unmask"] == {34}
     assert dropped["shares"] == dropped["consent"] == frozenset()
+
+
+# -- how many answers are enough ----------------------------------------------------------------
+
+
+def enough(play: Play, state: Unmasking) -> bool:
+    return can_release(play.params, play.graph, state)
+
+
+@pytest.mark.parametrize("dropped", [(), (8,), (8, 21)], ids=str)
+def test_it_tells_exactly_when_the_sum_can_be_released(dropped: tuple[int, ...]) -> None:
+    answers = Play(dropped=dropped).included
+    for count in range(len(answers) + 1):
+        for silent in itertools.combinations(answers, count):
+            play = Play(dropped=dropped, silent=silent)
+            if enough(play, play.state()):
+                assert play.release().total.tolist() == play.expected
+            else:
+                with pytest.raises(Aborted, match="are needed"):
+                    play.release()
+
+
+def test_a_false_share_is_not_one_of_enough() -> None:
+    play = Play(silent=(21, 34))
+    holders = [holder for holder in play.included if holder not in play.silent]
+    assert holders == [3, 5, 13, 2**32 - 2]
+    state = play.state()
+    assert enough(play, state)
+    assert not enough(play, spoil(state, 3, 5)), "5 needs 3, 13 and the last: one is false"
+    assert enough(play, spoil(state, 3, 8)), "three others hold shares of 8"
 
 
 # -- bad shares --------------------------------------------------------------------------------
