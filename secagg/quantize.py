@@ -36,6 +36,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from numpy.typing import NDArray
 
 from secagg.errors import InputRefused, IntegrityError, ParameterError
+from secagg.primitives.ring import centered, reduce
 from secagg.rand import Rand
 
 __all__ = ["Clip", "FixedPoint", "HalfEven", "NormClip", "RangeClip", "Rounding", "Stochastic"]
@@ -222,7 +223,6 @@ class FixedPoint:
     rounding: `Stochastic` or `HalfEven`.
     cohort: the most clients that one sum can have.
     max_weight: the largest weight of one client, such as its number of examples.
-    headroom: the most that noise adds to a coordinate of one client before `to_ring`.
     width: bits of the ring. 0 takes the smallest, and the attribute is then that.
 
     Raises `ParameterError` with the inequality that fails.
@@ -233,7 +233,6 @@ class FixedPoint:
     rounding: Rounding
     cohort: int
     max_weight: int = 1
-    headroom: int = 0
     width: int = 0
 
     def __post_init__(self) -> None:
@@ -242,7 +241,6 @@ class FixedPoint:
         _require_int("fraction_bits", self.fraction_bits, -128, 128)  # 2^f * w cannot overflow
         _require_int("cohort", self.cohort, 1, _EXACT)
         _require_int("max_weight", self.max_weight, 1, _EXACT)
-        _require_int("headroom", self.headroom, 0, 1 << 62)
         _require_int("width", self.width, 0, 64)
         self._require_exact()
         self._settle_width()
@@ -293,18 +291,16 @@ class FixedPoint:
         return out
 
     def to_ring(self, integers: _Integers) -> _Residues:
-        """The residues in [0, 2^width), (d+1,), of int64 (d+1,) that noise may have changed.
+        """The residues in [0, 2^width), (d+1,), of int64 (d+1,).
 
         Raises `InputRefused` where one is beyond its bound, so that a cohort of such could wrap.
         """
         if not _is_array(integers, np.dtype(np.int64), least=1):
             raise InputRefused("the integers are not an int64 array of shape (d+1,)")
         self._require_weight(int(integers[0]))
-        if _peak(integers[1:]) > self.bound + self.headroom:
-            raise InputRefused("a coordinate is beyond bound + headroom")
-        residues = integers.astype(self.dtype)
-        residues &= self.dtype.type((1 << self.width) - 1)
-        return residues
+        if _peak(integers[1:]) > self.bound:
+            raise InputRefused(f"a coordinate is beyond the bound {self.bound}")
+        return reduce(integers.astype(self.dtype), self.width)
 
     def encode(self, vector: _Floats, weight: int, rand: Rand) -> _Residues:
         """`to_ring` of `quantize`: float64 (d,) -> residues (d+1,)."""
@@ -321,10 +317,10 @@ class FixedPoint:
             raise ParameterError(f"the total is not an array of dtype {self.dtype}, shape (d+1,)")
         if int(total.max()) >> self.width:
             raise IntegrityError(f"a residue of the total is not below 2**{self.width}")
-        integers = self._lift(total)
+        integers = centered(total, self.width)
         if not 0 <= integers[0] <= clients * self.max_weight:
             raise IntegrityError(f"the total weight is not in [0, {clients} * {self.max_weight}]")
-        if _peak(integers[1:]) > clients * (self.bound + self.headroom):
+        if _peak(integers[1:]) > clients * self.bound:
             raise IntegrityError(f"a coordinate is beyond what {clients} clients can sum to")
         return integers
 
@@ -339,13 +335,6 @@ class FixedPoint:
             raise IntegrityError("the total weight is zero: nobody contributed")
         return integers[1:] / math.ldexp(total_weight, self.fraction_bits), total_weight
 
-    def _lift(self, total: _Residues) -> _Integers:
-        """Centred: the representatives in [-2^(width-1), 2^(width-1)), by sign extension."""
-        unused = 8 * self.dtype.itemsize - self.width
-        signed = (total << self.dtype.type(unused)).view(f"i{self.dtype.itemsize}")
-        signed >>= unused
-        return signed.astype(np.int64, copy=False)
-
     def _require_weight(self, weight: int) -> None:
         if type(weight) is not int or not 0 <= weight <= self.max_weight:
             raise InputRefused(f"the weight is not an int in [0, {self.max_weight}]")
@@ -359,9 +348,9 @@ class FixedPoint:
 
     def _settle_width(self) -> None:
         # The weights fit where the coordinates do: 2^f * clip >= 1 makes bound >= max_weight.
-        needed = (self.cohort * (self.bound + self.headroom)).bit_length() + 1
+        needed = (self.cohort * self.bound).bit_length() + 1
         width = self.width or min(needed, 64)
-        given = f"cohort * (bound + headroom) = {self.cohort} * ({self.bound} + {self.headroom})"
+        given = f"cohort * bound = {self.cohort} * {self.bound}"
         limit = f"2**(width-1) - 1 = {(1 << (width - 1)) - 1} (width {width}, {needed} needed)"
         _require(needed <= width, f"{given} <= {limit}")
         object.__setattr__(self, "width", width)

@@ -215,19 +215,19 @@ def sealed() -> list[Json]:
 
 _QUANTIZED: tuple[tuple[Json, list[tuple[list[float], int]]], ...] = (
     (
-        {"clip": "range", "bound": 1.0, "fraction_bits": 1, "max_weight": 1, "headroom": 0},
+        {"clip": "range", "bound": 1.0, "fraction_bits": 1, "max_weight": 1},
         [([0.25, 0.75, -0.25, -0.75, 0.5, -0.0], 1), ([9.0, -9.0, 0.1, 1.0, -1.0, 0.2], 1)],
     ),
     (
-        {"clip": "range", "bound": 0.3, "fraction_bits": 16, "max_weight": 100, "headroom": 7},
+        {"clip": "range", "bound": 0.3, "fraction_bits": 16, "max_weight": 100},
         [([0.1, -0.2, 0.3, 1e300, -5e-324], 100), ([0.3, 0.3, 0.3, -1.0, 0.0], 1)],
     ),
     (
-        {"clip": "norm", "bound": 1.5, "fraction_bits": 20, "max_weight": 3, "headroom": 1000},
+        {"clip": "norm", "bound": 1.5, "fraction_bits": 20, "max_weight": 3},
         [([0.5, -0.25, 0.125, 1.0], 3), ([0.1, 0.2, 0.3, 0.4], 2), ([0.0, 0.0, 0.0, 0.0], 1)],
     ),
     (
-        {"clip": "range", "bound": 1e6, "fraction_bits": -4, "max_weight": 1, "headroom": 0},
+        {"clip": "range", "bound": 1e6, "fraction_bits": -4, "max_weight": 1},
         [([24.0, 40.0, -56.0, 8.0], 1), ([1e6, -1e6, 0.0, 7.9], 1)],
     ),
 )
@@ -237,7 +237,7 @@ def _quantized() -> Iterator[Json]:
     """Halves to even; several clients, so that the mean has a sum to come from."""
     kinds: dict[str, type[Clip]] = {"range": RangeClip, "norm": NormClip}
     for stated, inputs in _QUANTIZED:
-        sizes = {name: stated[name] for name in ("fraction_bits", "max_weight", "headroom")}
+        sizes = {name: stated[name] for name in ("fraction_bits", "max_weight")}
         clip = kinds[stated["clip"]](stated["bound"])
         point = FixedPoint(clip=clip, rounding=HalfEven(), cohort=len(inputs), **sizes)
         encodings = [point.encode(np.array(x), weight, Tape(b"")) for x, weight in inputs]

@@ -18,7 +18,7 @@ __all__ = ["decode", "encode", "ring_width"]
 
 def ring_width(plan: Mapping[str, Any]) -> int:
     """The smallest ring in which a cohort of clients at their bounds does not wrap."""
-    largest: int = plan["cohort"] * (_bound(plan) + plan["headroom"])
+    largest: int = plan["cohort"] * _bound(plan)
     return largest.bit_length() + 1
 
 
