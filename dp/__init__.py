@@ -1,21 +1,66 @@
-"""Noise, clipping, accounting, and audits of leakage.
+"""Noise, clipping, accounting, and audits of what was promised.
 
-So far the noise: exact integer samplers whose sums are known, and proved bounds on their laws.
+    mechanism    clip, rotate, round and noise: an update -> integers that a secure sum adds
+    accountants  what a release costs, certified; budgets are kept by `protocols.PrivacyLedger`
+
+`protocols.DistributedNoise` puts both into a round.
 """
 
-from dp.errors import DPError, ParameterError, RandomnessError
+from dp.account import Accountant
+from dp.account_published import PublishedAccountant
+from dp.account_reduction import ReductionAccountant
+from dp.calibrate import noise_multiplier
+from dp.choose import Choice, choose
+from dp.clip import AdaptiveBound, Flat, PerLeaf
+from dp.errors import (
+    BudgetExceeded,
+    DecodeError,
+    DPError,
+    InputRefused,
+    IntegrityError,
+    ParameterError,
+    RandomnessError,
+    UnknownEvent,
+)
+from dp.events import Composed, Event, Gaussian, Release, Sampled
+from dp.mechanism import ByClients, ByServer, Decoded, Mechanism
 from dp.noise import DivisibleNoise, IntegerNoise
 from dp.noise_discrete_gaussian import DiscreteGaussian
 from dp.noise_skellam import Skellam
 from dp.sample import Rand
+from dp.sensitivity import Sensitivity
 
 __all__ = [
+    "Accountant",
+    "AdaptiveBound",
+    "BudgetExceeded",
+    "ByClients",
+    "ByServer",
+    "Choice",
+    "Composed",
     "DPError",
+    "DecodeError",
+    "Decoded",
     "DiscreteGaussian",
     "DivisibleNoise",
+    "Event",
+    "Flat",
+    "Gaussian",
+    "InputRefused",
     "IntegerNoise",
+    "IntegrityError",
+    "Mechanism",
     "ParameterError",
+    "PerLeaf",
+    "PublishedAccountant",
     "Rand",
     "RandomnessError",
+    "ReductionAccountant",
+    "Release",
+    "Sampled",
+    "Sensitivity",
     "Skellam",
+    "UnknownEvent",
+    "choose",
+    "noise_multiplier",
 ]

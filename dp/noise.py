@@ -55,6 +55,14 @@ class IntegerNoise(ABC):
     def ratios(self, count: int, bits: int) -> list[Interval]:
         """Enclosures of P(X = k + 1) / P(X = k) for k = 0 ... count - 1; see `dp.sample_law`."""
 
+    @abstractmethod
+    def summed(self, parts: int) -> tuple[Self, Fraction]:
+        """A law for the sum of `parts` independent copies of this noise, and how far off it is.
+
+        The second is an upper bound on |log ratio| of the two laws at every integer, 0 if exact.
+        Raises `ParameterError` unless parts >= 1, and for a sum that no law is known for.
+        """
+
     def sample(self, shape: Shape, rand: Rand) -> NDArray[np.int64]:
         """Independent noise, int64 of `shape`, exact if the expanded key of `rand` is uniform.
 

@@ -30,6 +30,10 @@ class Skellam(DivisibleNoise):
         """Generating functions: exp(v (z + 1/z - 2) / 2) is the `parts`-th power at v / parts."""
         return type(self)(self.sigma_squared / whole("parts", parts, 1))
 
+    def summed(self, parts: int) -> tuple[Self, Fraction]:
+        """Skellam noise, exactly: variances add."""
+        return type(self)(self.sigma_squared * whole("parts", parts, 1)), Fraction(0)
+
     def ratios(self, count: int, bits: int) -> list[Interval]:
         """r_k = I_{k+1}(v) / I_k(v), backwards from r_n in [0, 1] for an n far beyond `count`.
 
