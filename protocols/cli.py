@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 from rich import box
 from rich.console import Console
@@ -18,9 +19,13 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from typer.core import TyperGroup
 
+from dp.audit import NoiseVerdict
+from dp.errors import DPError
+from protocols.audit import NoiseAudit
+from protocols.audit import audit_noise as run_null_round
 from protocols.cost import client_cost
 from protocols.inspect import inspect as inspect_frame
-from protocols.planfile import SCHEMES, PlanFile, SchemeChoice, Training
+from protocols.planfile import SCHEMES, PlanFile, PrivacyChoice, Quantizer, SchemeChoice, Training
 from protocols.simulate import Frame
 from secagg.errors import ParameterError, SecAggError
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
@@ -31,6 +36,12 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 _NOT_EXACT, _REFUSED = 1, 2
+_PRIVATE_CLIP = 1.0
+_AUDITED = PlanFile(
+    quantize=Quantizer(bound=_PRIVATE_CLIP, max_weight=1),
+    privacy=PrivacyChoice(epsilon=1.0),
+    training=Training(rounds=1, drop=0.0),
+)
 
 # Typer brings its own click from 0.26 on; its base class is the one name that all versions share.
 _UsageError: Any = typer.BadParameter.__base__
@@ -44,7 +55,7 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise  # the reader has seen enough; typer ends quietly
-        except (SecAggError, ImportError, OSError, _UsageError) as error:
+        except (SecAggError, DPError, ImportError, OSError, _UsageError) as error:
             if os.environ.get("SECAGG_DEBUG") == "1":
                 raise
             path = " ".join(filter(None, ("secagg", ctx.invoked_subcommand)))
@@ -72,6 +83,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+audit = typer.Typer(cls=_Commands, help="Is what was promised really there?", no_args_is_help=True)
+app.add_typer(audit, name="audit")
+
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 _Record = Annotated[
     Path | None, typer.Option("--record", metavar="DIR", help="Write every frame to this folder.")
@@ -85,16 +99,27 @@ def demo(
     rounds: Annotated[int, typer.Option(help="Rounds of federated averaging.")] = 15,
     drop: Annotated[float, typer.Option(help="Fraction that falls silent in each round.")] = 0.2,
     scheme: Annotated[str, typer.Option(help=f"One of {', '.join(SCHEMES)}.")] = "secagg_plus",
+    epsilon: Annotated[
+        float, typer.Option(help="Privacy budget of the run; 0 for no noise.")
+    ] = 0.0,
+    delta: Annotated[float, typer.Option(help="At which the budget is counted.")] = 1e-5,
+    noise_by: Annotated[
+        str, typer.Option(help="'clients', or a 'server' that is trusted with the sum.")
+    ] = "clients",
     seed: Annotated[
-        int, typer.Option(help="Of data split, model and dropouts; never of keys.")
+        int, typer.Option(help="Of data split, model and dropouts; never of keys or noise.")
     ] = 0,
     as_json: _Json = False,
     record: _Record = None,
 ) -> None:
     """Train a model on digits; every update goes through the real protocol as real bytes."""
-    choice = SchemeChoice(name=scheme, clients=clients, dropout=max(drop, 0.3))
-    training = Training(rounds=rounds, drop=drop, seed=seed)
-    _train(PlanFile(scheme=choice, training=training), as_json=as_json, record=record)
+    file = PlanFile(
+        scheme=SchemeChoice(name=scheme, clients=clients, dropout=max(drop, 0.3)),
+        quantize=Quantizer(bound=_PRIVATE_CLIP, max_weight=1) if epsilon else Quantizer(),
+        privacy=PrivacyChoice(epsilon=epsilon, delta=delta, by=noise_by),
+        training=Training(rounds=rounds, drop=drop, seed=seed),
+    )
+    _train(file, as_json=as_json, record=record)
 
 
 @app.command()
@@ -134,6 +159,62 @@ def params(
         _print_json(columns)
     else:
         _print_parameters(columns)
+
+
+@audit.command("noise")
+def audit_noise(
+    plan: Annotated[
+        Path | None, typer.Argument(metavar="PLAN.toml", help="A plan file with [privacy].")
+    ] = None,
+    *,
+    length: Annotated[int, typer.Option(help="Coordinates of the null update.")] = 1 << 17,
+    skip: Annotated[
+        int, typer.Option(help="Let so many clients forget their noise, to see it found.")
+    ] = 0,
+    false_alarm: Annotated[
+        float, typer.Option(help="Probability that honest noise fails a test.")
+    ] = 1e-6,
+    as_json: _Json = False,
+) -> None:
+    """One real round of zero updates: is the noise of the plan really in the sum?"""
+    file = _AUDITED if plan is None else PlanFile.load(plan)
+    template = {"update": np.zeros(length)}
+    silent = frozenset(range(1, skip + 1))
+    found = run_null_round(file.plan(template), silent=silent, false_alarm=false_alarm)
+    document = {
+        "clients": found.clients,
+        **dataclasses.asdict(found.verdict),
+        "passed": found.verdict.passed,
+    }
+    if as_json:
+        _print_json(document)
+    else:
+        _print_audit(found)
+    if not found.verdict.passed:
+        raise typer.Exit(_NOT_EXACT)
+
+
+def _print_audit(found: NoiseAudit) -> None:
+    verdict = found.verdict
+    grid = _grid()
+    grid.add_row("clients in the sum", f"{found.clients}")
+    grid.add_row("integers", f"{verdict.size:,}")
+    span = f"within {1 - verdict.tolerance:.4f} and {1 + verdict.tolerance:.4f}"
+    grid.add_row("variance", f"{verdict.ratio:.4f} of what was promised, {span} by chance")
+    grid.add_row("mean", f"{verdict.offset:+.2f} deviations, within ±{verdict.limit:.2f} by chance")
+    console = Console()
+    console.print(grid)
+    if verdict.passed:
+        console.print("✓ the sum holds the noise that the plan promises", style="bold green")
+    else:
+        console.print(f"✗ {_wrong_noise(verdict)}", style="bold red")
+
+
+def _wrong_noise(verdict: NoiseVerdict) -> str:
+    if verdict.variance_fits:
+        return "the noise is not centered"
+    less = verdict.ratio < 1
+    return f"there is {abs(1 - verdict.ratio):.1%} {'less' if less else 'more'} noise than promised"
 
 
 @app.command()
@@ -178,6 +259,8 @@ def _train(file: PlanFile, *, as_json: bool, record: Path | None) -> None:
     if as_json:
         _print_json(table.json_document(federation, reports, seconds))
     console.print(table.rounds_table(reports))
+    if federation.stopped is not None:
+        console.print(table.stopped(federation, reports))
     console.print(table.verdict(reports, seconds))
     if not table.all_exact(reports):
         raise typer.Exit(_NOT_EXACT)

@@ -3,6 +3,8 @@
     tree, weight --flatten, quantize, to_ring--> residues (d+1,)      `encode`, on a client
     sum of residues --decode, restore--> mean tree, total weight      `decode`, on the server
 
+In a private plan a `dp.Mechanism` stands in the place of the quantizer; see `protocols.private`.
+
 A plan holds nothing secret. Its digest is bound into the context of every round that follows it,
 so parties with different plans cannot complete a round together.
 
@@ -15,10 +17,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
+from dp.events import Release
+from protocols.private import Privacy, Private
 from secagg.errors import InputRefused, ParameterError
 from secagg.primitives.digest import Label, digest
 from secagg.primitives.ring import Words
@@ -26,9 +34,9 @@ from secagg.quantize import Clip, FixedPoint, Rounding, Stochastic
 from secagg.rand import Rand
 from secagg.scheme import Scheme
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief
-from secagg.structure import Leaf, Structure, flatten
+from secagg.structure import Leaf, Structure, flatten, structure_of
 
-__all__ = ["RoundPlan", "model_digest"]
+__all__ = ["Decoded", "RoundPlan", "model_digest"]
 
 _WIDTHS = (32, 40, 48, 56, 64)
 _LEAST_UNITS = 256
@@ -44,7 +52,7 @@ class RoundPlan:
     Attributes
     ----------
     scheme: how the sum is computed; its `length` is that of the update and one weight.
-    quantize: how an update becomes residues of the scheme's ring.
+    quantize: how an update becomes residues of the scheme's ring: exactly, or under noise.
     structure: what an update looks like; the mean looks the same.
 
     `for_update` computes what follows from the update. Raises `ParameterError` with the inequality
@@ -52,21 +60,25 @@ class RoundPlan:
     """
 
     scheme: Scheme
-    quantize: FixedPoint
+    quantize: FixedPoint | Private
     structure: Structure
 
     def __post_init__(self) -> None:
         _require_type("scheme", self.scheme, Scheme)
-        _require_type("quantize", self.quantize, FixedPoint)
+        _require_type("quantize", self.quantize, FixedPoint | Private)
         _require_type("structure", self.structure, Structure)
         size = self.structure.size
         _require(size >= 1, "structure.size >= 1", size)
-        _require_equal("scheme.length", self.scheme.length, "structure.size + 1", size + 1)
+        length = self.quantize.length(size)
+        _require_equal("scheme.length", self.scheme.length, "quantize.length(size)", length)
         _require_equal("scheme.width", self.scheme.width, "quantize.width", self.quantize.width)
         _require_equal(
             "quantize.cohort", self.quantize.cohort, "scheme.clients", self.scheme.clients
         )
-        self.quantize.effective_clip(size)
+        if isinstance(self.quantize, Private):
+            self.quantize.check(self.scheme)
+        else:
+            self.quantize.effective_clip(size)
 
     @classmethod
     def for_update(
@@ -79,36 +91,39 @@ class RoundPlan:
         width: int | None = None,
         fraction_bits: int | None = None,
         rounding: Rounding | None = None,
+        privacy: Privacy | None = None,
         scheme: Callable[..., Scheme] = SecAggPlus,
         **parameters: Any,
     ) -> Self:
-        """The plan for updates that look like `template`, such as the model itself.
+        """The plan for updates that look like `template`, such as the model itself, or a
+        `Structure`. Values do not matter.
 
         clients: size of the invited cohort. clip: bound of one update, before it is weighted.
         max_weight: the largest weight of one client; weights above it are refused. width: bits of
         the ring, thus of a coordinate on the wire; by default the least of 32, 40 … 64 that rounds
         finely. fraction_bits: by default as many as the width holds. rounding: by default
-        `Stochastic`. Other keywords are the scheme's own, such as `corrupt` and `dropout`.
+        `Stochastic`. privacy: `DistributedNoise` or `CentralNoise`, which round and scale in their
+        own way, and count every client as one. Other keywords are the scheme's own, such as
+        `corrupt` and `dropout`.
 
         Raises `ParameterError` with the inequality that fails, `InputRefused` for a template that
         is no tree of arrays, and `TypeError` for a keyword that the scheme does not have.
         """
-        structure = flatten(template)[1]
+        structure = template if isinstance(template, Structure) else structure_of(template)
         _require_type("clip", clip, Clip)
         _require_count("clients", clients, 2)
         _require_count("max_weight", max_weight, 1)
-        if fraction_bits is None:
-            width, fraction_bits = _precision(clip, clients, max_weight, structure.size, width)
-        quantize = FixedPoint(
-            clip=clip,
-            fraction_bits=fraction_bits,
-            rounding=rounding or Stochastic(),
-            cohort=clients,
-            max_weight=max_weight,
-            width=width or 0,
-        )
-        length, bits = structure.size + 1, quantize.width
-        chosen = scheme(clients=clients, length=length, width=bits, **parameters)
+        make = partial(scheme, clients=clients, **parameters)
+        if privacy is not None:
+            exact = {"max_weight": max_weight - 1, "fraction_bits": fraction_bits}
+            _refuse_exact(**exact, rounding=rounding)
+            mechanism = privacy.mechanism(make(length=1, width=32), structure.size, clip, width)
+            quantize: FixedPoint | Private = Private(mechanism)
+        else:
+            quantize = _fixed_point(
+                structure.size, clients, clip, max_weight, width, fraction_bits, rounding
+            )
+        chosen = make(length=quantize.length(structure.size), width=quantize.width)
         return cls(scheme=chosen, quantize=quantize, structure=structure)
 
     @property
@@ -135,8 +150,15 @@ class RoundPlan:
         """
         return digest(Label.PLAN, b"round", self.digest, self.structure.digest, model)
 
-    def encode(self, tree: Any, weight: int, rand: Rand) -> Words:
+    @property
+    def event(self) -> Release | None:
+        """What one release of this plan costs in privacy; None where it adds no noise."""
+        return self.quantize.event if isinstance(self.quantize, Private) else None
+
+    def encode(self, tree: Any, weight: int, rand: Rand, context: bytes) -> Words:
         """The ring vector (length,) of one client: its weight, then its weighted update.
+
+        A private plan has no weight there; its rotation follows from the `context` of the round.
 
         Raises `InputRefused`, naming the leaf, for what is not an update of this plan, and for a
         weight that is no int in [1, max_weight]: who has no example has nothing to add, and would
@@ -148,15 +170,31 @@ class RoundPlan:
         vector, found = flatten(tree)
         if found.digest != self.structure.digest:
             raise InputRefused(f"not an update of this plan: {_difference(self.structure, found)}")
+        if isinstance(self.quantize, Private):
+            return self.quantize.encode(vector, rand, context)
         return self.quantize.encode(vector, weight, rand)
 
-    def decode(self, total: Words, clients: int) -> tuple[Any, int]:
-        """The weighted mean tree, and the total weight, of the sum of that many clients.
+    def decode(self, total: Words, clients: int, rand: Rand, context: bytes) -> Decoded:
+        """What the sum of that many clients tells; with noise, where the server adds it.
 
         Raises `IntegrityError` for what honest clients cannot sum to.
         """
-        mean, total_weight = self.quantize.decode(total, clients)
-        return self.structure.restore(mean), total_weight
+        if isinstance(self.quantize, Private):
+            released = self.quantize.release(total, rand)
+            vector, within = self.quantize.decode(released, clients, context)
+            return Decoded(self.structure.restore(vector), clients, released, within)
+        vector, total_weight = self.quantize.decode(total, clients)
+        return Decoded(self.structure.restore(vector), total_weight, total)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a sum tells; see `Result`."""
+
+    mean: Any
+    total_weight: int
+    total: Words | NDArray[np.int64] = field(repr=False)
+    within: float | None = None
 
 
 def model_digest(tree: Any) -> bytes:
@@ -168,6 +206,36 @@ def model_digest(tree: Any) -> bytes:
     vector, structure = flatten(tree)
     values = vector.astype("<f8", copy=False).view("u1").data
     return digest(Label.PLAN, b"model", structure.digest, values)
+
+
+def _fixed_point(
+    size: int,
+    clients: int,
+    clip: Clip,
+    max_weight: int,
+    width: int | None,
+    fraction_bits: int | None,
+    rounding: Rounding | None,
+) -> FixedPoint:
+    if fraction_bits is None:
+        width, fraction_bits = _precision(clip, clients, max_weight, size, width)
+    return FixedPoint(
+        clip=clip,
+        fraction_bits=fraction_bits,
+        rounding=rounding or Stochastic(),
+        cohort=clients,
+        max_weight=max_weight,
+        width=width or 0,
+    )
+
+
+def _refuse_exact(**given: object) -> None:
+    for name, value in given.items():
+        if value:
+            raise ParameterError(
+                f"a private plan takes no {name}: every client counts as one, and the noise "
+                "decides how finely is rounded"
+            )
 
 
 def _precision(

@@ -10,19 +10,26 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_type_hints
 
+from dp.account_reduction import gaussian_multiplier
+from dp.calibrate import noise_multiplier
+from dp.clip import AdaptiveBound
 from protocols.plan import RoundPlan
+from protocols.private import CentralNoise, DistributedNoise, Privacy
 from secagg.errors import ParameterError
 from secagg.quantize import HalfEven, NormClip, RangeClip, Rounding, Stochastic
 from secagg.scheme import Scheme
 from secagg.schemes.plain import PlainInsecure
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
 
-__all__ = ["SCHEMES", "PlanFile", "Quantizer", "SchemeChoice", "Training"]
+__all__ = ["SCHEMES", "PlanFile", "PrivacyChoice", "Quantizer", "SchemeChoice", "Training"]
 
 SCHEMES: dict[str, type[Scheme]] = {
     "secagg_plus": SecAggPlus,
@@ -31,6 +38,8 @@ SCHEMES: dict[str, type[Scheme]] = {
 }
 _CLIPS = {"norm": NormClip, "range": RangeClip}
 _ROUNDINGS: dict[str, Rounding] = {"stochastic": Stochastic(), "half-even": HalfEven()}
+_NOISES: dict[str, type[Privacy]] = {"clients": DistributedNoise, "server": CentralNoise}
+_HAIR = 1 + 1e-9  # so that float64 on the way to the last round's epsilon does not cost a round
 
 T = TypeVar("T")
 
@@ -69,8 +78,8 @@ class Quantizer:
     """`[quantize]`: how an update becomes integers.
 
     clip: `norm` bounds the whole update, `range` each coordinate; bound: by how much. max_weight:
-    the largest weight of a client. width: bits of the ring, 0 for the least that rounds finely.
-    rounding: `stochastic` or `half-even`.
+    the largest weight of a client; 1 under noise. width: bits of the ring, 0 for the least that
+    rounds finely. rounding: `stochastic` or `half-even`.
     """
 
     clip: str = "norm"
@@ -85,13 +94,74 @@ class Quantizer:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The keywords of `RoundPlan.for_update`."""
+        """The keywords of `RoundPlan.for_update`, of a plan without noise."""
         return {
             "clip": _CLIPS[self.clip](self.bound),
             "max_weight": self.max_weight,
             "width": self.width or None,
             "rounding": _ROUNDINGS[self.rounding],
         }
+
+    @property
+    def private_parameters(self) -> dict[str, Any]:
+        """The same, of a plan with noise. Raises `ParameterError` for what it cannot follow."""
+        if self.max_weight != 1:
+            raise ParameterError(
+                f"quantize.max_weight = 1 must stand in a plan with noise, got {self.max_weight}: "
+                "every client counts as one there, as a weight would come out with the sum"
+            )
+        if self.rounding != "stochastic":
+            raise ParameterError("quantize.rounding must be 'stochastic' in a plan with noise")
+        return {"clip": _CLIPS[self.clip](self.bound), "width": self.width or None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacyChoice:
+    """`[privacy]`: noise in every sum, and a budget that the run stops at.
+
+    epsilon: of the whole run, at delta, for one client's updates; 0 for no noise and no budget.
+    noise_multiplier: standard deviation of the noise over the clip bound; 0 for the least with
+    which the budget affords all rounds. by: who adds it, `clients`, or the `server`, which is then
+    trusted. quantile: the clip bound follows this quantile of the updates' norms; 0 for a fixed
+    bound.
+    """
+
+    epsilon: float = 0.0
+    delta: float = 1e-5
+    noise_multiplier: float = 0.0
+    by: str = "clients"
+    quantile: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.epsilon < math.inf, "0 <= epsilon < inf", self.epsilon)
+        _require(0 < self.delta < 1, "0 < delta < 1", self.delta)
+        _require(
+            0 <= self.noise_multiplier < math.inf, "0 <= noise_multiplier < inf",
+            self.noise_multiplier,
+        )  # fmt: skip
+        _require(0 <= self.quantile < 1, "0 <= quantile < 1", self.quantile)
+        _require_one_of("by", self.by, _NOISES)
+        if self.noise_multiplier and not self.epsilon:
+            raise ParameterError("noise_multiplier without epsilon: how much may be spent?")
+
+    def plan(self, make: Callable[..., RoundPlan], rounds: int) -> RoundPlan:
+        """The plan that `make` makes from `privacy=`; so many of its rounds are affordable, or as
+        many as `noise_multiplier` leaves.
+        """
+        if self.noise_multiplier:
+            return make(privacy=self._noise(self.noise_multiplier))
+        wanted = noise_multiplier(self.epsilon, self.delta, rounds=rounds)
+        event = make(privacy=self._noise(wanted)).event
+        assert event is not None, "a private plan has an event"
+        lacking = max(wanted / gaussian_multiplier(event), 1.0)
+        return make(privacy=self._noise(wanted * lacking * _HAIR))
+
+    def _noise(self, multiplier: float) -> Privacy:
+        return _NOISES[self.by](multiplier=multiplier, counts_clipped=self.quantile > 0)
+
+    def follower(self, bound: float) -> AdaptiveBound | None:
+        """The rule that the clip bound follows from round to round, if it follows one."""
+        return AdaptiveBound(bound=bound, quantile=self.quantile) if self.quantile else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +197,7 @@ class PlanFile:
 
     scheme: SchemeChoice = field(default_factory=SchemeChoice)
     quantize: Quantizer = field(default_factory=Quantizer)
+    privacy: PrivacyChoice = field(default_factory=PrivacyChoice)
     training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
@@ -152,19 +223,28 @@ class PlanFile:
             document = tomllib.loads(text)
         except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits
             raise ParameterError(f"not TOML: {error}") from None
-        tables = {"scheme": SchemeChoice, "quantize": Quantizer, "training": Training}
+        tables: dict[str, type[Any]] = {
+            "scheme": SchemeChoice,
+            "quantize": Quantizer,
+            "privacy": PrivacyChoice,
+            "training": Training,
+        }
         _refuse_unknown(document, list(tables), "table")
         return cls(**{name: _read(tables[name], name, document[name]) for name in document})
 
     def plan(self, template: Any) -> RoundPlan:
         """The plan for updates like `template`; `ParameterError` where it does not fit."""
-        return RoundPlan.for_update(
+        make = partial(
+            RoundPlan.for_update,
             template,
             clients=self.scheme.clients,
             scheme=SCHEMES[self.scheme.name],
-            **self.quantize.parameters,
             **self.scheme.parameters,
         )
+        if not self.privacy.epsilon:
+            return make(**self.quantize.parameters)
+        private = partial(make, **self.quantize.private_parameters)
+        return self.privacy.plan(private, self.training.rounds)
 
 
 def _read(kind: type[T], name: str, table: Any) -> T:

@@ -20,7 +20,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from protocols.journal import ClientJournal
+from protocols.ledger import PrivacyLedger
 from protocols.plan import RoundPlan
 from secagg.context import Round
 from secagg.errors import IntegrityError, ParameterError
@@ -74,6 +78,11 @@ class Invitation:
             roster=self.roster,
         )
 
+    @property
+    def name(self) -> bytes:
+        """Session and number: what ledgers know the round by."""
+        return self.session + self.number.to_bytes(8, "little")
+
     def statement(self, model: bytes | None) -> bytes | None:
         """What a party says of the model that it was given after the start; None where it must
         not be given one. Raises `ParameterError` for a model too many, or none.
@@ -97,14 +106,19 @@ class Result:
     total_weight: the sum of their weights.
     included: the clients whose updates are in the mean.
     dropped: per phase, the clients lost in it. One lost after its input arrived is in both.
-    total: ring vector (length,), the exact sum that `mean` was decoded from.
+    total: ring vector (length,), the exact sum that `mean` was decoded from. In a private plan the
+        integers of it, int64 (length,), with the server's noise where it is the server that adds
+        noise.
+    within: in a private plan that counts it, the part of the updates that was within the bound;
+        it has noise too, and may leave [0, 1].
     """
 
     mean: Any
     total_weight: int
     included: frozenset[PartyId]
     dropped: Mapping[str, frozenset[PartyId]]
-    total: Words = field(repr=False)
+    total: Words | NDArray[np.int64] = field(repr=False)
+    within: float | None = None
 
 
 class _Party:
@@ -176,8 +190,9 @@ class ClientRound(_Party):
     """One client's part. `floors` are what it insists on whatever the plan says.
 
     The round enters the `journal` before anything can be sent, and a round that is in it raises
-    `LocalProtocolError`. Raises `ParameterError` for a plan below the floors, and for a roster
-    that does not list `identity` as `me`.
+    `LocalProtocolError`. With a `ledger` an update leaves only once its release is charged. Raises
+    `ParameterError` for a plan below the floors, for one without noise where there is a ledger,
+    and for a roster that does not list `identity` as `me`.
     """
 
     def __init__(
@@ -187,14 +202,16 @@ class ClientRound(_Party):
         me: PartyId,
         *,
         journal: ClientJournal,
+        ledger: PrivacyLedger | None = None,
         floors: Floors | None = None,
         rand: Rand = os.urandom,
     ) -> None:
+        _check_ledger(invitation.plan, ledger)
         scheme = invitation.plan.scheme
         machine = scheme.client(invitation.round, identity, me, floors=floors, rand=rand)
         journal.join(invitation.session, invitation.number)
         super().__init__(invitation, machine)
-        self._rand = rand
+        self._ledger, self._rand = ledger, rand
 
     @classmethod
     def restore(
@@ -205,6 +222,7 @@ class ClientRound(_Party):
         me: PartyId,
         *,
         journal: ClientJournal,
+        ledger: PrivacyLedger | None = None,
         floors: Floors | None = None,
         rand: Rand = os.urandom,
     ) -> Self:
@@ -213,28 +231,39 @@ class ClientRound(_Party):
         Raises `DecodeError` for a snapshot of another round, plan or party, and
         `LocalProtocolError` unless the journal has the round as running.
         """
+        _check_ledger(invitation.plan, ledger)
         journal.rejoin(invitation.session, invitation.number)
         client = cls.__new__(cls)
         machine = invitation.plan.scheme.resume_client(
             snapshot, invitation.round, identity, me, floors=floors, rand=rand
         )
         _Party.__init__(client, invitation, machine)
-        client._rand = rand
+        client._ledger, client._rand = ledger, rand
         return client
 
     def submit(self, tree: Any, weight: int, *, model: bytes | None = None) -> None:
         """Give this client's update and its weight, such as its number of examples.
 
         model: `model_digest` of the model that *this* client received, where the plan binds it
-        last. Raises `InputRefused`, naming the leaf, for what the plan does not allow, and
-        `LocalProtocolError` for a second update or one that is too late. The round is unchanged
-        by either, and nothing of the update has left.
+        last. Raises `InputRefused`, naming the leaf, for what the plan does not allow,
+        `LocalProtocolError` for a second update or one that is too late, and
+        `dp.errors.BudgetExceeded` where the ledger cannot afford the release. The round is
+        unchanged by any, and nothing of the update has left.
         """
-        self.submit_encoded(self.plan.encode(tree, weight, self._rand), model=model)
+        self.submit_encoded(self.encode(tree, weight), model=model)
+
+    def encode(self, tree: Any, weight: int) -> Words:
+        """The ring vector (length,) of an update, for `submit_encoded`; noise is fresh each time.
+
+        Raises `InputRefused`, naming the leaf.
+        """
+        return self.plan.encode(tree, weight, self._rand, self.context)
 
     def submit_encoded(self, vector: Words, *, model: bytes | None = None) -> None:
-        """Give a ring vector (length,) that `plan.encode` made, or its stages one by one."""
+        """Give a ring vector (length,) that `encode` made, or its stages one by one."""
         statement = self.invitation.statement(model)
+        if self._ledger is not None and self.plan.event is not None:
+            self._ledger.charge(self.invitation.name, self.plan.event)
         self._machine.submit(vector if statement is None else Contribution(vector, statement))
 
     def next_event(self) -> Event | None:
@@ -250,6 +279,7 @@ class ServerRound(_Party):
     ) -> None:
         machine = invitation.plan.scheme.server(invitation.round, identity, rand=rand)
         super().__init__(invitation, machine)
+        self._rand = rand
 
     @classmethod
     def restore(
@@ -265,6 +295,7 @@ class ServerRound(_Party):
         scheme = invitation.plan.scheme
         machine = scheme.resume_server(snapshot, invitation.round, identity, rand=rand)
         _Party.__init__(server, invitation, machine)
+        server._rand = rand
         return server
 
     def submit(self, model: bytes) -> None:
@@ -284,16 +315,26 @@ class ServerRound(_Party):
         return self._release(event.aggregate)
 
     def _release(self, aggregate: Aggregate) -> Result | Failed:
+        clients = len(aggregate.included)
         try:
-            mean, total_weight = self.plan.decode(aggregate.total, len(aggregate.included))
+            decoded = self.plan.decode(aggregate.total, clients, self._rand, self.context)
         except IntegrityError as error:
             return Failed(error)
         return Result(
-            mean=mean,
-            total_weight=total_weight,
+            mean=decoded.mean,
+            total_weight=decoded.total_weight,
             included=aggregate.included,
             dropped=aggregate.dropped,
-            total=aggregate.total,
+            total=decoded.total,
+            within=decoded.within,
+        )
+
+
+def _check_ledger(plan: RoundPlan, ledger: PrivacyLedger | None) -> None:
+    if ledger is not None and plan.event is None:
+        raise ParameterError(
+            "this plan adds no noise, and no budget affords an exact sum: take a private plan, or "
+            "no ledger"
         )
 
 

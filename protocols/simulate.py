@@ -27,7 +27,7 @@ from protocols.round import ClientRound, Invitation, Result, ServerRound
 from secagg.errors import Aborted, IntegrityError, ParameterError, RemoteProtocolError
 from secagg.frame import parse_header
 from secagg.identity import SERVER, Identity, PartyId, Roster
-from secagg.machine import Discarded, Failed, PeerRejected
+from secagg.machine import Aggregate, Discarded, Failed, PeerRejected
 from secagg.primitives.ring import Words, reduce
 from secagg.rand import Rand
 from secagg.scheme import Scheme
@@ -66,10 +66,10 @@ class Outcome:
     ----------
     result: what the server released, or None.
     failure: why it released nothing, or None.
-    exact: whether the released ring vector is, bit for bit, the sum of the ring vectors of the
-        clients that `result` claims to include.
+    exact: whether the sum, before any noise of the server, is bit for bit that of the ring vectors
+        of the clients that `result` claims to include.
     deviation: largest distance of a coordinate of the mean from the weighted mean of the included
-        updates, computed in float64 without clipping or rounding; NaN without a result.
+        updates, computed in float64 without clipping, rounding or noise; NaN without a result.
     dropped: per phase, the clients that fell silent in it.
     stopped: clients that refused to go on, and why.
     rejected: peers that the server stopped listening to, or bytes that it threw away.
@@ -131,13 +131,16 @@ def run_round(
     session: bytes | None = None,
     number: int = 0,
     model: bytes = bytes(32),
+    vectors: Mapping[PartyId, Words] | None = None,
     on_frame: Callable[[Frame], None] | None = None,
     rand: Rand = os.urandom,
 ) -> Outcome:
     """One round over `updates`: per client a tree and its weight.
 
     drops: clients and the phase, one of `phases(plan.scheme)`, from which on they are silent.
-    population: who takes part; invented when absent. on_frame: is shown every frame as it leaves.
+    population: who takes part; invented when absent. vectors: ring vectors that these clients
+    submit in the place of what their update encodes to, as a client that cheats could. on_frame:
+    is shown every frame as it leaves.
 
     Raises `ParameterError` for updates or drops that do not fit the plan, and what `ClientRound`
     raises for an update or a round that it refuses. How the round itself ends is the outcome.
@@ -153,7 +156,7 @@ def run_round(
         roster=people.roster,
     )
     simulation = _Simulation(invitation, people, drops, on_frame, rand)
-    simulation.submit(updates, model if plan.binds_model_last else None)
+    simulation.submit(updates, vectors or {}, model if plan.binds_model_last else None)
     simulation.run()
     return simulation.outcome(updates)
 
@@ -168,7 +171,6 @@ class _Simulation:
         rand: Rand,
     ) -> None:
         self._plan = invitation.plan
-        self._rand = rand
         self._drops = drops
         self._on_frame = on_frame
         self._phase_of = _phase_names(self._plan.scheme)
@@ -184,7 +186,7 @@ class _Simulation:
         self._result: Result | None = None
         self._failure: Aborted | IntegrityError | None = None
         self._rejected: list[PeerRejected | Discarded] = []
-        self._server = self._timed(SERVER, ServerRound, invitation, people.server, rand=rand)
+        self._server = self._timed(SERVER, _Observed, invitation, people.server, rand=rand)
         self._clients = {
             i: self._timed(
                 i, ClientRound, invitation, key, i, journal=people.journals[i], rand=rand
@@ -193,13 +195,18 @@ class _Simulation:
         }
 
     def submit(
-        self, updates: Mapping[PartyId, tuple[Any, int]], model: bytes | None = None
+        self,
+        updates: Mapping[PartyId, tuple[Any, int]],
+        vectors: Mapping[PartyId, Words],
+        model: bytes | None,
     ) -> None:
         if model is not None:
             self._timed(SERVER, self._server.submit, model)
         # `ClientRound.submit` in its two steps: the vectors are kept to check the sum against.
         for client, (tree, weight) in updates.items():
-            vector = self._timed(client, self._plan.encode, tree, weight, self._rand)
+            vector = vectors.get(client)
+            if vector is None:
+                vector = self._timed(client, self._clients[client].encode, tree, weight)
             self._timed(client, self._clients[client].submit_encoded, vector, model=model)
             self._vectors[client] = vector
 
@@ -298,10 +305,22 @@ class _Simulation:
             self._stopped[client] = error
 
     def _is_exact(self, result: Result) -> bool:
-        expected = np.zeros_like(result.total)
+        assert self._server.aggregate is not None, "a result comes from an aggregate"
+        total = self._server.aggregate.total
+        expected = np.zeros_like(total)
         for client in result.included:
             expected += self._vectors[client]
-        return np.array_equal(reduce(expected, self._plan.scheme.width), result.total)
+        return np.array_equal(reduce(expected, self._plan.scheme.width), total)
+
+
+class _Observed(ServerRound):
+    """A server whose sum is compared with what went in, before its own noise."""
+
+    aggregate: Aggregate | None = None
+
+    def _release(self, aggregate: Aggregate) -> Result | Failed:
+        self.aggregate = aggregate
+        return super()._release(aggregate)
 
 
 def _check(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Self
 
@@ -121,12 +121,8 @@ class Roster:
         if self.share_keys and self.share_keys.keys() != self.clients.keys():
             raise ParameterError("share keys must be listed for every client or for none")
         for party, certified in self.share_keys.items():
-            try:
-                public, signature = certified[:_PUBLIC_SIZE], certified[_PUBLIC_SIZE:]
-                agreement.check_public(public)
-                self.verify(party, signature, Label.SHARE_KEY, public)
-            except (RemoteProtocolError, DecodeError, TypeError, ValueError):
-                raise ParameterError(f"the share key of client {party} is not its own") from None
+            if not _is_own(self.clients[party], certified):
+                raise ParameterError(f"the share key of client {party} is not its own")
 
     def share_key(self, party: PartyId) -> bytes:
         """The 32-byte X25519 key that shares for `party` are sealed to."""
@@ -214,6 +210,24 @@ def _is_weak(public: bytes) -> bool:
     """
     y = int.from_bytes(public, "little") & ((1 << 255) - 1)
     return y >= _PRIME or y in (0, 1, _PRIME - 1, _ORDER_8, _PRIME - _ORDER_8)
+
+
+def _is_own(public: bytes, certified: object) -> bool:
+    """Whether `certified` is an X25519 key that the owner of the identity `public` signed."""
+    return isinstance(certified, bytes) and _is_certified(public, certified)
+
+
+# A subset of a roster is a roster, and one process may see many: each signature is checked once.
+@lru_cache(maxsize=1 << 16)
+def _is_certified(public: bytes, certified: bytes) -> bool:
+    key, signature = certified[:_PUBLIC_SIZE], certified[_PUBLIC_SIZE:]
+    try:
+        agreement.check_public(key)
+        verifier = Ed25519PublicKey.from_public_bytes(public)
+        verifier.verify(signature, _covered(Label.SHARE_KEY, key))
+    except (RemoteProtocolError, InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def _covered(label: Label, *parts: bytes | memoryview) -> bytes:

@@ -252,6 +252,10 @@ class FixedPoint:
         """
         return self.clip._limit(self.fraction_bits, self.max_weight)
 
+    def length(self, size: int) -> int:
+        """Residues of an update of `size` coordinates: a weight and these."""
+        return size + 1
+
     @property
     def resolution(self) -> float:
         """2^-f: one unit, in the units of an update of weight 1."""

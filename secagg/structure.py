@@ -5,9 +5,8 @@ dtypes and keys and no value, so it may be printed, compared and hashed into a r
 What cannot be averaged is refused by the path of its leaf, such as `['layer1'].weight[0]`, and
 never by its value.
 
-Order is the tree's own: dicts keep insertion order, and the order is part of the structure,
-because it decides which coordinate is which. Two clients whose digests agree therefore agree on
-the meaning of every coordinate.
+Dicts keep their order, and it is part of the structure: clients whose digests agree therefore agree
+on the meaning of every coordinate.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from secagg.errors import InputRefused, IntegrityError
 from secagg.primitives.digest import Label, digest
 
-__all__ = ["Leaf", "Structure", "flatten"]
+__all__ = ["Leaf", "Structure", "flatten", "structure_of"]
 
 # Every integer up to here, and not the next one, is a float64.
 _EXACT = 1 << 53
@@ -113,6 +112,11 @@ class Structure:
     def __repr__(self) -> str:
         leaves, short = len(self.describe()), self.digest.hex()[:16]
         return f"<Structure size={self.size} leaves={leaves} digest={short}…>"
+
+
+def structure_of(tree: Any) -> Structure:
+    """The structure of nested arrays, without their values. Raises as `flatten` does."""
+    return Structure(_visit(tree, "", [], []))
 
 
 def flatten(tree: Any) -> tuple[NDArray[np.float64], Structure]:
@@ -203,7 +207,7 @@ class _List:
     tag: ClassVar[bytes] = b"list"
 
     def steps(self) -> Iterable[str]:
-        return _subscripts(range(len(self.children)))
+        return _steps("[{!r}]", range(len(self.children)))
 
     def names(self) -> Iterable[bytes]:
         """What the digest covers besides the children."""
@@ -248,7 +252,7 @@ class _NamedTuple(_List):
     tag = b"namedtuple"
 
     def steps(self) -> Iterable[str]:
-        return _attributes(self.cls)
+        return _steps(".{}", self.cls._fields)
 
     def names(self) -> Iterable[bytes]:
         return (text.encode() for text in (self.cls.__name__, *self.cls._fields))
@@ -264,7 +268,7 @@ class _Dict(_List):
     tag = b"dict"
 
     def steps(self) -> Iterable[str]:
-        return _subscripts(self.keys)
+        return _steps("[{!r}]", self.keys)
 
     def names(self) -> Iterable[bytes]:
         # repr tells 1 from '1'; whether the dict is an OrderedDict changes no coordinate.
@@ -300,12 +304,12 @@ def _open(tree: Any, path: str) -> _Opened:
     if tree is None:
         return _Nothing, (), ()
     if kind is list or kind is tuple:
-        return (_List if kind is list else _Tuple), _subscripts(range(len(tree))), tree
+        return (_List if kind is list else _Tuple), _steps("[{!r}]", range(len(tree))), tree
     if kind is dict or kind is OrderedDict:
         keys = _keys(tree, path)
-        return partial(_Dict, keys=keys, cls=kind), _subscripts(keys), tree.values()
+        return partial(_Dict, keys=keys, cls=kind), _steps("[{!r}]", keys), tree.values()
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        return partial(_NamedTuple, cls=kind), _attributes(kind), tree
+        return partial(_NamedTuple, cls=kind), _steps(".{}", kind._fields), tree
     raise InputRefused(f"{_at(path)}: {_unknown(kind)}")
 
 
@@ -343,8 +347,8 @@ def _kind_of(tree: Any) -> type[_Array]:
 def _require_number(array: NDArray[Any], path: str) -> None:
     dtype = array.dtype
     if dtype.kind not in "fiu" or (dtype.kind == "f" and dtype.itemsize > 8):
-        allowed = "float16, float32, float64 and the integers can"
-        raise InputRefused(f"{_at(path)}: dtype {dtype} cannot be aggregated; {allowed}")
+        reason = "cannot be aggregated; float16, float32, float64 and the integers can"
+        raise InputRefused(f"{_at(path)}: dtype {dtype} {reason}")
     if dtype.kind == "f" or dtype.itemsize < 8:
         return
     if (at := _first(((array > _EXACT) | (array < -_EXACT)).reshape(-1))) is not None:
@@ -381,12 +385,8 @@ def _first(mask: NDArray[np.bool_]) -> int | None:
     return int(np.argmax(mask)) if mask.any() else None
 
 
-def _subscripts(keys: Iterable[str | int]) -> Iterator[str]:
-    return (f"[{key!r}]" for key in keys)
-
-
-def _attributes(cls: type[Any]) -> Iterator[str]:
-    return (f".{field}" for field in cls._fields)
+def _steps(shape: str, keys: Iterable[str | int]) -> Iterator[str]:
+    return (shape.format(key) for key in keys)
 
 
 def _at(path: str) -> str:

@@ -7,7 +7,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dp.mechanism import ByClients
 from protocols.demo.training import Federation, RoundReport
+from protocols.private import Private
 from secagg.parameters import corrupt_bound
 from secagg.quantize import FixedPoint, NormClip
 from secagg.scheme import Scheme
@@ -27,7 +29,7 @@ def heading(federation: Federation) -> RenderableType:
     grid.add_row("model", f"64-64-10, {plan.structure.size:,} parameters")
     grid.add_row("scheme", _scheme(plan.scheme))
     grid.add_row("encoding", _encoding(plan.quantize))
-    grid.add_row("not hidden", "the sum itself: no noise is added in this run")
+    grid.add_row("privacy", _privacy(federation))
     return Group(Text("Federated averaging by secure sums", style="bold cyan"), grid)
 
 
@@ -36,6 +38,7 @@ def rounds_table(reports: list[RoundReport]) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
     stages = list(reports[0].dropped)
     initials = "·".join(stage[0] for stage in stages)
+    spends = any(report.epsilon is not None for report in reports)
     for header, style in (
         ("\nround", "dim"),
         ("test\naccuracy", "bold"),
@@ -47,11 +50,12 @@ def rounds_table(reports: list[RoundReport]) -> RenderableType:
         ("server\nms", ""),
         ("off\nby", ""),
         ("\nexact", ""),
+        *([("\nepsilon", "magenta"), ("\nclip", "")] if spends else []),
     ):
         table.add_column(header, style=style, justify="right", no_wrap=True)
     for report in reports:
-        table.add_row(*_cells(report))
-    legend = Text(_LEGEND.format(stages="·".join(stages)), "dim")
+        table.add_row(*_cells(report), *(_spent(report) if spends else ()))
+    legend = Text(_LEGEND.format(stages="·".join(stages)) + (_SPENT if spends else ""), "dim")
     failures = [
         Text(f"round {report.number}: {report.failure}", style="red")
         for report in reports
@@ -68,10 +72,24 @@ exact       the sum is, bit for bit, that of these clients' quantized updates
 """
 
 
+_SPENT = """\
+epsilon     spent by all rounds so far; noise counts into `off by`
+clip        L2 bound of one update
+"""
+
+
+def stopped(federation: Federation, reports: list[RoundReport]) -> Text:
+    """Why there are fewer rounds than were asked for."""
+    done = f"the model so far has {reports[-1].accuracy:.1%}" if reports else "there is no model"
+    return Text(
+        f"the privacy budget affords no further round, {done}: {federation.stopped}", "yellow"
+    )
+
+
 def verdict(reports: list[RoundReport], seconds: float) -> Text:
     """The last line."""
     count = f"{sum(report.exact for report in reports)} of {len(reports)} rounds"
-    if all_exact(reports):
+    if reports and all_exact(reports):
         return Text(f"✓ all sums were exact: {count}, in {seconds:.1f} s", style="bold green")
     return Text(f"✗ not all sums were exact: {count}", style="bold red")
 
@@ -94,6 +112,7 @@ def json_document(
         "plan": plan.digest.hex(),
         "rounds": [_fields(report) for report in reports],
         "exact": all_exact(reports),
+        "stopped": None if federation.stopped is None else str(federation.stopped),
         "seconds": seconds,
     }
 
@@ -114,12 +133,34 @@ def _scheme(scheme: Scheme) -> str:
     return f"secagg_plus_semi_honest, {others}; a lying server reads updates"
 
 
-def _encoding(quantize: FixedPoint) -> str:
+def _encoding(quantize: FixedPoint | Private) -> str:
+    if isinstance(quantize, Private):
+        mechanism = quantize.mechanism
+        return (
+            f"norm <= {mechanism.clip:g} as {mechanism.units:,} units, rotated, every client "
+            f"counts as one, {mechanism.width} bits"
+        )
     kind = "norm" if isinstance(quantize.clip, NormClip) else "range"
     return (
         f"{kind} <= {quantize.clip.bound:g}, unit 2^-{quantize.fraction_bits}, weights up to "
         f"{quantize.max_weight}, {quantize.width} bits"
     )
+
+
+def _privacy(federation: Federation) -> str:
+    quantize, ledger = federation.plan.quantize, federation.ledger
+    if ledger is None or not isinstance(quantize, Private):
+        return "the sum itself is not hidden: no noise is added in this run"
+    noise = quantize.mechanism.noise
+    budget = f"epsilon {ledger.epsilon:g} at delta {ledger.delta:g} for all rounds"
+    deviation = f"noise of {quantize.noise_deviation:.3g} on each coordinate of a sum"
+    if isinstance(noise, ByClients):
+        return f"{budget}; {deviation}, by any {noise.parts} honest clients"
+    return f"{budget}; {deviation}, by the server, which is TRUSTED with the sum"
+
+
+def _spent(report: RoundReport) -> tuple[str, str]:
+    return f"{report.epsilon:.3f}", f"{report.clip:.3g}"
 
 
 def _cells(report: RoundReport) -> tuple[str | Text, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -11,9 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from dp.errors import BudgetExceeded
 from protocols.demo import model
 from protocols.demo.data import split_digits
 from protocols.demo.model import Tree
+from protocols.ledger import PrivacyLedger
 from protocols.plan import RoundPlan, model_digest
 from protocols.planfile import PlanFile
 from protocols.simulate import Frame, Outcome, Population, phases, run_round
@@ -42,6 +45,8 @@ class RoundReport:
     client_cpu: seconds, mean over the same. server_cpu: seconds.
     deviation, exact, largest_frame, peak_memory: see `Outcome`.
     failure: why no sum was released, or None. seconds: wall time, training included.
+    epsilon: what the budget has spent after the round; None without one. clip: the bound of an
+    update in this round.
     """
 
     number: int
@@ -59,6 +64,8 @@ class RoundReport:
     peak_memory: int | None
     failure: str | None
     seconds: float
+    epsilon: float | None
+    clip: float
 
 
 class Federation:
@@ -71,6 +78,7 @@ class Federation:
         self, file: PlanFile, on_frame: Callable[[int, Frame], None] | None = None
     ) -> None:
         torch.set_num_threads(1)  # the model is so small that threads only get in each other's way
+        self._file = file
         self._training = file.training
         self._on_frame = on_frame or _ignore
         self._rng = np.random.default_rng(file.training.seed)
@@ -79,21 +87,49 @@ class Federation:
         self.digits = split_digits(file.scheme.clients, file.training.alpha, self._rng)
         self._people = Population.generate(self.digits.clients)
         self._session = os.urandom(16)
+        budget = file.privacy
+        self.ledger = (
+            PrivacyLedger(epsilon=budget.epsilon, delta=budget.delta) if budget.epsilon else None
+        )
+        self.stopped: BudgetExceeded | None = None
+        self._bound = budget.follower(file.quantize.bound)
 
     def rounds(self, watch: Watcher = _ignore) -> Iterator[RoundReport]:
         """The rounds, as they are done. `watch` is told what is going on.
 
-        A round that ends without a sum leaves the model as it was.
+        A round that ends without a sum leaves the model as it was. Where the budget affords no
+        more round, `stopped` says so.
         """
         for number in range(1, self._training.rounds + 1):
             start = time.perf_counter()
+            try:
+                spent = self._charged(number)
+            except BudgetExceeded as error:
+                self.stopped = error
+                return
             watch("clients train")
             updates = {i: (self._local(i), self._weight(i)) for i in self.digits.clients}
             watch("one secure sum")
             outcome = self._sum(number, updates)
             if outcome.result is not None:
                 self._weights = model.step(self._weights, outcome.result.mean)
-            yield self._report(number, outcome, time.perf_counter() - start)
+            yield self._report(number, outcome, spent, time.perf_counter() - start)
+            self._follow(outcome)
+
+    def _charged(self, number: int) -> float | None:
+        """What is spent with this round, which is charged before anybody sends anything."""
+        if self.ledger is None:
+            return None
+        assert self.plan.event is not None, "a plan with a budget has noise"
+        return self.ledger.charge(self._session + number.to_bytes(8, "little"), self.plan.event)
+
+    def _follow(self, outcome: Outcome) -> None:
+        """The next round's clip bound, from how many updates were within this one's."""
+        if self._bound is None or outcome.result is None or outcome.result.within is None:
+            return
+        self._bound = self._bound.updated(outcome.result.within)
+        quantize = dataclasses.replace(self._file.quantize, bound=self._bound.bound)
+        self.plan = dataclasses.replace(self._file, quantize=quantize).plan(self._weights)
 
     def _local(self, client: PartyId) -> Tree:
         return model.local_update(
@@ -121,7 +157,9 @@ class Federation:
             on_frame=lambda frame: self._on_frame(number, frame),
         )
 
-    def _report(self, number: int, outcome: Outcome, seconds: float) -> RoundReport:
+    def _report(
+        self, number: int, outcome: Outcome, epsilon: float | None, seconds: float
+    ) -> RoundReport:
         gone = set().union(*outcome.dropped.values()) | outcome.stopped.keys()
         stayed = [cost for client, cost in outcome.clients.items() if client not in gone]
         return RoundReport(
@@ -140,6 +178,8 @@ class Federation:
             peak_memory=outcome.peak_memory,
             failure=None if outcome.failure is None else str(outcome.failure),
             seconds=seconds,
+            epsilon=epsilon,
+            clip=self._file.quantize.bound if self._bound is None else self._bound.bound,
         )
 
 

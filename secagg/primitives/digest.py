@@ -39,6 +39,7 @@ class Label(bytes, enum.Enum):
     PAIR_MASK = b"secagg/1/mask-pair\0"
     SELF_MASK = b"secagg/1/mask-self\0"
     CHECK = b"secagg/1/check-vector\0"
+    ROTATION = b"secagg/1/rotation\0"
 
 
 def digest(label: Label, *parts: bytes | memoryview, size: int = DIGEST_SIZE) -> bytes:

@@ -72,6 +72,60 @@ def test_the_journal_survives_its_file() -> None:
         again.join(SESSION, 2)
 
 
+def copied(journal: ClientJournal) -> ClientJournal:
+    return ClientJournal.from_bytes(journal.to_bytes())
+
+
+def running(journal: ClientJournal, session: bytes, numbers: range) -> list[int]:
+    found = []
+    for number in numbers:
+        try:
+            journal.rejoin(session, number)
+        except LocalProtocolError:
+            continue
+        found.append(number)
+    return found
+
+
+def test_two_processes_add_what_each_of_them_did() -> None:
+    before = ClientJournal()
+    before.join(SESSION, 1)
+    before.join(SESSION, 2)
+    trains, unmasks = copied(before), copied(before)
+    trains.join(SESSION, 3)
+    trains.join(OTHER, 7)
+    unmasks.finish(SESSION, 1)
+    for first, second in ((trains, unmasks), (unmasks, trains)):
+        stored = first.onto(before, since=before)
+        whole = second.onto(stored, since=before)
+        assert whole.joined == {SESSION: 3, OTHER: 7}
+        assert running(whole, SESSION, range(5)) == [2, 3]
+        assert running(whole, OTHER, range(9)) == [7]
+    assert before.joined == {SESSION: 2}
+
+
+def test_what_another_process_joined_or_finished_stays_so() -> None:
+    before = ClientJournal()
+    before.join(SESSION, 1)
+    stored, late = copied(before), copied(before)
+    stored.finish(SESSION, 1)
+    stored.join(SESSION, 5)
+    late.join(SESSION, 2)
+    whole = late.onto(stored, since=before)
+    with pytest.raises(LocalProtocolError, match="not after round 5"):
+        whole.join(SESSION, 5)
+    assert running(whole, SESSION, range(7)) == [2, 5]
+
+
+def test_a_session_that_was_forgotten_is_forgotten_by_all() -> None:
+    before = ClientJournal()
+    before.join(SESSION, 1)
+    before.join(OTHER, 1)
+    mine = copied(before)
+    mine.forget(SESSION)
+    assert mine.onto(before, since=before).joined == {OTHER: 1}
+
+
 def test_an_empty_journal_survives_too() -> None:
     assert ClientJournal.from_bytes(ClientJournal().to_bytes()).joined == {}
 

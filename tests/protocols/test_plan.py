@@ -24,6 +24,8 @@ from secagg.structure import flatten
 TEMPLATE = {"w": np.zeros((2, 3), np.float32), "b": np.zeros(3)}
 CLIP = NormClip(4.0)
 
+CONTEXT = bytes(32)
+
 
 def plan_for(**changes: Any) -> RoundPlan:
     return RoundPlan.for_update(TEMPLATE, **{"clients": 5, "clip": CLIP, "dropout": 0.2, **changes})
@@ -148,7 +150,11 @@ def test_a_template_must_be_a_tree() -> None:
 @pytest.mark.parametrize(
     ("part", "value", "message"),
     [
-        ("scheme", "length", r"scheme\.length == structure\.size \+ 1 must hold, got 11 and 10"),
+        (
+            "scheme",
+            "length",
+            r"quantize\.length\(size\) must hold, got 11 and 10",
+        ),
         ("scheme", "width", r"scheme\.width == quantize\.width must hold, got 33 and 32"),
         ("scheme", "clients", r"quantize\.cohort == scheme\.clients must hold, got 5 and 6"),
     ],
@@ -249,8 +255,9 @@ def test_encode_and_decode_are_inverse_up_to_rounding() -> None:
     plan = plan_for(max_weight=100)
     total = np.zeros(plan.scheme.length, ring.word(plan.scheme.width))
     for value, weight in ((0.5, 10), (1.0, 30)):
-        total += plan.encode(update(value), weight, os.urandom)
-    mean, weight = plan.decode(ring.reduce(total, plan.scheme.width), 2)
+        total += plan.encode(update(value), weight, os.urandom, CONTEXT)
+    decoded = plan.decode(ring.reduce(total, plan.scheme.width), 2, os.urandom, CONTEXT)
+    mean, weight = decoded.mean, decoded.total_weight
     assert weight == 40
     assert mean["w"].dtype == np.float32
     np.testing.assert_allclose(mean["w"], 0.875, atol=plan.quantize.error(2, 40) + 1e-7)
@@ -259,20 +266,20 @@ def test_encode_and_decode_are_inverse_up_to_rounding() -> None:
 
 def test_decode_withholds_what_cannot_be_a_sum() -> None:
     plan = plan_for(max_weight=100)
-    total = plan.encode(update(0.5), 10, os.urandom)
-    assert plan.decode(total, 1)[1] == 10
+    total = plan.encode(update(0.5), 10, os.urandom, CONTEXT)
+    assert plan.decode(total, 1, os.urandom, CONTEXT).total_weight == 10
     total[0] = 101  # more weight than one client can have
     with pytest.raises(IntegrityError, match="total weight"):
-        plan.decode(total, 1)
+        plan.decode(total, 1, os.urandom, CONTEXT)
 
 
 @pytest.mark.parametrize("weight", [0, -1, 101, 10.0, "10", None, True, np.int64(10)])
 def test_weights_out_of_range_are_refused(weight: Any) -> None:
     plan = plan_for(max_weight=100)
-    assert plan.encode(update(0.5), 1, os.urandom)[0] == 1
-    assert plan.encode(update(0.5), 100, os.urandom)[0] == 100
+    assert plan.encode(update(0.5), 1, os.urandom, CONTEXT)[0] == 1
+    assert plan.encode(update(0.5), 100, os.urandom, CONTEXT)[0] == 100
     with pytest.raises(InputRefused, match=r"the weight is not an int in \[1, 100\]"):
-        plan.encode(update(0.5), weight, os.urandom)
+        plan.encode(update(0.5), weight, os.urandom, CONTEXT)
 
 
 def broken(change: Callable[[dict[str, Any]], Any]) -> Any:
@@ -311,17 +318,17 @@ def test_what_is_no_update_of_the_plan_is_refused_by_name(
     change: Callable[[dict[str, Any]], Any], message: str
 ) -> None:
     plan = plan_for()
-    plan.encode(broken(lambda tree: None), 1, os.urandom)
+    plan.encode(broken(lambda tree: None), 1, os.urandom, CONTEXT)
     with pytest.raises(InputRefused, match=message) as caught:
-        plan.encode(broken(change), 1, os.urandom)
+        plan.encode(broken(change), 1, os.urandom, CONTEXT)
     assert "0.5" not in str(caught.value)
 
 
 def test_other_branches_around_the_same_leaves_are_refused() -> None:
     plan = RoundPlan.for_update([np.zeros(3), np.zeros(2)], clients=5, clip=CLIP, dropout=0.2)
-    plan.encode([np.zeros(3), np.zeros(2)], 1, os.urandom)
+    plan.encode([np.zeros(3), np.zeros(2)], 1, os.urandom, CONTEXT)
     with pytest.raises(InputRefused, match="lists, tuples or dicts around them do not"):
-        plan.encode((np.zeros(3), np.zeros(2)), 1, os.urandom)
+        plan.encode((np.zeros(3), np.zeros(2)), 1, os.urandom, CONTEXT)
 
 
 def test_metrics_are_leaves_under_the_same_clip() -> None:
@@ -332,8 +339,8 @@ def test_metrics_are_leaves_under_the_same_clip() -> None:
     total = np.zeros(plan.scheme.length, ring.word(plan.scheme.width))
     for loss, weight in ((2.0, 10), (1.0, 30)):
         tree = {"delta": np.full(4, loss), "metrics": {"loss": loss, "accuracy": 0.5}}
-        total += plan.encode(tree, weight, os.urandom)
-    mean, _ = plan.decode(ring.reduce(total, plan.scheme.width), 2)
+        total += plan.encode(tree, weight, os.urandom, CONTEXT)
+    mean = plan.decode(ring.reduce(total, plan.scheme.width), 2, os.urandom, CONTEXT).mean
     assert mean["metrics"]["loss"] == pytest.approx(1.25, abs=1e-5)
     assert mean["metrics"]["accuracy"] == pytest.approx(0.5, abs=1e-5)
 

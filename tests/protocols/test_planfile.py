@@ -94,7 +94,7 @@ def test_plain_has_no_corrupt_clients() -> None:
     ("text", "message"),
     [
         ("[sceme]", "unknown table: 'sceme'; did you mean 'scheme'?"),
-        ("clients = 3", "unknown table: 'clients'; known are scheme, quantize, training"),
+        ("clients = 3", "unknown table: 'clients'; known are scheme, quantize, privacy, training"),
         ("scheme = 3", r"scheme must be a table: write \[scheme\]"),
         ("[scheme]\ncleints = 3", r"unknown key of \[scheme\]: 'cleints'; did you mean 'clients'"),
         ("[training]\nlr = 3", r"unknown key of \[training\]: 'lr'; known are rounds, drop"),

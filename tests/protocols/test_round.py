@@ -327,7 +327,7 @@ def test_a_sum_that_cannot_be_is_withheld(
     server = ServerRound(invitation, population.server)
     clients = {i: join(invitation, i) for i in updates}
     for i, (tree, weight) in updates.items():
-        vector = plan.encode(tree, weight, os.urandom)
+        vector = plan.encode(tree, weight, os.urandom, bytes(32))
         vector[0] += 10_000 * (i == 1)
         clients[i].submit_encoded(vector)
     (failed,) = exchange(server, clients)

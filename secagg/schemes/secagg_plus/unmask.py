@@ -83,9 +83,7 @@ class _Opener:
     def edges(self, dealer: PartyId) -> Iterator[tuple[PartyId, bytes]]:
         """The included neighbours of a dropped client, each with the key of their common mask."""
         public = self._mask_keys[dealer]
-        secret = self._open(
-            dealer, *_KEY, lambda key: agreement.public_key(key) == public
-        )
+        secret = self._open(dealer, *_KEY, lambda key: agreement.public_key(key) == public)
         private = X25519PrivateKey.from_private_bytes(secret)
         for other in self._graph.neighbours(dealer):
             if other in self._included:

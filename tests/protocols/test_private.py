@@ -1,0 +1,333 @@
+"""Private rounds: the noise that is promised is in the sum, whatever a server does."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dp.account_reduction import ReductionAccountant
+from dp.errors import BudgetExceeded
+from dp.mechanism import ByClients, ByServer
+from dp.noise_discrete_gaussian import DiscreteGaussian
+from dp.noise_skellam import Skellam
+from protocols import (
+    CentralNoise,
+    ClientJournal,
+    ClientRound,
+    DistributedNoise,
+    Invitation,
+    PrivacyLedger,
+    RoundPlan,
+    ServerRound,
+    model_digest,
+)
+from protocols.private import Private
+from protocols.simulate import Population, run_round
+from secagg.errors import (
+    Aborted,
+    InputRefused,
+    IntegrityError,
+    LocalProtocolError,
+    ParameterError,
+)
+from secagg.machine import Failed
+from secagg.quantize import FixedPoint, NormClip, RangeClip
+from secagg.scheme import Floors
+from secagg.schemes.plain import PlainInsecure
+from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief, SecAggPlusSemiHonest
+
+CLIENTS = 8
+SCHEMES = (SecAggPlus, SecAggPlusBrief, SecAggPlusSemiHonest, PlainInsecure)
+MODEL = {"w": np.zeros((9, 10)), "b": np.zeros(7)}
+
+
+def update(seed: int, norm: float = 0.9) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    vector = rng.normal(size=97)
+    vector *= norm / np.linalg.norm(vector)
+    return {"w": vector[:90].reshape(9, 10), "b": vector[90:]}
+
+
+def plan(privacy: Any = None, scheme: Any = SecAggPlus, **options: Any) -> RoundPlan:
+    fractions = {} if scheme is PlainInsecure else {"corrupt": 0.13}
+    return RoundPlan.for_update(
+        MODEL,
+        clients=CLIENTS,
+        clip=options.pop("clip", NormClip(1.0)),
+        scheme=scheme,
+        privacy=DistributedNoise(multiplier=1.0) if privacy is None else privacy,
+        dropout=0.26,
+        **fractions,
+        **options,
+    )
+
+
+def cohort(norm: float = 0.9) -> dict[int, tuple[Any, int]]:
+    return {i: (update(i, norm), 1) for i in range(1, CLIENTS + 1)}
+
+
+def flat(tree: Any) -> np.ndarray:
+    return np.concatenate([tree["w"].ravel(), tree["b"]])
+
+
+# -- the plan ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_shares_of_the_noise_are_those_of_the_honest(scheme: Any) -> None:
+    private = plan(scheme=scheme)
+    noise = private.quantize.mechanism.noise
+    assert isinstance(noise, ByClients)
+    assert noise.parts == private.scheme.honest_inputs < CLIENTS
+    assert private.scheme.length == private.quantize.mechanism.length == 128
+    event = private.event
+    assert event is not None
+    total = event.noise.summed(event.parts)[0]
+    assert math.sqrt(total.variance) >= event.sensitivity.l2
+    assert ReductionAccountant().epsilon(event, 1e-5) <= 4.3772
+
+
+def test_more_shares_than_honest_clients_are_refused() -> None:
+    """Noise is calibrated to what is left when everybody has dropped out or colluded who may."""
+    good = plan()
+    mechanism = good.quantize.mechanism
+    noise = mechanism.noise
+    for parts, fits in ((noise.parts - 1, True), (noise.parts + 1, False)):
+        changed = dataclasses.replace(noise, parts=parts)
+        quantize = Private(dataclasses.replace(mechanism, noise=changed))
+        if fits:
+            RoundPlan(scheme=good.scheme, quantize=quantize, structure=good.structure)
+            continue
+        with pytest.raises(
+            ParameterError, match=r"noise\.parts <= scheme\.honest_inputs must hold"
+        ):
+            RoundPlan(scheme=good.scheme, quantize=quantize, structure=good.structure)
+
+
+def test_a_server_cannot_lower_what_a_client_insists_on() -> None:
+    """More parts mean less noise from each client; they need a scheme that promises less."""
+    people = Population.generate(range(1, CLIENTS + 1))
+    trusting = RoundPlan.for_update(
+        MODEL, clients=CLIENTS, clip=NormClip(1.0), corrupt=0.0, dropout=0.0,
+        privacy=DistributedNoise(multiplier=1.0),
+    )  # fmt: skip
+    assert trusting.quantize.mechanism.noise.parts == CLIENTS
+
+    def join(plan: RoundPlan) -> ClientRound:
+        invitation = Invitation(
+            plan=plan, session=bytes(16), number=1, model=bytes(32), roster=people.roster
+        )
+        floors = Floors(corrupt=0.12)
+        return ClientRound(invitation, people.clients[1], 1, journal=ClientJournal(), floors=floors)
+
+    join(plan())
+    with pytest.raises(ParameterError, match="corrupt"):
+        join(trusting)
+
+
+def test_the_noise_is_part_of_the_plan() -> None:
+    kinds = [
+        DistributedNoise(multiplier=1.0),
+        DistributedNoise(multiplier=1.001),
+        DistributedNoise(multiplier=1.0, counts_clipped=True),
+        CentralNoise(multiplier=1.0),
+        CentralNoise(multiplier=1.0, noise=Skellam),
+    ]
+    assert len({plan(kind).digest for kind in kinds}) == len(kinds)
+    assert plan(kinds[0]) == plan(kinds[0])
+
+
+def test_a_plan_without_noise_costs_no_epsilon_it_has_none() -> None:
+    exact = RoundPlan.for_update(MODEL, clients=CLIENTS, clip=NormClip(1.0))
+    assert exact.event is None
+    assert isinstance(exact.quantize, FixedPoint)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_weight": 2}, "takes no max_weight"),
+        ({"fraction_bits": 10}, "takes no fraction_bits"),
+        ({"clip": RangeClip(1.0)}, "needs a NormClip"),
+        ({"width": 5}, r"needed|width >="),
+        ({"privacy": DistributedNoise(multiplier=0.0)}, "noise_multiplier"),
+        ({"privacy": DistributedNoise(multiplier=math.nan)}, "noise_multiplier"),
+        ({"privacy": CentralNoise(multiplier=math.inf)}, "noise_multiplier"),
+        ({"privacy": DistributedNoise(multiplier=-1.0)}, "noise_multiplier"),
+    ],
+)
+def test_bad_private_plans_are_refused(options: Any, message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        plan(**options)
+
+
+# -- a round -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("kind", [DistributedNoise, CentralNoise])
+def test_a_round_releases_a_noisy_mean_of_an_exact_sum(scheme: Any, kind: Any) -> None:
+    private = plan(kind(multiplier=0.05), scheme=scheme)
+    outcome = run_round(private, cohort(), drops={3: "masked"} if scheme is SecAggPlus else {})
+    assert outcome.exact
+    result = outcome.result
+    assert result is not None
+    assert result.total_weight == len(result.included)
+    truth = sum(flat(update(i)) for i in result.included) / len(result.included)
+    error = flat(result.mean) - truth
+    copies = len(result.included) if kind is DistributedNoise else 1
+    parts = private.quantize.mechanism.noise.parts if kind is DistributedNoise else 1
+    expected = private.quantize.noise_deviation * math.sqrt(copies / parts) / len(result.included)
+    assert 0.7 < np.std(error) / expected < 1.4
+    assert result.mean["w"].shape == (9, 10)
+
+
+def test_noise_is_fresh_in_every_round_and_the_rotation_too() -> None:
+    private = plan(DistributedNoise(multiplier=1.0))
+    one, two = (run_round(private, cohort()).result for _ in range(2))
+    assert one is not None
+    assert two is not None
+    assert not np.array_equal(one.total, two.total)
+
+
+def test_updates_beyond_the_bound_are_clipped_and_counted() -> None:
+    private = plan(CentralNoise(multiplier=0.02, counts_clipped=True))
+    updates = {i: (update(i, 5.0 if i <= 2 else 0.5), 1) for i in range(1, CLIENTS + 1)}
+    result = run_round(private, updates).result
+    assert result is not None
+    assert result.within == pytest.approx(6 / 8, abs=0.3)
+    clipped = sum(flat(update(i, 1.0 if i <= 2 else 0.5)) for i in updates) / CLIENTS
+    np.testing.assert_allclose(flat(result.mean), clipped, atol=2e-2)
+
+
+def test_every_client_counts_as_one() -> None:
+    updates = {**cohort(), 5: (update(5), 2)}
+    with pytest.raises(InputRefused, match=r"the weight is not an int in \[1, 1\]"):
+        run_round(plan(), updates)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_never_leaves(bad: float) -> None:
+    spoiled = update(1)
+    spoiled["w"][3, 4] = bad
+    with pytest.raises(InputRefused, match="not finite"):
+        run_round(plan(), {**cohort(), 1: (spoiled, 1)})
+
+
+def test_garbage_in_the_sum_is_withheld() -> None:
+    """A client may send any vector; one that no honest client can send shows in the norm."""
+    private = plan()
+    rng = np.random.default_rng(0)
+    width = private.scheme.width
+    words = rng.integers(0, 1 << width, private.scheme.length, np.uint64)
+    garbage = words.astype(f"<u{4 if width > 16 else 2}")
+    outcome = run_round(private, cohort(), vectors={4: garbage})
+    assert isinstance(outcome.failure, IntegrityError)
+    assert outcome.result is None
+
+
+def test_a_server_that_drops_more_than_it_may_gets_no_sum() -> None:
+    """60 % gone on purpose would leave less noise than was promised: nobody unmasks."""
+    gone = dict.fromkeys(range(1, 6), "masked")
+    outcome = run_round(plan(), cohort(), drops=gone)
+    assert outcome.result is None
+    assert isinstance(outcome.failure, Aborted)
+
+
+# -- the ledger of a client --------------------------------------------------------------------
+
+
+@pytest.fixture
+def people() -> Population:
+    return Population.generate(range(1, CLIENTS + 1))
+
+
+@pytest.fixture
+def join(people: Population) -> Callable[..., ClientRound]:
+    def joined(private: RoundPlan, number: int, **options: Any) -> ClientRound:
+        invitation = Invitation(
+            plan=private, session=bytes(16), number=number,
+            model=model_digest(MODEL), roster=people.roster,
+        )  # fmt: skip
+        options.setdefault("journal", ClientJournal())
+        return ClientRound(invitation, people.clients[1], 1, **options)
+
+    return joined
+
+
+def test_a_client_stops_where_its_budget_ends(join: Callable[..., ClientRound]) -> None:
+    private = plan()
+    ledger = PrivacyLedger(epsilon=7.0, delta=1e-5)
+    journal = ClientJournal()
+    join(private, 1, ledger=ledger, journal=journal).submit(update(1), 1)
+    client = join(private, 2, ledger=ledger, journal=journal)
+    client.submit(update(1), 1)
+    client = join(private, 3, ledger=ledger, journal=journal)
+    with pytest.raises(BudgetExceeded, match="this release would make it"):
+        client.submit(update(1), 1)
+    assert ledger.releases == 2
+    assert client.phase == "adverts", "the client is as it was, and has said nothing of its update"
+
+
+def test_a_replayed_round_is_not_sent_again(join: Callable[..., ClientRound]) -> None:
+    """A client whose journal was lost still has its ledger."""
+    private, ledger = plan(), PrivacyLedger(epsilon=100.0, delta=1e-5)
+    join(private, 1, ledger=ledger).submit(update(1), 1)
+    with pytest.raises(LocalProtocolError, match="was charged before"):
+        join(private, 1, ledger=ledger).submit(update(1), 1)
+    assert ledger.releases == 1
+
+
+def test_what_is_refused_is_not_charged(join: Callable[..., ClientRound]) -> None:
+    ledger = PrivacyLedger(epsilon=100.0, delta=1e-5)
+    client = join(plan(), 1, ledger=ledger)
+    with pytest.raises(InputRefused):
+        client.submit({"w": np.zeros(3)}, 1)
+    with pytest.raises(InputRefused):
+        client.submit(update(1), 2)
+    assert ledger.releases == 0
+    client.submit(update(1), 1)
+    assert ledger.releases == 1
+
+
+def test_no_budget_affords_an_exact_sum(join: Callable[..., ClientRound]) -> None:
+    exact = RoundPlan.for_update(MODEL, clients=CLIENTS, clip=NormClip(1.0), corrupt=0.13)
+    ledger = PrivacyLedger(epsilon=100.0, delta=1e-5)
+    with pytest.raises(ParameterError, match="this plan adds no noise"):
+        join(exact, 1, ledger=ledger)
+    journal = ClientJournal()
+    join(exact, 1, journal=journal)
+    assert journal.joined, "without a ledger it goes on"
+
+
+def test_a_restored_client_still_charges(
+    join: Callable[..., ClientRound], people: Population
+) -> None:
+    private, ledger, journal = plan(), PrivacyLedger(epsilon=100.0, delta=1e-5), ClientJournal()
+    snapshot = join(private, 1, ledger=ledger, journal=journal).snapshot()
+    invitation = Invitation(
+        plan=private, session=bytes(16), number=1, model=model_digest(MODEL), roster=people.roster
+    )
+    restored = ClientRound.restore(
+        snapshot, invitation, people.clients[1], 1, journal=journal, ledger=ledger
+    )
+    restored.submit(update(1), 1)
+    assert ledger.releases == 1
+
+
+def test_the_server_adds_its_noise_to_nothing_that_failed(people: Population) -> None:
+    private = plan(CentralNoise(multiplier=1.0))
+    assert isinstance(private.quantize.mechanism.noise, ByServer)
+    assert isinstance(private.quantize.mechanism.noise.noise, DiscreteGaussian)
+    invitation = Invitation(
+        plan=private, session=os.urandom(16), number=1, model=bytes(32), roster=people.roster
+    )
+    server = ServerRound(invitation, people.server)
+    server.deadline()
+    assert isinstance(server.next_event(), Failed)
