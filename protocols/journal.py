@@ -71,6 +71,23 @@ class ClientJournal:
         self._joined.pop(session, None)
         self._running.pop(session, None)
 
+    def onto(self, stored: ClientJournal, *, since: ClientJournal) -> ClientJournal:
+        """`stored`, and what this journal has joined and finished after it was `since`.
+
+        For processes of one client that read one journal and end in any order: each writes its own
+        changes into what the others have stored. Nothing that another joined is undone, and
+        nothing that another finished runs again.
+        """
+        whole = ClientJournal.from_bytes(stored.to_bytes())
+        for session, last in self._joined.items():
+            was, now = since._running.get(session, set()), self._running.get(session, set())
+            whole._joined[session] = max(last, whole._joined.get(session, last))
+            others = whole._running.setdefault(session, set())
+            whole._running[session] = (others | (now - was)) - (was - now)
+        for session in since._joined.keys() - self._joined.keys():
+            whole.forget(session)
+        return whole
+
     def to_bytes(self) -> bytes:
         """The journal as JSON, for the caller's own store; it holds no secret."""
         rounds = {

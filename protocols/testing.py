@@ -248,8 +248,10 @@ class AdapterConformance:
         self.check_mean(outcomes[0], everybody(but={3}))
         self.check_mean(outcomes[1], everybody(but={3}), outcomes[0].model)
         errors = [reply.error for reply in federation.replies if reply.error]
-        assert all("ZeroDivisionError" in error for error in errors if error)
-        assert errors
+        assert len(errors) == 2
+        for error in errors:
+            assert "no example" not in error, "texts of the user's exceptions may hold data"
+            assert "ZeroDivisionError" not in error
 
     def test_too_many_losses_release_nothing_and_the_next_round_works(self) -> None:
         for stage in self.stages:

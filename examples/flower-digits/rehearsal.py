@@ -23,13 +23,7 @@ from flwr.clientapp.typing import ClientAppCallable
 from flwr.serverapp import Grid, ServerApp
 from task import from_record
 
-from protocols.adapters.flower import (
-    ClientSettings,
-    load_identity,
-    load_roster,
-    mod_from,
-    secure_aggregation_mod,
-)
+from protocols.adapters.flower import mod_from, secure_aggregation_mod, simulated_settings
 
 _SEEN = Path(os.environ["DIGITS_REHEARSAL"])
 _LONGEST_WAIT = 600.0
@@ -48,16 +42,9 @@ def _rounds_trained(partition: int) -> int:
     return len(list(_SEEN.glob(f"update-*-{partition}.npz")))
 
 
-def _simulated(context: Context) -> ClientSettings:
-    """Simulated nodes have no configuration of their own but a number."""
-    keys, partition = os.environ["DIGITS_KEYS"], int(context.node_config["partition-id"])
-    return ClientSettings(
-        identity=load_identity(f"{keys}/client-{partition + 1}.key"),
-        roster=load_roster(f"{keys}/roster.json"),
-    )
-
-
-_secure = mod_from(_simulated) if "DIGITS_KEYS" in os.environ else secure_aggregation_mod
+# Simulated nodes have no configuration of their own but a number.
+_keys = os.environ.get("DIGITS_KEYS")
+_secure = secure_aggregation_mod if _keys is None else mod_from(simulated_settings(_keys))
 client = ClientApp(mods=[_watch, _secure])
 
 

@@ -55,7 +55,8 @@ def test_a_simulation_of_ten_nodes() -> None:
 
 def test_a_deployment_that_loses_two_clients() -> None:
     require("flwr", "torch", "sklearn", "psutil")
-    found = rounds_of("deploy.py", "--rounds", "2", seconds=900)
+    # `make demo-flower-deploy` kills both, and waits for Flower's heartbeats.
+    found = rounds_of("deploy.py", "--rounds", "2", "--orderly", seconds=600)
     check(found, [[0, 2, 3, 4], [0, 2, 3, 4]])
     assert [each["exchanges"] for each in found] == [3, 3]
     assert found[-1]["accuracy"] > 0.6

@@ -19,7 +19,7 @@ from protocols.adapters.flower.terms import SecurePlan
 
 if TYPE_CHECKING:
     from protocols.adapters.flower.client import mod_from, secure_aggregation_mod
-    from protocols.adapters.flower.settings import ClientSettings
+    from protocols.adapters.flower.settings import ClientSettings, simulated_settings
     from protocols.adapters.flower.strategy import RoundReport, SecureAggregation
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "mod_from",
     "save_roster",
     "secure_aggregation_mod",
+    "simulated_settings",
 ]
 
 # A client starts a process for every message: it must not pay for the server's imports.
@@ -42,6 +43,7 @@ _LAZY = {
     "SecureAggregation": "strategy",
     "mod_from": "client",
     "secure_aggregation_mod": "client",
+    "simulated_settings": "settings",
 }
 
 

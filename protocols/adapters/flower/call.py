@@ -114,8 +114,8 @@ def is_call(message: Message) -> bool:
 
 def invitation(call: Call, roster: Roster, number: int) -> Invitation:
     """The round `number` of a call, as a party with this roster sees it."""
-    plan = call.plan.round_plan(len(call.cohort), *call.sizes)
     invited = _invited(roster, call.cohort)
+    plan = call.plan.round_plan(len(invited), *call.sizes)
     return Invitation(plan=plan, session=call.session, number=number, roster=invited)
 
 
@@ -142,7 +142,7 @@ def numpy_arrays(record: ArrayRecord) -> dict[str, Any]:
     """The arrays of a record; `InputRefused` for what is no numpy array."""
     try:
         return {name: array.numpy() for name, array in record.items()}
-    except TypeError:
+    except (TypeError, ValueError, EOFError):
         raise InputRefused("an Array of the record is not serialized as a numpy array") from None
 
 

@@ -5,24 +5,18 @@
     train  -> user's function runs; its update, masked, and the deal of the next round    exchange 2
     unmask -> shares that remove the masks of the sum                                     exchange 3
 
-A refusal is an error reply that names what is wrong and carries no data: the server counts the
-client as lost in this round, and the next round finds the client able to go on.
+A refusal is an error reply that carries no data and nothing of this node, see `refusal`: the server
+counts the client as lost in this round, and the next round finds the client able to go on.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from flwr.app import (
-    ConfigRecord,
-    Context,
-    Error,
-    Message,
-    MetricRecord,
-    RecordDict,
-)
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 
 from protocols.adapters.flower.call import (
     CALL,
@@ -33,6 +27,14 @@ from protocols.adapters.flower.call import (
     is_call,
     numpy_arrays,
     payload,
+)
+from protocols.adapters.flower.refusal import (
+    CONFIGURATION,
+    INTERNAL,
+    TRAINING,
+    Withheld,
+    refusal,
+    withholding,
 )
 from protocols.adapters.flower.settings import ClientSettings, is_required
 from protocols.adapters.flower.state import DEALT, MASKED, STATE, Store
@@ -52,8 +54,9 @@ __all__ = ["mod_from", "secure_aggregation_mod"]
 
 App = Callable[[Message, Context], Message]
 Mod = Callable[[Message, Context, App], Message]
+T = TypeVar("T")
 
-_PRECONDITION_FAILED = 6  # Flower's code for a mod that cannot go on
+_log = logging.getLogger("flwr")
 
 
 def secure_aggregation_mod(message: Message, context: Context, call_next: App) -> Message:
@@ -80,16 +83,22 @@ def _mod(settings: Callable[[Context], ClientSettings], required: Callable[[Cont
         if message.metadata.message_type.partition(".")[0] != "train":
             return _unseen(message, context, call_next)
         try:
-            if is_call(message):
-                return _answered(message, context, settings(context), call_next)
-            if required(context):
-                raise LocalProtocolError("this node trains under secure aggregation only")
+            with withholding(INTERNAL, passing=SecAggError):
+                if is_call(message):
+                    return _answered(message, context, _local(settings, context), call_next)
+                if _local(required, context):
+                    raise LocalProtocolError("this node trains under secure aggregation only")
         except SecAggError as error:
-            reason = f"{type(error).__name__}: {error}"
-            return Message(Error(code=_PRECONDITION_FAILED, reason=reason), reply_to=message)
+            return refusal(message, error)
         return _unseen(message, context, call_next)
 
     return mod
+
+
+def _local(configured: Callable[[Context], T], context: Context) -> T:
+    """What this node's own configuration says. Its errors name files and keys of the node."""
+    with withholding(CONFIGURATION):
+        return configured(context)
 
 
 def _unseen(message: Message, context: Context, call_next: App) -> Message:
@@ -156,16 +165,12 @@ class _Answer:
 
     def _train(self, call_next: App) -> Message:
         number = self._call.number
+        layout = self._layout()
         client = self._restored(DEALT, number)
         client.to_send()  # the deal, which the server has
         self._receive(client, DEALT, "delivery")
-        model = _only_arrays(self._message.content, but=FRAMES)
-        layout = Layout.of(self._call.plan, model)
         digest = layout.digest(self._call.weighted_by)
-        reply = self._trained(call_next)
-        if reply.has_error():
-            return reply
-        result = _Result.of(reply.content, self._call.weighted_by)
+        result = _Result.of(self._trained(call_next), self._call.weighted_by)
         client.submit(layout.encode(result.arrays, result.metrics), result.weight, model=digest)
         self._store.claim("mask", self._call.session, number)
         self._store.mask(self._call.session, number, client.snapshot())
@@ -185,12 +190,27 @@ class _Answer:
 
     # -- parts ------------------------------------------------------------------------------
 
-    def _trained(self, call_next: App) -> Message:
+    def _layout(self) -> Layout:
+        """Of the model that came with the message, whose sizes a call must not invent."""
+        layout = Layout.of(self._call.plan, _only_arrays(self._message.content, but=FRAMES))
+        if layout.sizes != self._call.sizes:
+            raise ParameterError(
+                f"the call says sizes {self._call.sizes}, the model has {layout.sizes}"
+            )
+        return layout
+
+    def _trained(self, call_next: App) -> RecordDict:
         """What the user's function makes of the message without our records."""
         content = self._message.content
         kept = {name: record for name, record in content.items() if name not in (CALL, FRAMES)}
         self._message.content = RecordDict(kept)
-        return call_next(self._message, self._context)
+        with withholding(TRAINING):
+            reply = call_next(self._message, self._context)
+            failed = reply.has_error()
+        if failed:
+            _log.error("secagg: the app's reply is an error: %s", reply.error.reason)
+            raise Withheld(TRAINING)
+        return reply.content
 
     def _receive(self, client: ClientRound, stage: str, name: str) -> None:
         try:
@@ -208,7 +228,7 @@ class _Answer:
         )
 
     def _invitation(self, number: int) -> Invitation:
-        self._settings.check(self._call.plan)
+        self._settings.check(self._call.plan, self._call.sizes)
         if self._settings.me not in self._call.cohort:
             raise ParameterError("this client is not in the cohort that it was asked to join")
         return invitation(self._call, self._settings.roster, number)

@@ -15,8 +15,10 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from protocols.adapters.flower.call import Call, invitation
+from protocols.adapters.flower.exchange import never
 from protocols.round import Result, ServerRound
 from secagg.errors import Aborted, DecodeError, ParameterError
 from secagg.frame import parse_header
@@ -35,7 +37,8 @@ class RoundReport:
     """What a round took.
 
     exchanges: messages to a client and back, training included. sent, received: bytes of frames,
-    all clients together. included, dropped: as in `Result`; parties of the roster.
+    all clients together. included, dropped: as in `Result`; parties of the roster. In phase
+    "unmask", a client is dropped too that had not answered when the others' shares were enough.
     """
 
     exchanges: int = 0
@@ -55,8 +58,19 @@ class Asked:
     party: PartyId | None = None
 
 
-Ask = Callable[[Call, Mapping[Node, Mapping[str, bytes]]], Iterable[Asked]]
-"""Send a call to nodes, each with its frames, and return who answered without an error."""
+class Ask(Protocol):
+    """Send a call to nodes, each with its frames, and give `take` each answer that is no error.
+
+    It may stop waiting for the others once `enough()` holds.
+    """
+
+    def __call__(
+        self,
+        call: Call,
+        frames: Mapping[Node, Mapping[str, bytes]],
+        take: Callable[[Asked], None],
+        enough: Callable[[], bool],
+    ) -> None: ...
 
 
 class Coordinator:
@@ -119,9 +133,16 @@ class Coordinator:
                 self._take(self._next, reply, "deal")
         survivors = self._sent(server, "masked", "survivors")
         self._current = None
-        asked = self._asked(replace(call, stage="unmask"), survivors)
-        for reply in asked:
-            self._take(server, reply, "unmask")
+
+        def enough() -> bool:
+            return server.ended or server.satisfied
+
+        self._ask_all(
+            replace(call, stage="unmask"),
+            survivors,
+            lambda reply: self._take(server, reply, "unmask"),
+            enough,
+        )
         return self._result(server)
 
     # -- the beginning ----------------------------------------------------------------------
@@ -133,10 +154,8 @@ class Coordinator:
             # All of the roster: the cohort is known without knowing who is who.
             return dict(zip(nodes, self._roster.ids, strict=True))
         if unknown:
-            asked = self._asked(replace(call, stage="hello"), {node: {} for node in unknown})
-            for reply in asked:
-                if reply.party is not None and reply.party in self._roster.clients:
-                    self._claims[reply.node] = reply.party
+            hello = replace(call, stage="hello")
+            self._ask_all(hello, {node: {} for node in unknown}, self._take_claim)
         return {node: self._claims[node] for node in nodes if node in self._claims}
 
     def _round(self, call: Call, nodes: list[Node]) -> tuple[ServerRound, Call]:
@@ -164,9 +183,11 @@ class Coordinator:
         lacking = server.expected
         nodes = [node for node, party in claims.items() if party in lacking]
         if nodes:
-            asked = self._asked(replace(call, stage="deal"), {node: {} for node in nodes})
-            for reply in asked:
-                self._take(server, reply, "deal")
+            self._ask_all(
+                replace(call, stage="deal"),
+                {node: {} for node in nodes},
+                lambda reply: self._take(server, reply, "deal"),
+            )
         if server.expected:
             server.deadline()
         self._drain(server)
@@ -205,10 +226,20 @@ class Coordinator:
 
     # -- parts ------------------------------------------------------------------------------
 
-    def _asked(self, call: Call, frames: Mapping[Node, Mapping[str, bytes]]) -> list[Asked]:
+    def _ask_all(
+        self,
+        call: Call,
+        frames: Mapping[Node, Mapping[str, bytes]],
+        take: Callable[[Asked], None],
+        enough: Callable[[], bool] = never,
+    ) -> None:
         self.report.exchanges += 1
         self.report.sent += sum(len(frame) for named in frames.values() for frame in named.values())
-        return list(self._ask(call, frames))
+        self._ask(call, frames, take, enough)
+
+    def _take_claim(self, reply: Asked) -> None:
+        if reply.party is not None and reply.party in self._roster.clients:
+            self._claims[reply.node] = reply.party
 
     def _take(self, server: ServerRound, reply: Asked, name: str) -> None:
         """Give a frame to the machine; one that it accepts shows which party the node is."""

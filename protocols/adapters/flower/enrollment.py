@@ -15,6 +15,8 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +39,15 @@ def save_identity(path: str | Path, identity: Identity) -> None:
 def load_identity(path: str | Path) -> Identity:
     """The identity in a key file.
 
-    Raises `ParameterError` for a file that others may read, `DecodeError` for what is no key file.
+    Raises `ParameterError` for a file that cannot be read, or that others may read, and
+    `DecodeError` for what is no key file.
     """
-    if os.name == "posix" and stat.S_IMODE(Path(path).stat().st_mode) & 0o077:
+    with _readable(path):
+        data, mode = Path(path).read_bytes(), stat.S_IMODE(Path(path).stat().st_mode)
+    if os.name == "posix" and mode & 0o077:
         raise ParameterError(f"{path} is open to other users: chmod 600 it, or enroll anew")
     try:
-        return Identity.from_bytes(bytes.fromhex(Path(path).read_text("ascii")))
+        return Identity.from_bytes(bytes.fromhex(data.decode("ascii")))
     except ValueError:
         raise DecodeError(f"{path} is not a key file") from None
 
@@ -60,10 +65,13 @@ def save_roster(path: str | Path, roster: Roster) -> None:
 def load_roster(path: str | Path) -> Roster:
     """The roster in a file that `save_roster` wrote.
 
-    Raises `DecodeError` for another format and `ParameterError` for keys that are unusable.
+    Raises `DecodeError` for another format, and `ParameterError` for a file that cannot be read or
+    keys that are unusable.
     """
+    with _readable(path):
+        data = Path(path).read_bytes()
     try:
-        return _parse(json.loads(Path(path).read_text("utf-8")))
+        return _parse(json.loads(data.decode("utf-8")))
     except ParameterError as error:
         raise ParameterError(f"{path}: {error}") from None
     except (KeyError, TypeError, ValueError):
@@ -96,6 +104,14 @@ def enroll(folder: str | Path, clients: int, rand: Rand = os.urandom) -> Roster:
     roster = roster_of(server, parties)
     save_roster(home / "roster.json", roster)
     return roster
+
+
+@contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ParameterError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _parse(document: Any) -> Roster:

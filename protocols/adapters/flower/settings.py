@@ -7,22 +7,28 @@ code of the client's own. Messages, the run configuration and the app come from 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from protocols.adapters.flower.enrollment import load_identity, load_roster
 from protocols.adapters.flower.terms import SecurePlan
 from secagg.errors import ParameterError
 from secagg.identity import Identity, PartyId, Roster
+from secagg.quantize import NormClip
 from secagg.scheme import Floors
 
-__all__ = ["ClientSettings"]
+if TYPE_CHECKING:
+    from flwr.app import Context
+
+__all__ = ["ClientSettings", "simulated_settings"]
 
 _PREFIX = "secagg-"
+_MOST_PARAMETERS = 1 << 28  # a call of some hundred bytes must not fill a client's memory
+# Without a floor for it a server could plan for no colluding client at all, and be one with it.
+_DEFAULT_FLOORS = Floors(corrupt=SecurePlan.corrupt)
 _FLOORS = {"clients": int, "survivors": int, "honest_inputs": int, "corrupt": float}
 
 
@@ -35,16 +41,21 @@ class ClientSettings:
     identity, roster: its key, and who is who. Its party id is the roster's for this key.
     journal: file that remembers the rounds it joined; None keeps them in Flower's state only, which
         a SuperNode that starts again has lost. For simulations.
-    floors: what the parameters of a round must at least offer.
-    most_clip: the largest clip bound it accepts.
+    floors: what the parameters of a round must at least offer. By default those of `Floors`, and
+        `corrupt` as `SecurePlan` has it.
+    most_clip, most_range: the largest bound of a `NormClip`, of a `RangeClip`, that it accepts.
+        Where only one is given, it accepts that kind of clip only; where none is, any.
+    most_parameters: the most coordinates, metrics included, of a vector that it works on.
     required: refuse train messages that come without the protocol, which otherwise pass untouched.
     """
 
     identity: Identity
     roster: Roster
     journal: Path | None = None
-    floors: Floors = field(default_factory=Floors)
-    most_clip: float = math.inf
+    floors: Floors = _DEFAULT_FLOORS
+    most_clip: float | None = None
+    most_range: float | None = None
+    most_parameters: int = _MOST_PARAMETERS
     required: bool = False
 
     @classmethod
@@ -52,7 +63,7 @@ class ClientSettings:
         """Settings from `secagg-identity` and `secagg-roster`, paths, and the optional
         `secagg-journal`, a path too, by default beside the identity; `secagg-floor-clients`,
         `secagg-floor-survivors`, `secagg-floor-honest-inputs`, `secagg-floor-corrupt`;
-        `secagg-most-clip`; `secagg-required`.
+        `secagg-most-clip`, `secagg-most-range`, `secagg-most-parameters`; `secagg-required`.
 
         Raises `ParameterError` for a key that is absent, unknown or of another type: a floor with
         a misspelled name would be no floor.
@@ -67,8 +78,13 @@ class ClientSettings:
             identity=load_identity(identity),
             roster=load_roster(_path(given, "roster")),
             journal=Path(_path(given, "journal", f"{identity}.journal")),
-            floors=Floors(**{name: value for name, value in floors.items() if value is not None}),
-            most_clip=_most_clip(given),
+            floors=replace(
+                _DEFAULT_FLOORS,
+                **{name: value for name, value in floors.items() if value is not None},
+            ),
+            most_clip=_most(given, "most-clip", float),
+            most_range=_most(given, "most-range", float),
+            most_parameters=_most(given, "most-parameters", int) or _MOST_PARAMETERS,
             required=is_required(config),
         )
         given.pop("required", None)
@@ -84,22 +100,53 @@ class ClientSettings:
                 return party
         raise ParameterError("the roster does not list this client's key")
 
-    def check(self, plan: SecurePlan) -> None:
-        """Raise `ParameterError` for a plan over `most_clip`; `Floors` checks the rest."""
-        if not plan.clip.bound <= self.most_clip:
+    def check(self, plan: SecurePlan, sizes: tuple[int, int]) -> None:
+        """Raise `ParameterError` for a plan, or sizes of update and side, over what this client
+        accepts; `Floors` checks the rest.
+        """
+        self._check_clip(plan)
+        if sum(sizes) > self.most_parameters:
             raise ParameterError(
-                f"clip <= {self.most_clip} must hold by this client's setting, "
+                f"parameters <= {self.most_parameters} must hold by this client's setting, "
+                f"the call has {sum(sizes)}"
+            )
+
+    def _check_clip(self, plan: SecurePlan) -> None:
+        name = type(plan.clip).__name__
+        is_norm = isinstance(plan.clip, NormClip)
+        most, other = (self.most_clip, self.most_range)[:: 1 if is_norm else -1]
+        if most is None and other is not None:
+            raise ParameterError(f"{name} is not a kind of clip that this client's setting bounds")
+        if most is not None and not plan.clip.bound <= most:
+            raise ParameterError(
+                f"clip <= {most} must hold by this client's setting for {name}, "
                 f"the plan has {plan.clip.bound}"
             )
 
 
-def _most_clip(given: dict[str, Any]) -> float:
-    bound = _number(given, "most-clip", float)
-    if bound is None:
-        return math.inf
-    if not bound > 0:
-        raise ParameterError(f"{_PREFIX}most-clip > 0 must hold, got {bound}")
-    return float(bound)
+def simulated_settings(folder: str | Path) -> Callable[[Context], ClientSettings]:
+    """For `mod_from`: the clients that `enroll(folder, …)` made, by the simulation's partition-id.
+
+    Partition i is client i + 1. Without a journal file: a simulation starts anew each time. For
+    simulations only, as all keys lie in one place.
+    """
+    home = Path(folder)
+
+    def settings(context: Context) -> ClientSettings:
+        party = int(context.node_config["partition-id"]) + 1
+        return ClientSettings(
+            identity=load_identity(home / f"client-{party}.key"),
+            roster=load_roster(home / "roster.json"),
+        )
+
+    return settings
+
+
+def _most(given: dict[str, Any], name: str, kind: type[int] | type[float]) -> Any:
+    bound = _number(given, name, kind)
+    if bound is not None and not bound > 0:
+        raise ParameterError(f"{_PREFIX}{name} > 0 must hold, got {bound}")
+    return bound
 
 
 def is_required(config: Mapping[str, Any]) -> bool:

@@ -7,17 +7,23 @@ which the server sees as a drop-out.
 
 The journal is in a file as well, and the file counts: a SuperNode that starts again has lost its
 state, and a client that joins one round twice endangers others (docs/spec/brief.md, section 7).
-Each step that sends something, deal, mask and unmask, is claimed beside it by a file that can be
-created once only.
+Two processes of one node may have read the same journal: each writes what it changed into what is
+there by then, one after the other under a lock. The lock only keeps the journal complete. That no
+step is taken twice does not rest on it: each that sends something, deal, mask and unmask, is
+claimed by a file beside the journal that can be created once only. A step that was claimed and
+whose reply never left is lost, and with it this client in that round.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flwr.app import ConfigRecord, RecordDict
 
+from protocols import files
 from protocols.journal import ClientJournal
 from secagg.errors import LocalProtocolError
 
@@ -31,15 +37,16 @@ class Store:
     """The record, taken out of the state so that the user's own code does not meet it.
 
     journal: the client's journal; changes are kept by `save`. Raises `DecodeError` for a journal
-    that is damaged: only its owner can say what to do then.
+    that is damaged and `LocalProtocolError` for one that cannot be read: only its owner can say
+    what to do then. No text says where it is, as texts go to the server.
     """
 
     def __init__(self, state: RecordDict, journal_file: Path | None) -> None:
         found = state.config_records.get(STATE)
         self._record = ConfigRecord() if found is None else found
         self._file = journal_file
-        self._read: bytes | None = None
-        self.journal = self._load()
+        self._before = (self._stored() or self._remembered()).to_bytes()
+        self.journal = ClientJournal.from_bytes(self._before)
         if found is not None:
             del state[STATE]
 
@@ -48,14 +55,15 @@ class Store:
         state[STATE] = self._record
         journal = self.journal.to_bytes()
         self._record["journal"] = journal
-        if self._file is not None and journal != self._read:
-            unfinished = self._file.with_name(f"{self._file.name}.{os.getpid()}.new")
-            with unfinished.open("wb") as file:
-                file.write(journal)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(self._file)
-            _sync(self._file.parent)
+        if self._file is not None and journal != self._before:
+            with _named("the journal cannot be written"), files.locked(self._file):
+                self._write(self._file)
+
+    def _write(self, file: Path) -> None:
+        """What has changed here, into what others have written meanwhile."""
+        before = ClientJournal.from_bytes(self._before)
+        whole = self.journal.onto(self._stored() or before, since=before)
+        files.replace(file, whole.to_bytes())
 
     def claim(self, step: str, session: bytes, number: int) -> None:
         """Take a step of a round, once and for all; `LocalProtocolError` if it was taken before.
@@ -67,24 +75,22 @@ class Store:
         """
         name = f"{session.hex()}.{number}.{step}"
         if self._file is None:
-            self._claim_in_state(name)
+            if name in self._claimed():
+                raise _taken(step, number)
+            self._record["steps"] = "\n".join([*self._claimed()[-32:], name]).encode()
             return
         folder = self._file.with_name(f"{self._file.name}.steps")
-        try:
+        with _named("the journal cannot be written"):
             folder.mkdir(mode=0o700, exist_ok=True)
-            os.close(os.open(folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            _sync(folder)
-        except FileExistsError:
-            raise LocalProtocolError(f"step {step!r} of round {number} was taken before") from None
-        except OSError:
-            raise LocalProtocolError("the journal cannot be written") from None
+            try:
+                os.close(os.open(folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            except FileExistsError:
+                raise _taken(step, number) from None
+            files.sync_folder(folder)
 
-    def _claim_in_state(self, name: str) -> None:
+    def _claimed(self) -> list[str]:
         taken = self._record.get("steps")
-        steps = taken.decode().split("\n") if isinstance(taken, bytes) and taken else []
-        if name in steps:
-            raise LocalProtocolError("this step of the round was taken before")
-        self._record["steps"] = "\n".join([*steps[-32:], name]).encode()
+        return taken.decode().split("\n") if isinstance(taken, bytes) else []
 
     def deal(self, session: bytes, number: int, snapshot: bytes) -> None:
         """Keep a round that has begun, in the place of one that was dealt and never used."""
@@ -116,10 +122,15 @@ class Store:
         if isinstance(name, bytes):
             self.journal.finish(name[:-8], int.from_bytes(name[-8:], "little"))
 
-    def _load(self) -> ClientJournal:
-        if self._file is not None and self._file.exists():
-            self._read = self._file.read_bytes()
-            return ClientJournal.from_bytes(self._read)
+    def _stored(self) -> ClientJournal | None:
+        """The journal in the file; None if there is none yet."""
+        if self._file is None:
+            return None
+        with _named("the journal cannot be read"), suppress(FileNotFoundError):
+            return ClientJournal.from_bytes(self._file.read_bytes())
+        return None
+
+    def _remembered(self) -> ClientJournal:
         saved = self._record.get("journal")
         return ClientJournal.from_bytes(saved) if isinstance(saved, bytes) else ClientJournal()
 
@@ -136,10 +147,14 @@ def _name(session: bytes, number: int) -> bytes:
     return session + number.to_bytes(8, "little")
 
 
-def _sync(folder: Path) -> None:
-    """Make names in `folder` outlive a power loss."""
-    handle = os.open(folder, os.O_RDONLY)
+def _taken(step: str, number: int) -> LocalProtocolError:
+    return LocalProtocolError(f"step {step!r} of round {number} was taken before")
+
+
+@contextmanager
+def _named(trouble: str) -> Iterator[None]:
+    """`LocalProtocolError` in the place of an error of the file system, which names the path."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        yield
+    except OSError as error:
+        raise LocalProtocolError(f"{trouble}: {error.strerror}") from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ from protocols.adapters.flower.call import (
 )
 from protocols.adapters.flower.coordinator import Asked, Coordinator, RoundReport
 from protocols.adapters.flower.enrollment import load_identity, load_roster
-from protocols.adapters.flower.exchange import exchange, wait_for
+from protocols.adapters.flower.exchange import Gathered, exchange, wait_for
 from protocols.adapters.flower.terms import Layout, SecurePlan
 from protocols.round import Result
 from secagg.errors import (
@@ -87,7 +87,9 @@ class SecureAggregation(Strategy):
     message is void; `start(timeout=…)` says how long Flower waits for one.
 
     A round that cannot be finished leaves the model as it is: it is logged, listed in `failures`,
-    and training goes on. `reports` has what each finished round took.
+    and training goes on. `reports` has what each round took whose sum was released. Such a round is
+    in `failures` as well where the model's dtypes cannot hold the mean, or the inner strategy
+    returns other arrays than the model's. What the inner strategy raises, `start` raises.
 
     Raises `ParameterError` for a strategy that needs single updates, with the reason, and for an
     identity or roster that do not fit. `start` raises `InputRefused` for a model that cannot be
@@ -127,8 +129,8 @@ class SecureAggregation(Strategy):
         """The inner strategy's messages, each with its delivery. Deals are fetched before."""
         self._grid, self._layout, self._template = grid, None, None
         try:
-            self._await_nodes(grid, "min_train_nodes")
-            messages = list(self.inner.configure_train(server_round, arrays, config, grid))
+            gathered = self._gathered(grid, "min_train_nodes")
+            messages = list(self.inner.configure_train(server_round, arrays, config, gathered))
             return self._secured(messages) if messages else []
         except (Aborted, ParameterError) as error:
             self._fail(server_round, error)
@@ -141,14 +143,19 @@ class SecureAggregation(Strategy):
         if self._layout is None or self._template is None:
             return None, None
         try:
-            result = self._coordinator.finish(_answers(replies))
-            synthetic = self._synthetic(self._layout, self._template, result)
+            result = self._coordinator.finish(filter(None, map(_answer, replies)))
         except (Aborted, IntegrityError) as error:
-            self._fail(server_round, error)
-            return None, None
-        self._succeed(server_round, self._coordinator.report)
+            return self._fail(server_round, error)
+        self._report(server_round, self._coordinator.report)  # the sum is out, whatever follows
+        try:
+            synthetic = self._synthetic(self._layout, self._template, result)
+        except IntegrityError as error:
+            return self._fail(server_round, error)
         arrays, metrics = self.inner.aggregate_train(server_round, [synthetic])
-        return self._like_the_model(self._layout, arrays), metrics
+        try:
+            return self._like_the_model(self._layout, arrays), metrics
+        except (InputRefused, IntegrityError) as error:
+            return self._fail(server_round, error)
 
     # -- evaluation and the rest ------------------------------------------------------------
 
@@ -159,11 +166,11 @@ class SecureAggregation(Strategy):
         if getattr(self.inner, "fraction_evaluate", 1.0) == 0.0:
             return list(self.inner.configure_evaluate(server_round, arrays, config, grid))
         try:
-            self._await_nodes(grid, "min_evaluate_nodes", least=0)
+            gathered = self._gathered(grid, "min_evaluate_nodes", least=0)
         except Aborted as error:
             _log.error("secagg: no evaluation in round %d: %s", server_round, error)
             return []
-        return list(self.inner.configure_evaluate(server_round, arrays, config, grid))
+        return list(self.inner.configure_evaluate(server_round, arrays, config, gathered))
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
@@ -181,21 +188,21 @@ class SecureAggregation(Strategy):
 
     # -- parts ------------------------------------------------------------------------------
 
-    def _await_nodes(self, grid: Grid, minimum: str, least: int | None = None) -> None:
-        """Raise `Aborted` if too few nodes connect in time: the inner strategy would wait for
-        ever.
+    def _gathered(self, grid: Grid, minimum: str, least: int | None = None) -> Gathered:
+        """The grid, once enough nodes are connected; `Aborted` if too few are in time: the inner
+        strategy would wait for ever.
         """
         wants = (getattr(self.inner, name, 0) for name in (minimum, "min_available_nodes"))
         needed = max(self.plan.least_clients if least is None else least, *wants)
-        connected = 0
+        nodes: list[int] = []
 
         def enough() -> bool:
-            nonlocal connected
-            connected = len(list(grid.get_node_ids()))
-            return connected >= needed
+            nodes[:] = grid.get_node_ids()
+            return len(nodes) >= needed
 
         if not wait_for(enough, deadline=self._deadline, poll=self._poll):
-            raise Aborted("hello", f"{connected} nodes are connected, at least {needed} needed")
+            raise Aborted("hello", f"{len(nodes)} nodes are connected, at least {needed} needed")
+        return Gathered(grid, nodes)
 
     def _secured(self, messages: list[Message]) -> list[Message]:
         layout = Layout.of(self.plan, _one_model(messages))
@@ -229,7 +236,13 @@ class SecureAggregation(Strategy):
             group_id=metadata.group_id,
         )
 
-    def _ask(self, call: Call, frames: Mapping[int, Mapping[str, bytes]]) -> list[Asked]:
+    def _ask(
+        self,
+        call: Call,
+        frames: Mapping[int, Mapping[str, bytes]],
+        take: Callable[[Asked], None],
+        enough: Callable[[], bool],
+    ) -> None:
         assert self._grid is not None, "an exchange takes place within a round"
         messages = [
             Message(
@@ -240,8 +253,14 @@ class SecureAggregation(Strategy):
             )
             for node, named in frames.items()
         ]
-        replies = exchange(self._grid, messages, deadline=self._deadline, poll=self._poll)
-        return _answers(replies)
+
+        def taken(reply: Message) -> None:
+            if (answer := _answer(reply)) is not None:
+                take(answer)
+
+        exchange(
+            self._grid, messages, taken, deadline=self._deadline, poll=self._poll, enough=enough
+        )
 
     def _synthetic(self, layout: Layout, template: Message, result: Result) -> Message:
         arrays, metrics = layout.decode(result.mean)
@@ -259,7 +278,7 @@ class SecureAggregation(Strategy):
         """
         return None if arrays is None else _record(layout.like(numpy_arrays(arrays)))
 
-    def _succeed(self, server_round: int, report: RoundReport) -> None:
+    def _report(self, server_round: int, report: RoundReport) -> None:
         self.reports[server_round] = report
         _log.info(
             "secagg: the mean of %d clients of total weight %d, in %d exchanges",
@@ -268,9 +287,10 @@ class SecureAggregation(Strategy):
             report.exchanges,
         )
 
-    def _fail(self, server_round: int, error: SecAggError) -> None:
+    def _fail(self, server_round: int, error: SecAggError) -> tuple[None, None]:
         self.failures[server_round] = error
-        _log.error("secagg: round %d released nothing: %s", server_round, error)
+        _log.error("secagg: round %d leaves the model as it was: %s", server_round, error)
+        return None, None
 
 
 def _check_inner(strategy: Strategy) -> None:
@@ -295,18 +315,15 @@ def _one_model(messages: list[Message]) -> dict[str, Any]:
     return numpy_arrays(models[0])
 
 
-def _answers(replies: Iterable[Message]) -> list[Asked]:
-    """The replies with frames. Whoever sent an error, or nothing, is lost by not being here: an
-    error may come from the SuperLink in the place of its node.
+def _answer(reply: Message) -> Asked | None:
+    """What a reply says; None for an error. Whoever sent one, or nothing, is lost by not being
+    here: an error may come from the SuperLink in the place of its node.
     """
-    answers = []
-    for reply in replies:
-        if reply.has_error():
-            _log.warning("secagg: a client is lost: %s", reply.error.reason)
-            continue
-        frames, party = frames_of(reply.content), _party(reply.content)
-        answers.append(Asked(reply.metadata.src_node_id, frames, party))
-    return answers
+    if reply.has_error():
+        # as a literal and cut: the text is the client's, and one line of this log is ours
+        _log.warning("secagg: a client is lost: %.200r", reply.error.reason)
+        return None
+    return Asked(reply.metadata.src_node_id, frames_of(reply.content), _party(reply.content))
 
 
 def _party(content: RecordDict) -> int | None:

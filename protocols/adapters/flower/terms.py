@@ -44,8 +44,9 @@ class SecurePlan:
     clip: bound of one client's change of the floating-point coordinates, before weighting.
     max_weight: the largest weight, such as the number of examples; a client above it drops out.
     corrupt, dropout: fractions of the cohort, as in `SecAggPlusBrief`.
-    metrics: per metric, the largest absolute value; beyond it a value counts as the bound. Metrics
-        that are not listed stay on the client.
+    metrics: per metric, the largest absolute value; beyond it a value counts as the bound. Each is
+        one number: a client whose metric is a list drops out. Metrics that are not listed stay on
+        the client.
     integers: largest change of an integer coordinate in one round; beyond it, it counts as that.
     least_clients: fewest clients that a round is started with.
 
@@ -72,7 +73,7 @@ class SecurePlan:
     def round_plan(self, clients: int, update: int, side: int) -> RoundPlan:
         """The plan of a round of so many clients, for vectors of these two sizes."""
         return RoundPlan.for_update(
-            {"update": np.zeros(update), "side": np.zeros(side)},
+            {"update": _like_zeros(update), "side": _like_zeros(side)},
             clients=clients,
             clip=self._joint_clip if side else self.clip,
             max_weight=self.max_weight,
@@ -187,6 +188,11 @@ class Layout:
                     f"array {name!r} has shape {arrays[name].shape}, the model's {array.shape}"
                 )
         return flatten({name: arrays[name] for name in model})[0]
+
+
+def _like_zeros(size: int) -> NDArray[np.float64]:
+    """Zeros of shape (size,) in the memory of one."""
+    return np.broadcast_to(np.float64(0.0), (size,))
 
 
 def _scalar(metrics: Mapping[str, Any], name: str) -> float:

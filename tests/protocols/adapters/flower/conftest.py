@@ -358,3 +358,29 @@ def grid_of() -> Callable[..., LocalGrid]:
         return LocalGrid(app, contexts)
 
     return make
+
+
+@pytest.fixture
+def run(enrolled: Path) -> Callable[..., SecureAggregation]:
+    """Rounds over a grid, of a model with the one array w; returns the strategy.
+
+    grid, rounds: as they are named. deadline: in seconds. Everything else is the plan's.
+    """
+    model = {"w": np.linspace(-1, 1, 6, dtype=np.float32)}
+
+    def start(
+        grid: Any, rounds: int = 1, deadline: float = 0.05, **terms: Any
+    ) -> SecureAggregation:
+        terms = {"clip": NormClip(100.0), "max_weight": 100, "dropout": 0.2, **terms}
+        strategy = SecureAggregation(
+            FedAvg(fraction_evaluate=0.0),
+            plan=SecurePlan(**terms),
+            identity=enrolled / "server.key",
+            roster=enrolled / "roster.json",
+            deadline=deadline,
+            poll=0.001,
+        )
+        strategy.start(grid, to_record(model), num_rounds=rounds)
+        return strategy
+
+    return start

@@ -15,7 +15,6 @@ import pytest
 pytest.importorskip("flwr", reason="flwr is not installed: pip install 'secagg[flower]'")
 
 from flwr.app import Context, Message, MetricRecord, RecordDict
-from flwr.serverapp.strategy import FedAvg
 
 from protocols.adapters.flower import (
     ClientSettings,
@@ -40,26 +39,6 @@ def trained(party: int, model: Arrays) -> Local:
     return Local({"w": model["w"] + np.float32(SECRET)}, {"loss": SECRET}, 10)
 
 
-@pytest.fixture
-def run(enrolled: Path, to_record: Any) -> Callable[..., SecureAggregation]:
-    """One round over a grid; returns the strategy."""
-
-    def start(grid: Any, rounds: int = 1, **terms: Any) -> SecureAggregation:
-        terms = {"clip": NormClip(100.0), "max_weight": 100, "dropout": 0.2, **terms}
-        strategy = SecureAggregation(
-            FedAvg(fraction_evaluate=0.0),
-            plan=SecurePlan(**terms),
-            identity=enrolled / "server.key",
-            roster=enrolled / "roster.json",
-            deadline=0.05,
-            poll=0.001,
-        )
-        strategy.start(grid, to_record(MODEL), num_rounds=rounds)
-        return strategy
-
-    return start
-
-
 Run = Callable[..., SecureAggregation]
 
 
@@ -77,7 +56,9 @@ def reasons(grid: Any) -> list[str]:
         ({"secagg-floor-survivors": 5}, {}, "survivors >= 5"),
         ({"secagg-floor-honest-inputs": 3}, {}, "honest_inputs >= 3"),
         ({"secagg-floor-corrupt": 0.25}, {}, "corrupt >= 0.25"),
+        ({}, {"corrupt": 0.1}, r"corrupt >= 0\.2"),
         ({"secagg-most-clip": 99.0}, {}, r"clip <= 99\.0"),
+        ({"secagg-most-parameters": 5}, {}, "parameters <= 5"),
     ],
 )
 def test_a_plan_below_the_floor_is_refused_before_anything_is_sent(
@@ -98,6 +79,7 @@ def test_floors_that_the_plan_meets(run: Run, local_grid: Any) -> None:
         "secagg-floor-honest-inputs": 2,
         "secagg-floor-corrupt": 0.2,
         "secagg-most-clip": 100,
+        "secagg-most-parameters": 6,
     }
     assert not run(local_grid(trained, **floors)).failures
 
@@ -355,10 +337,20 @@ def test_the_users_own_state_is_left_alone(run: Run, local_grid: Any) -> None:
         ({"arrays": {"w": np.full(6, np.inf, np.float32)}}, {}, "not finite"),
         ({"metrics": {"loss": float("nan")}}, {"metrics": {"loss": 1.0}}, "'loss', which the plan"),
         ({"metrics": {}}, {"metrics": {"loss": 1.0}}, "'loss', which the plan"),
+        (
+            {"metrics": {"loss": [0.5, SECRET]}},
+            {"metrics": {"loss": 1.0}},
+            "'loss', which the plan",
+        ),
     ],
 )
-def test_an_error_names_what_is_wrong_and_never_a_value(
-    change: dict[str, Any], terms: dict[str, Any], reason: str, run: Run, local_grid: Any
+def test_the_log_names_what_is_wrong_with_an_update_and_the_server_learns_the_type(
+    change: dict[str, Any],
+    terms: dict[str, Any],
+    reason: str,
+    run: Run,
+    local_grid: Any,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def train(party: int, model: Arrays) -> Local:
         local = trained(party, model)
@@ -367,25 +359,15 @@ def test_an_error_names_what_is_wrong_and_never_a_value(
     grid = local_grid(train)
     strategy = run(grid, **terms)
     assert set(strategy.reports[1].included) == {1, 2, 4, 5}
-    (error,) = reasons(grid)
-    assert error.startswith("InputRefused: ")
-    assert reason in error
-    assert str(SECRET)[:5] not in error
+    assert reasons(grid) == ["InputRefused: see the client's log"]
+    (logged,) = (line for line in caplog.messages if line.startswith("secagg: refused"))
+    assert reason in logged
+    assert str(SECRET)[:5] not in logged
 
 
-def test_the_users_exception_is_flowers_usual_error(run: Run, local_grid: Any) -> None:
-    def train(party: int, model: Arrays) -> Local:
-        if party == 2:
-            raise KeyError("data/part-2.csv")
-        return trained(party, model)
-
-    grid = local_grid(train)
-    run(grid)
-    (reply,) = (reply for reply in grid.replies if reply.has_error())
-    assert (reply.error.code, reply.error.reason) == (2, "KeyError('data/part-2.csv')")
-
-
-def test_two_array_records_are_refused_by_name(run: Run, local_grid: Any, to_record: Any) -> None:
+def test_two_array_records_are_refused_by_name(
+    run: Run, local_grid: Any, to_record: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     def twice(message: Message, context: Context, call_next: Any) -> Message:
         reply = call_next(message, context)
         if "arrays" in reply.content and context.node_config["partition-id"] == 4:
@@ -394,7 +376,8 @@ def test_two_array_records_are_refused_by_name(run: Run, local_grid: Any, to_rec
 
     grid = local_grid(trained, mods=(secure_aggregation_mod, twice))
     assert set(run(grid).reports[1].included) == {1, 2, 3, 5}
-    assert "exactly one ArrayRecord is averaged, got 2" in reasons(grid)[0]
+    assert reasons(grid)[0] == "InputRefused: see the client's log"
+    assert "exactly one ArrayRecord is averaged, got 2" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -435,6 +418,7 @@ def changed_call(**changes: Any) -> Callable[[str, Any], Any]:
         ({"cohort": [1, 2]}, "clients >= 3 must hold"),
         ({"number": -1}, "not a call"),
         ({"sizes": [6]}, "not a call"),
+        ({"sizes": [(1 << 31) - 1, 0]}, "parameters <= 268435456 must hold"),
         ({"plan": {"clip": {"norm": 1.0}}}, "not a call"),
         ({"session": "00"}, "16 <= len"),
     ],
@@ -446,6 +430,29 @@ def test_a_call_that_does_not_hold_together_is_refused(
     grid.intercept = changed_call(**changes)
     assert set(run(grid).reports[1].included) == {2, 3, 4, 5}
     assert any(reason in text for text in reasons(grid))
+
+
+def test_a_call_whose_sizes_are_not_the_models_costs_no_plan_of_that_size(
+    run: Run, local_grid: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = local_grid(trained)
+    planned: set[int] = set()
+    plan_of = SecurePlan.round_plan
+
+    def counted(self: SecurePlan, clients: int, update: int, side: int) -> Any:
+        planned.add(update)
+        return plan_of(self, clients, update, side)
+
+    def changed(stage: str, message: Any) -> Any:
+        return changed_call(sizes=[1 << 27, 0])(stage, message) if stage == "train" else message
+
+    monkeypatch.setattr(SecurePlan, "round_plan", counted)
+    grid.intercept = changed
+    assert set(run(grid).reports[1].included) == {2, 3, 4, 5}
+    assert reasons(grid) == [
+        "ParameterError: the call says sizes (134217728, 0), the model has (6, 0)"
+    ]
+    assert planned == {1, 6}  # 1: what a SecurePlan checks itself with
 
 
 def test_another_meaning_of_the_metrics_is_another_statement(run: Run, local_grid: Any) -> None:

@@ -10,7 +10,10 @@ import pytest
 pytest.importorskip("flwr", reason="flwr is not installed: pip install 'secagg[flower]'")
 
 from protocols.adapters.flower import secure_aggregation_mod
-from protocols.testing import AdapterConformance, Federation
+from protocols.testing import (
+    AdapterConformance,
+    Federation,
+)
 from secagg.errors import SecAggError
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,35 @@ def test_what_is_no_key_file(text: str, tmp_path: Path) -> None:
     path.chmod(0o600)
     with pytest.raises(DecodeError, match=r"my\.key is not a key file"):
         load_identity(path)
+
+
+@pytest.mark.parametrize("load", [load_identity, load_roster])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("missing", "No such file or directory"),
+        ("folder", "Is a directory"),
+        ("file/x", "Not a directory"),
+    ],
+)
+@pytest.mark.skipif(os.name != "posix", reason="the texts are POSIX's")
+def test_a_file_that_cannot_be_read_is_named(
+    load: Callable[[Path], object], name: str, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    path = tmp_path / name
+    with pytest.raises(ParameterError, match=rf"{re.escape(str(path))} cannot be read: {reason}"):
+        load(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all")
+def test_a_file_of_another_user(tmp_path: Path) -> None:
+    enroll(tmp_path, 2)
+    load_identity(tmp_path / "server.key")
+    (tmp_path / "server.key").chmod(0)
+    with pytest.raises(ParameterError, match="cannot be read: Permission denied"):
+        load_identity(tmp_path / "server.key")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "secagg-roster-2", "clients": []}'])

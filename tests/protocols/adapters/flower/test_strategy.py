@@ -11,12 +11,12 @@ import pytest
 
 pytest.importorskip("flwr", reason="flwr is not installed: pip install 'secagg[flower]'")
 
-from flwr.app import ArrayRecord
+from flwr.app import ArrayRecord, Error, Message
 from flwr.serverapp import strategy as strategies
 
 from protocols.adapters.flower import SecureAggregation, SecurePlan, load_roster
 from protocols.testing import Arrays, Local
-from secagg.errors import Aborted, InputRefused, ParameterError
+from secagg.errors import Aborted, InputRefused, IntegrityError, ParameterError
 from secagg.identity import Identity
 from secagg.quantize import NormClip, RangeClip
 
@@ -216,6 +216,28 @@ def test_an_error_in_the_name_of_the_superlink_is_a_loss_of_the_node_that_was_as
     assert set(strategy.reports[1].included) == {1, 2, 4, 5}
 
 
+def test_a_client_cannot_write_lines_of_its_own_into_the_servers_log(
+    secured: Secured, local_grid: Any, to_record: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    grid = local_grid(trained)
+    victim = list(grid.contexts)[4]
+
+    def forge(stage: str, reply: Any) -> Any:
+        if reply.metadata.src_node_id != victim or stage != "train":
+            return reply
+        error = Message(Error(6, "lost\nround 9 is done " + "x" * 5000), reply_to=reply)
+        error.metadata.__dict__.update(reply.metadata.__dict__)
+        return error
+
+    grid.on_reply = forge
+    strategy = secured()
+    strategy.start(grid, to_record(MODEL), num_rounds=1)
+    assert set(strategy.reports[1].included) == {1, 2, 3, 4}
+    (line,) = (line for line in caplog.messages if "is lost" in line)
+    assert line.startswith(r"secagg: a client is lost: 'lost\nround 9 is done xxx")
+    assert len(line) < 300
+
+
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"SA\x01\x04\x0a" + bytes(200), bytes(500)])
 def test_a_client_cannot_disturb_the_server_by_what_it_sends(
     data: bytes, secured: Secured, local_grid: Any, to_record: Any
@@ -274,6 +296,102 @@ def test_messages_are_void_after_their_deadline(
     grid.intercept = look
     secured(deadline=9.0, train_deadline=70.0).start(grid, to_record(MODEL), num_rounds=1)
     assert seen == {"deal": {9.0}, "train": {70.0}, "unmask": {9.0}}
+
+
+def test_a_model_that_is_not_finite_is_reported_and_changes_nothing(
+    secured: Secured, local_grid: Any, to_record: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Diverging(strategies.FedAvg):
+        def aggregate_train(self, server_round: int, replies: Any) -> Any:
+            arrays, metrics = super().aggregate_train(server_round, replies)
+            assert arrays is not None
+            return to_record({name: a.numpy() * np.inf for name, a in arrays.items()}), metrics
+
+    strategy = secured(Diverging(fraction_evaluate=0.0))
+    result = strategy.start(local_grid(trained), to_record(MODEL), num_rounds=1)
+    assert isinstance(strategy.failures[1], InputRefused)
+    assert "not finite" in str(strategy.failures[1])
+    assert set(strategy.reports[1].included) == {1, 2, 3, 4, 5}  # the sum was released
+    assert not result.arrays  # Flower's word for a model that no round has changed
+    assert not result.train_metrics_clientapp
+    assert "round 1 leaves the model as it was" in caplog.text
+
+
+def test_a_mean_that_the_models_dtype_cannot_hold_is_reported_too(
+    secured: Secured, local_grid: Any, to_record: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def withheld(*_: Any) -> Any:
+        raise IntegrityError("['w'] at index (0,): float16 cannot hold the value")
+
+    monkeypatch.setattr("protocols.adapters.flower.strategy.Layout.decode", withheld)
+    strategy = secured()
+    strategy.start(local_grid(trained), to_record(MODEL), num_rounds=1)
+    assert "float16 cannot hold" in str(strategy.failures[1])
+    assert set(strategy.reports[1].included) == {1, 2, 3, 4, 5}
+
+
+def test_other_arrays_from_the_inner_strategy_are_a_failed_round_with_its_report(
+    secured: Secured, local_grid: Any, to_record: Any
+) -> None:
+    class Renaming(strategies.FedAvg):
+        def aggregate_train(self, server_round: int, replies: Any) -> Any:
+            arrays, metrics = super().aggregate_train(server_round, replies)
+            if server_round == 1:
+                return to_record({"other": np.zeros(7)}), metrics
+            return arrays, metrics
+
+    strategy = secured(Renaming(fraction_evaluate=0.0))
+    result = strategy.start(local_grid(trained), to_record(MODEL), num_rounds=2)
+    assert list(strategy.failures) == [1]
+    assert "other arrays than it was given" in str(strategy.failures[1])
+    assert [report.exchanges for report in strategy.reports.values()] == [3, 2]
+    expected = (10 * 0.1 + 140 * 0.2 + 300 * (11 / 30)) / 150
+    assert list(result.arrays) == list(MODEL)
+    assert 0 < float(result.arrays["b"].numpy()) < expected  # of round 2 alone
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, InputRefused, IntegrityError])
+def test_a_bug_in_the_inner_strategy_surfaces_and_the_report_is_kept(
+    error: type[Exception], secured: Secured, local_grid: Any, to_record: Any
+) -> None:
+    class Buggy(strategies.FedAvg):
+        def aggregate_train(self, server_round: int, replies: Any) -> Any:
+            raise error("mine")
+
+    strategy = secured(Buggy(fraction_evaluate=0.0))
+    with pytest.raises(error, match="mine"):
+        strategy.start(local_grid(trained), to_record(MODEL), num_rounds=2)
+    assert set(strategy.reports[1].included) == {1, 2, 3, 4, 5}
+
+
+@pytest.mark.parametrize("phase", ["train", "evaluate"])
+def test_nodes_that_leave_after_they_were_counted_do_not_hang_the_inner_strategy(
+    phase: str, secured: Secured, local_grid: Any, to_record: Any
+) -> None:
+    """`sample_nodes` would wait for them without end."""
+    grid = local_grid(trained)
+    (last,) = list(grid.contexts)[4:]
+    evaluated: list[int] = []
+    leaves = "configure_train" if phase == "train" else "configure_evaluate"
+
+    class Leaving(strategies.FedAvg):
+        def aggregate_evaluate(self, server_round: int, replies: Any) -> Any:
+            evaluated.append(len(list(replies)))
+            return None
+
+    def configure(self: Any, server_round: int, *args: Any) -> Any:
+        grid.contexts.pop(last, None)
+        return getattr(strategies.FedAvg, leaves)(self, server_round, *args)
+
+    setattr(Leaving, leaves, configure)
+    needs = {"min_train_nodes": 5, "min_evaluate_nodes": 5, "min_available_nodes": 5}
+    strategy = secured(Leaving(**needs))
+    strategy.start(grid, to_record(MODEL), num_rounds=1)
+    summed, scored = ({1, 2, 3, 4}, [0]) if phase == "train" else ({1, 2, 3, 4, 5}, [4])
+    assert set(strategy.reports[1].included) == summed
+    assert evaluated == scored  # with four nodes before evaluation begins, there is none
+    assert not strategy.failures
+    assert len(grid.contexts) == 4
 
 
 def test_two_models_from_one_strategy_are_refused(
