@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--quick] [--only peers|scale] [--json FILE] [--write]`."""
+"""`python -m benchmarks [--quick] [--only peers|scale|flower] [--json FILE] [--write]`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import host, peers, physical, scale
+from benchmarks import flower, host, peers, physical, scale
+from benchmarks.flower import Flower
 from benchmarks.peers import Comparison
 from benchmarks.physical import Speeds
-from benchmarks.report import PAGE, Report
+from benchmarks.report import FLOWER_PAGE, PAGE, Report
 from benchmarks.scale import Scale
 from benchmarks.secagg_round import Tick
 
+_PARTS = ("peers", "scale", "flower")
 _OURS = 5  # exchanges
 _FLOWERS = 4
 
@@ -28,9 +30,11 @@ def main() -> None:
     options = _parser().parse_args()
     console = Console(width=None if sys.stdout.isatty() else 110)
     described = host.describe()
+    parts = {options.only} if options.only else set(_PARTS)
     with _progress(console) as progress:
-        speeds, scales = _scale(progress, options) if options.only != "peers" else (None, [])
-        compared = _peers(progress, options) if options.only != "scale" else []
+        speeds, scales = _scale(progress, options) if "scale" in parts else (None, [])
+        compared = _peers(progress, options) if "peers" in parts else []
+        in_flower = _flower(progress, options) if "flower" in parts else None
     report = Report(
         command=_command(options),
         date=datetime.now(UTC).date().isoformat(),
@@ -39,6 +43,7 @@ def main() -> None:
         speeds=speeds,
         peers=compared,
         scale=scales,
+        flower=in_flower,
     )
     report.show(console)
     if options.json:
@@ -50,10 +55,21 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that it runs")
-    parser.add_argument("--only", choices=["peers", "scale"], help="one half")
+    parser.add_argument("--only", choices=_PARTS, help="one part")
     parser.add_argument("--repeats", type=int, default=1, help="times that peers take turns")
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=flower.LIMIT,
+        metavar="SECONDS",
+        help="processor time for one side of a case in the part on Flower (%(default)s)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
-    parser.add_argument("--write", action="store_true", help=f"rewrite the tables of {PAGE.name}")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help=f"rewrite the tables of {PAGE.name} and {FLOWER_PAGE.name}",
+    )
     return parser
 
 
@@ -62,6 +78,7 @@ def _command(options: argparse.Namespace) -> str:
     chosen = ["--quick"] if options.quick else []
     chosen += ["--only", options.only] if options.only else []
     chosen += ["--repeats", str(options.repeats)] if options.repeats != 1 else []
+    chosen += ["--limit", f"{options.limit:g}"] if options.limit != flower.LIMIT else []
     return " ".join(["python -m benchmarks", *chosen, *(["--write"] if options.write else [])])
 
 
@@ -94,6 +111,20 @@ def _peers(progress: Progress, options: argparse.Namespace) -> list[Comparison]:
         with _task(progress, name, steps) as tick:
             found.append(peers.compare(workload, target, options.repeats, tick))
     return found
+
+
+def _flower(progress: Progress, options: argparse.Namespace) -> Flower:
+    with _task(progress, "flower: warm-up", 1):
+        flower.warm_up()
+    pairs, points = [], []
+    for case in flower.cases(options.quick):
+        with _task(progress, f"flower: {case.name}", 9 * case.task.clients) as tick:
+            pairs.append(flower.compare(case, options.limit, tick))
+    for task in flower.curve(options.quick):
+        name = f"flower: n={task.clients}, d={task.dimension:,}"
+        with _task(progress, name, _OURS * task.clients) as tick:
+            points.append(flower.grow(task, options.limit, tick))
+    return Flower(limit=options.limit, pairs=pairs, points=points)
 
 
 @contextmanager

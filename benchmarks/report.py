@@ -1,23 +1,27 @@
-"""A run's results: as JSON, in the terminal, and in docs/benchmarks.md."""
+"""A run's results: as JSON, in the terminal, and on the pages that show them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.flower import Flower
+from benchmarks.flower_table import flower_tables
 from benchmarks.host import Host
 from benchmarks.peers import Comparison
 from benchmarks.physical import Speeds
 from benchmarks.scale import Scale
 from benchmarks.table import Table, peer_table, scale_tables, speed_table
 
-__all__ = ["PAGE", "Report"]
+__all__ = ["FLOWER_PAGE", "PAGE", "Report"]
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+_DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGE = _DOCS / "benchmarks.md"
+FLOWER_PAGE = _DOCS / "how-to" / "migrate-from-flower-secagg.md"
 
 _BEGIN, _END = "<!-- benchmarks: begin -->\n", "<!-- benchmarks: end -->\n"
 
@@ -33,6 +37,7 @@ class Report:
     speeds: Speeds | None
     peers: Sequence[Comparison]
     scale: Sequence[Scale]
+    flower: Flower | None = None
 
     def json(self) -> str:
         """All figures, and nothing derived from them."""
@@ -40,10 +45,16 @@ class Report:
 
     def show(self, console: Console) -> None:
         """Print the tables."""
-        for table in self._tables():
+        for table in (*self._tables(), *self._flower_tables()):
             console.print(table.rich())
 
-    def markdown(self) -> str:
+    def write(self, page: Path = PAGE, flower_page: Path = FLOWER_PAGE) -> None:
+        """Replace the generated part of the pages whose tables were measured."""
+        for path, tables in ((page, [*self._tables()]), (flower_page, [*self._flower_tables()])):
+            if tables:
+                _replace(path, self.markdown(tables))
+
+    def markdown(self, tables: Iterable[Table]) -> str:
         """The tables, headed by where they come from."""
         host = self.host
         versions = ", ".join(f"{name} {number}" for name, number in host.packages.items())
@@ -54,18 +65,9 @@ class Report:
             f"load {host.load} before and {self.load_after} after. "
             f"Python {host.python}, {versions}, {host.openssl}.",
             "",
-            *(table.markdown() for table in self._tables()),
+            *(table.markdown() for table in tables),
         ]
         return "\n".join(lines)
-
-    def write(self, page: Path = PAGE) -> None:
-        """Replace the generated part of the page; its method above stays."""
-        text = page.read_text()
-        head, begin, rest = text.partition(_BEGIN)
-        _, end, tail = rest.partition(_END)
-        if not (begin and end):
-            raise ValueError(f"{page} lacks the marks around its generated part")
-        page.write_text(f"{head}{begin}\n{self.markdown()}\n{end}{tail}")
 
     def _tables(self) -> Iterator[Table]:
         if self.peers:
@@ -73,3 +75,17 @@ class Report:
         if self.speeds:
             yield from scale_tables(self.scale, self.speeds)
             yield speed_table(self.speeds)
+
+    def _flower_tables(self) -> Iterator[Table]:
+        if self.flower:
+            yield from flower_tables(self.flower)
+
+
+def _replace(page: Path, generated: str) -> None:
+    """The page's method stays, what is between its marks goes."""
+    text = page.read_text()
+    head, begin, rest = text.partition(_BEGIN)
+    _, end, tail = rest.partition(_END)
+    if not (begin and end):
+        raise ValueError(f"{page} lacks the marks around its generated part")
+    page.write_text(f"{head}{begin}\n{generated}\n{end}{tail}")

@@ -13,7 +13,7 @@ from benchmarks.physical import Speeds
 from benchmarks.scale import Scale
 from benchmarks.workload import Workload
 
-__all__ = ["Table", "peer_table", "scale_tables", "speed_table"]
+__all__ = ["Table", "peer_table", "scale_tables", "seconds", "speed_table"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _peer_rows(item: Comparison) -> Iterator[list[str]]:
 
 
 def _costs(cost: Cost) -> list[str]:
-    cpu = [_seconds(cost.server_cpu), _seconds(cost.client_cpu_mean)]
+    cpu = [seconds(cost.server_cpu), seconds(cost.client_cpu_mean)]
     return [*cpu, f"{cost.upload:,.0f}", f"{cost.download:,.0f}", f"{cost.error:.1e}"]
 
 
@@ -84,7 +84,7 @@ def scale_tables(found: Iterable[Scale], speeds: Speeds) -> Iterator[Table]:
 def _time_rows(item: Scale, speeds: Speeds) -> Iterator[list[str]]:
     cost, target = item.cost, item.target
     client, server = item.client_work.at(speeds), item.server_work.at(speeds)
-    for name, seconds, most, bound in (
+    for name, spent, most, bound in (
         ("client, mean", cost.client_cpu_mean, target.client_cpu, client),
         ("client, most", cost.client_cpu_max, target.client_cpu, client),
         ("server", cost.server_cpu, target.server_cpu, server),
@@ -92,11 +92,11 @@ def _time_rows(item: Scale, speeds: Speeds) -> Iterator[list[str]]:
         parts = (bound.keystream, bound.memory, bound.hashing, bound.public_key)
         yield [
             name,
-            _judged(_seconds(seconds), most is None or seconds <= most),
-            "" if most is None else _seconds(most),
-            *map(_seconds, parts),
-            f"{seconds / bound.physical:.1f}x",
-            f"{seconds / bound.all:.1f}x",
+            _judged(seconds(spent), most is None or spent <= most),
+            "" if most is None else seconds(most),
+            *map(seconds, parts),
+            f"{spent / bound.physical:.1f}x",
+            f"{spent / bound.all:.1f}x",
         ]
 
 
@@ -140,7 +140,8 @@ def _lost(workload: Workload) -> str:
     return f"{100 * workload.lost_share:.0f} %"
 
 
-def _seconds(value: float) -> str:
+def seconds(value: float) -> str:
+    """Three digits, in the unit that fits."""
     if value >= 1:
         return f"{value:.2f} s"
     return f"{1000 * value:.3g} ms" if value >= 1e-5 else "<0.01 ms"
