@@ -44,6 +44,9 @@ def audit_noise(
     encoding = plan.quantize
     if not isinstance(encoding, Private):
         raise ParameterError("this plan adds no noise")
+    strangers = silent - set(range(1, plan.scheme.clients + 1))
+    if strangers:
+        raise ParameterError(f"client {min(strangers)} is not one of {plan.scheme.clients}")
     zero = plan.structure.restore(np.zeros(plan.structure.size))
     forgetful = np.zeros(plan.scheme.length, word(plan.scheme.width))
     cohort = range(1, plan.scheme.clients + 1)

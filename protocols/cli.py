@@ -58,9 +58,14 @@ class _Commands(TyperGroup):
         except (SecAggError, DPError, ImportError, OSError, _UsageError) as error:
             if os.environ.get("SECAGG_DEBUG") == "1":
                 raise
-            path = " ".join(filter(None, ("secagg", ctx.invoked_subcommand)))
+            path = " ".join(filter(None, ("secagg", *_above(ctx), ctx.invoked_subcommand)))
             typer.echo(f"{path}: {_one_line(path, error)}", err=True)
             raise typer.Exit(_REFUSED) from None
+
+
+def _above(ctx: Any) -> list[str]:
+    """The groups that a command is in, but for the outermost."""
+    return [] if ctx.parent is None else [*_above(ctx.parent), ctx.info_name]
 
 
 def _one_line(command: str, error: Exception) -> str:

@@ -35,47 +35,46 @@ def heading(federation: Federation) -> RenderableType:
 
 def rounds_table(reports: list[RoundReport]) -> RenderableType:
     """One line per round, and what the columns mean."""
+    if not reports:
+        return Text("no round was run", "dim")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
     stages = list(reports[0].dropped)
     initials = "·".join(stage[0] for stage in stages)
     spends = any(report.epsilon is not None for report in reports)
     for header, style in (
         ("\nround", "dim"),
-        ("test\naccuracy", "bold"),
+        ("accu-\nracy", "bold"),
         ("in\nsum", ""),
         (f"silent at\n{initials}", "yellow"),
         ("kB\nup", ""),
         ("kB\ndown", ""),
-        ("client\nms", ""),
-        ("server\nms", ""),
-        ("off\nby", ""),
+        ("ms client\n·server", ""),
+        *([("\nclip", ""), ("\nepsilon", "magenta")] if spends else [("off\nby", "")]),
         ("\nexact", ""),
-        *([("\nepsilon", "magenta"), ("\nclip", "")] if spends else []),
     ):
         table.add_column(header, style=style, justify="right", no_wrap=True)
     for report in reports:
-        table.add_row(*_cells(report), *(_spent(report) if spends else ()))
-    legend = Text(_LEGEND.format(stages="·".join(stages)) + (_SPENT if spends else ""), "dim")
+        table.add_row(*_cells(report), *(_spent(report) if spends else _off(report)), _mark(report))
+    legend = _LEGEND.format(stages="·".join(stages)) + (_SPENT if spends else _OFF) + _EXACT
     failures = [
         Text(f"round {report.number}: {report.failure}", style="red")
         for report in reports
         if report.failure
     ]
-    return Group(table, legend, *failures)
+    return Group(table, Text(legend, "dim"), *failures)
 
 
 _LEGEND = """\
+accuracy    of the model after the round, on 360 digits that nobody trained on
 silent at   clients gone before sending: {stages}
 kB, ms      frames and CPU of the protocol, per client that stayed; no training
-off by      largest distance from the plaintext mean of the clients in the sum
-exact       the sum is, bit for bit, that of these clients' quantized updates
 """
-
-
+_OFF = "off by      largest distance from the plaintext mean of the clients in the sum\n"
 _SPENT = """\
-epsilon     spent by all rounds so far; noise counts into `off by`
-clip        L2 bound of one update
+clip        the L2 norm that an update is cut to
+epsilon     what all rounds so far tell about one client's updates, at most
 """
+_EXACT = "exact       the sum is, bit for bit, that of what these clients encoded\n"
 
 
 def stopped(federation: Federation, reports: list[RoundReport]) -> Text:
@@ -89,14 +88,14 @@ def stopped(federation: Federation, reports: list[RoundReport]) -> Text:
 def verdict(reports: list[RoundReport], seconds: float) -> Text:
     """The last line."""
     count = f"{sum(report.exact for report in reports)} of {len(reports)} rounds"
-    if reports and all_exact(reports):
+    if all_exact(reports):
         return Text(f"✓ all sums were exact: {count}, in {seconds:.1f} s", style="bold green")
     return Text(f"✗ not all sums were exact: {count}", style="bold red")
 
 
 def all_exact(reports: list[RoundReport]) -> bool:
-    """Whether there was a sum in every round, and each was exact."""
-    return all(report.exact for report in reports)
+    """Whether there was a round, a sum in each, and each sum was exact."""
+    return bool(reports) and all(report.exact for report in reports)
 
 
 def json_document(
@@ -159,12 +158,19 @@ def _privacy(federation: Federation) -> str:
     return f"{budget}; {deviation}, by the server, which is TRUSTED with the sum"
 
 
-def _spent(report: RoundReport) -> tuple[str, str]:
-    return f"{report.epsilon:.3f}", f"{report.clip:.3g}"
+def _spent(report: RoundReport) -> tuple[str, ...]:
+    return f"{report.clip:.3g}", f"{report.epsilon:.3f}"
 
 
-def _cells(report: RoundReport) -> tuple[str | Text, ...]:
-    mark = Text("✓", style="green") if report.exact else Text("✗", style="bold red")
+def _off(report: RoundReport) -> tuple[str, ...]:
+    return ("-" if report.failure else f"{report.deviation:.0e}",)
+
+
+def _mark(report: RoundReport) -> Text:
+    return Text("✓", style="green") if report.exact else Text("✗", style="bold red")
+
+
+def _cells(report: RoundReport) -> tuple[str, ...]:
     return (
         str(report.number),
         f"{report.accuracy:.1%}",
@@ -172,8 +178,5 @@ def _cells(report: RoundReport) -> tuple[str | Text, ...]:
         "·".join(map(str, report.dropped.values())),
         f"{report.bytes_up / 1000:.1f}",
         f"{report.bytes_down / 1000:.1f}",
-        f"{report.client_cpu * 1000:.0f}",
-        f"{report.server_cpu * 1000:.0f}",
-        "-" if report.failure else f"{report.deviation:.0e}",
-        mark,
+        f"{report.client_cpu * 1000:.0f}·{report.server_cpu * 1000:.0f}",
     )

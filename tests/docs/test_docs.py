@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+import dp.errors as dp_errors
 from secagg import errors
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,7 @@ RUN = [page for page in CODE if page not in SKETCHES]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
-PACKAGES = ("secagg", "protocols")
+PACKAGES = ("secagg", "dp", "protocols")
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,12 @@ def test_the_error_table_has_every_error_and_its_base() -> None:
     stated = {row[0].strip("` "): row[1].strip("` ") for row in table(ERRORS, "error")}
     real = {kind: getattr(errors, kind).__bases__[0].__name__ for kind in errors.__all__}
     assert stated == {**real, "SecAggError": "Exception"}
+
+
+def test_the_error_table_of_dp_has_every_error_and_its_base() -> None:
+    kinds = [vars(dp_errors)[name] for name in dp_errors.__all__ if name != "require"]
+    stated = {row[0].strip("` "): row[1].strip("` ") for row in table(ERRORS, "error of dp")}
+    assert stated == {kind.__name__: kind.__bases__[0].__name__ for kind in kinds}
 
 
 ERRORS = DOCS / "reference" / "errors.md"

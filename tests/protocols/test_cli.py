@@ -94,7 +94,7 @@ def test_demo_prints_a_table_and_ends_with_the_verdict() -> None:
     lines = result.stdout.rstrip().splitlines()
     assert lines[0] == "Federated averaging by secure sums"
     assert lines[-1].startswith("✓ all sums were exact: 2 of 2 rounds")
-    assert any("accuracy" in line and "exact" in line for line in lines)
+    assert any("racy" in line and "exact" in line for line in lines)
     assert "no noise is added" in result.stdout
     assert all(len(line) <= 80 for line in lines)
 
@@ -207,6 +207,135 @@ def test_other_commands_do_not_import_the_extra() -> None:
         "assert not {'torch', 'sklearn', 'scipy'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+PRIVATE = """
+[scheme]
+clients = 8
+corrupt = 0.13
+dropout = 0.26
+[quantize]
+bound = 1.0
+max_weight = 1
+[privacy]
+epsilon = {epsilon}
+noise_multiplier = {multiplier}
+by = "{by}"
+quantile = {quantile}
+[training]
+rounds = {rounds}
+drop = 0.0
+epochs = 1
+batch = 128
+"""
+
+
+def private(folder: Path, **changes: object) -> Path:
+    values = {"epsilon": 8.0, "multiplier": 0.0, "by": "clients", "quantile": 0.0, "rounds": 2}
+    path = folder / "private.toml"
+    path.write_text(PRIVATE.format(**(values | changes)), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("by", ["clients", "server"])
+def test_a_budget_is_spent_by_exactly_the_rounds_it_was_planned_for(
+    tmp_path: Path, by: str
+) -> None:
+    document = json.loads(secagg("run", private(tmp_path, by=by), "--json").stdout)
+    spent = [row["epsilon"] for row in document["rounds"]]
+    assert len(spent) == 2
+    assert spent[0] < spent[1] <= 8.0
+    assert spent[1] == pytest.approx(8.0, rel=1e-6)
+    assert document["stopped"] is None
+    assert document["exact"] is True
+
+
+def test_a_run_stops_where_its_budget_ends_and_keeps_the_model(tmp_path: Path) -> None:
+    path = private(tmp_path, epsilon=5.0, multiplier=1.0, rounds=4)
+    document = json.loads(secagg("run", path, "--json").stdout)
+    assert len(document["rounds"]) == 1
+    assert document["rounds"][0]["epsilon"] == pytest.approx(4.377, abs=1e-3)
+    assert "epsilon <= 5 at delta 1e-05 must hold" in document["stopped"]
+    shown = secagg("run", path)
+    assert shown.exit_code == 0
+    assert "the privacy budget affords no further round, the model so far has" in shown.stdout
+    assert all(len(line) <= 80 for line in shown.stdout.splitlines())
+
+
+def test_a_budget_for_no_round_at_all_is_exit_status_1(tmp_path: Path) -> None:
+    path = private(tmp_path, epsilon=1.0, multiplier=1.0)
+    result = secagg("run", path)
+    assert result.exit_code == 1
+    assert "no round was run" in result.stdout
+    assert "there is no model" in result.stdout
+    assert json.loads(secagg("run", path, "--json").stdout)["rounds"] == []
+
+
+def test_the_clip_follows_a_quantile_of_the_norms(tmp_path: Path) -> None:
+    path = private(tmp_path, epsilon=1e6, multiplier=0.01, quantile=0.9, rounds=4)
+    document = json.loads(secagg("run", path, "--json").stdout)
+    clips = [row["clip"] for row in document["rounds"]]
+    assert clips[0] == 1.0
+    assert len(set(clips)) == 4
+
+
+def test_demo_takes_a_budget() -> None:
+    result = secagg("demo", *SMALL, "--epsilon", 8)
+    assert result.exit_code == 0
+    assert "epsilon 8 at delta 1e-05 for all rounds" in result.stdout
+    assert "no noise is added" not in result.stdout
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
+    trusting = secagg("demo", *SMALL, "--epsilon", 8, "--noise-by", "server")
+    assert "by the server, which is TRUSTED with" in trusting.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--epsilon", "nan"), "0 <= epsilon < inf must hold"),
+        (("--epsilon", "-1"), "0 <= epsilon < inf must hold"),
+        (("--epsilon", "inf"), "0 <= epsilon < inf must hold"),
+        (("--epsilon", "8", "--delta", "0"), "0 < delta < 1 must hold"),
+        (("--epsilon", "8", "--delta", "1"), "0 < delta < 1 must hold"),
+        (("--epsilon", "8", "--delta", "nan"), "0 < delta < 1 must hold"),
+        (("--epsilon", "8", "--noise-by", "nobody"), "by cannot be 'nobody'"),
+    ],
+)
+def test_demo_refuses_bad_budgets_in_one_line(options: tuple[str, ...], message: str) -> None:
+    refused(secagg("demo", *SMALL, *options), message)
+
+
+# -- audit -------------------------------------------------------------------------------------
+
+
+def test_audit_finds_the_noise_of_the_plan(tmp_path: Path) -> None:
+    result = secagg("audit", "noise", private(tmp_path), "--length", 5000, "--json")
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert document["passed"] is True
+    assert document["clients"] == 8
+    assert document["size"] == 8192
+    shown = secagg("audit", "noise", private(tmp_path), "--length", 5000).stdout
+    assert "✓ the sum holds the noise that the plan promises" in shown
+
+
+def test_audit_finds_noise_that_is_missing(tmp_path: Path) -> None:
+    arguments = ("audit", "noise", private(tmp_path), "--length", 5000, "--skip", 2)
+    result = secagg(*arguments)
+    assert result.exit_code == 1
+    assert "less noise than promised" in result.stdout
+    assert json.loads(secagg(*arguments, "--json").stdout)["passed"] is False
+
+
+def test_audit_refuses_plans_that_it_cannot_test(tmp_path: Path, quick: Any) -> None:
+    refused(secagg("audit", "noise", quick()), "this plan adds no noise")
+    short = secagg("audit", "noise", private(tmp_path), "--length", 10)
+    refused(short, "d >= 1000 must hold")
+    assert short.stderr.startswith("secagg audit noise: ")
+    refused(
+        secagg("audit", "noise", private(tmp_path), "--length", 5000, "--skip", 99),
+        "client 9 is not one of 8",
+    )
 
 
 # -- run --------------------------------------------------------------------------------------
