@@ -12,8 +12,7 @@ The type says who is to blame and what is still usable afterwards:
     ├── Aborted                 nobody: the round ended without output, as the scheme requires
     └── IntegrityError          the released sum is not the sum of the inputs; it was withheld
 
-No message carries a key, a share, a mask or a coordinate of an update: adapters
-forward exception texts to the server.
+No message carries a key, a share, a mask or a coordinate of an update, so that it may be logged.
 """
 
 from __future__ import annotations
