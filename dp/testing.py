@@ -1,4 +1,4 @@
-"""The test kit: what every noise must satisfy, and randomness that repeats itself.
+"""The test kit: what every noise and accountant must satisfy, and randomness that repeats itself.
 
 A noise is tested by a class that inherits `NoiseConformance`, or `DivisibleNoiseConformance` if it
 has shares, and gives examples. Laws are compared as proved enclosures, without statistics; the two
@@ -12,20 +12,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from math import ceil, log, sqrt
+from math import ceil, cosh, exp, fsum, inf, log, sqrt
 from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.hashes import SHA256, Hash
 
-from dp.errors import ParameterError, RandomnessError
+from dp.account import Accountant
+from dp.errors import ParameterError, RandomnessError, UnknownEvent
+from dp.events import Composed, Event, Gaussian, Release, Sampled
 from dp.noise import DivisibleNoise, IntegerNoise
+from dp.noise_discrete_gaussian import DiscreteGaussian
+from dp.noise_skellam import Skellam
 from dp.sample_interval import Interval
 from dp.sample_law import Enclosure
 from dp.sample_table import table
+from dp.sensitivity import Sensitivity
 
 __all__ = [
+    "AccountantConformance",
     "DivisibleNoiseConformance",
     "NoiseConformance",
     "SeededRand",
@@ -35,6 +41,7 @@ __all__ = [
 ]
 
 _BITS = 128
+_MOMENT_BITS = 400  # far tails count where exp(t X) is large
 _COUNT = 100_000
 _FAILURE = 2.0**-40
 
@@ -123,6 +130,17 @@ class NoiseConformance:
             found = noise.enclosure(_BITS).second_moment()
             assert abs(found - noise.variance) <= Fraction(noise.sigma_squared, 1 << 60)
 
+    def test_exponential_moments_are_bounded(self) -> None:
+        """E exp(t X) <= exp(sigma_squared (cosh t - 1)), from which rings are sized."""
+        for noise in self.noises():
+            law, steep = noise.enclosure(_MOMENT_BITS), max(1.0, sqrt(noise.sigma_squared))
+            for t in (0.01 / steep, 0.3 / steep, 1.0 / steep, 4.0 / steep):
+                ends = range(1, min(len(law.lower), round(600 / t)))
+                unit = 2.0**-_MOMENT_BITS
+                terms = (law.probability(k)[0] * unit * 2 * cosh(t * k) for k in ends)
+                moment = fsum(terms) + law.probability(0)[0] * unit
+                assert moment <= exp(float(noise.sigma_squared) * (cosh(t) - 1)) * (1 + 1e-9)
+
     def test_a_sample_has_the_variance(self) -> None:
         for noise in self.noises():
             x = noise.sample(_COUNT, SeededRand(noise)).astype(np.float64)
@@ -198,6 +216,85 @@ class DivisibleNoiseConformance(NoiseConformance):
             assert noise.share(7).variance * 7 == noise.variance
             for parts in (0, *WRONG_COUNTS):
                 refused(ParameterError, partial(noise.share, parts))
+
+
+class AccountantConformance:
+    """What every `Accountant` promises, whatever its bounds are."""
+
+    @abstractmethod
+    def accountant(self) -> Accountant:
+        """The accountant to test; it knows all events of `dp.events`."""
+
+    def test_epsilon_and_delta_are_inverse(self) -> None:
+        for event in EVENTS:
+            epsilon = self.accountant().epsilon(event, 1e-5)
+            assert 0 < epsilon < inf
+            assert 0.5e-5 < self.accountant().delta(event, epsilon) <= 1.000002e-5
+
+    def test_less_delta_costs_more_and_more_epsilon_less(self) -> None:
+        for event in EVENTS:
+            epsilons = [self.accountant().epsilon(event, d) for d in (0.5, 1e-2, 1e-5, 1e-9)]
+            assert epsilons == sorted(epsilons)
+            deltas = [self.accountant().delta(event, epsilon) for epsilon in (0.0, 0.5, 2.0, 8.0)]
+            assert deltas == sorted(deltas, reverse=True)
+            assert 0 <= deltas[-1] < deltas[0] <= 1
+
+    def test_events_cost_together_what_they_are(self) -> None:
+        epsilon = partial(self.accountant().epsilon, delta=1e-5)
+        for event in _SINGLE:
+            assert epsilon(Composed.of(event)) == epsilon(event)
+            assert epsilon(event) < epsilon(Composed.of(event, event)) < 2 * epsilon(event)
+        assert epsilon(Composed(())) == 0
+        assert self.accountant().delta(Composed(()), 0.0) == 0
+
+    def test_a_sample_of_all_is_no_sample(self) -> None:
+        epsilon = partial(self.accountant().epsilon, delta=1e-5)
+        for event in _SINGLE:
+            assert epsilon(Sampled(1.0, event)) == epsilon(event) > epsilon(Sampled(0.5, event))
+
+    def test_more_parts_and_smaller_norms_cost_less(self) -> None:
+        epsilon = partial(self.accountant().epsilon, delta=1e-5)
+        for noise in (Skellam(100), DiscreteGaussian(100)):
+            few, many = Release(noise, 100, _SENSITIVITY), Release(noise, 200, _SENSITIVITY)
+            replaced = Release(noise, 100, _SENSITIVITY.replaced())
+            assert epsilon(many) < epsilon(few) < epsilon(replaced)
+
+    def test_deltas_and_epsilons_that_are_none(self) -> None:
+        accountant, event = self.accountant(), Gaussian(1.0)
+        assert accountant.epsilon(event, 0.5) >= 0
+        assert 0 < accountant.delta(event, 0) <= 1
+        wrong: tuple[Any, ...] = (-1e-9, float("nan"), inf, True)
+        for value in wrong:
+            refused(ParameterError, partial(accountant.delta, event, value))
+        for value in (*wrong, 0, 1, 2):
+            refused(ParameterError, partial(accountant.epsilon, event, value))
+
+    def test_what_is_unknown_is_refused(self) -> None:
+        unknown = Release(_ForeignNoise(100), 1, _SENSITIVITY)
+        known = EVENTS[1]
+        for event in (_Foreign(), Composed.of(known, _Foreign()), unknown):
+            refused(UnknownEvent, partial(self.accountant().epsilon, event, 1e-5))
+            refused(UnknownEvent, partial(self.accountant().delta, event, 1.0))
+
+
+class _Foreign(Event):
+    def document(self) -> dict[str, object]:
+        return {}
+
+
+class _ForeignNoise(Skellam):
+    """As a subclass it may have another law."""
+
+
+_SENSITIVITY = Sensitivity(squared=Fraction(10_000), coordinates=1000, integral=True)
+_SKELLAM = Release(Skellam(100), 100, _SENSITIVITY)
+_NORMAL = Release(DiscreteGaussian(100), 100, _SENSITIVITY)
+_SINGLE = (Gaussian(1.0), _SKELLAM, _NORMAL)
+EVENTS: tuple[Event, ...] = (
+    *_SINGLE,
+    *(Sampled(0.1, event) for event in _SINGLE),
+    Composed(((_SKELLAM, 3), (Sampled(0.1, _NORMAL), 5), (Gaussian(4.0), 2))),
+)
 
 
 def both_sides(law: Enclosure) -> list[Interval]:

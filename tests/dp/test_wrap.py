@@ -27,20 +27,6 @@ every_noise = pytest.mark.parametrize("noise", NOISES, ids=repr)
 
 
 @every_noise
-@pytest.mark.parametrize("steep", [0.01, 0.3, 1.0, 4.0])
-def test_the_one_property_that_everything_follows_from(noise: IntegerNoise, steep: float) -> None:
-    """E exp(t X) <= exp(v (cosh t - 1)), from enclosures; Skellam noise meets it."""
-    law, t = noise.enclosure(400), steep / max(1.0, math.sqrt(noise.sigma_squared))
-    ends = range(1, min(len(law.lower), round(600 / t)))
-    terms = (law.probability(k)[0] / 2**400 * 2 * math.cosh(t * k) for k in ends)
-    moment = math.fsum(terms) + law.probability(0)[0] / 2**400
-    bound = math.exp(float(noise.sigma_squared) * (math.cosh(t) - 1))
-    assert moment <= bound * (1 + 1e-9)
-    if isinstance(noise, Skellam):
-        assert moment == pytest.approx(bound, rel=1e-6)
-
-
-@every_noise
 def test_tails_of_noise_are_bounds_and_near(noise: IntegerNoise) -> None:
     stray = Stray(fixed=0.0, spread=0.0, noise=float(noise.sigma_squared))
     law, sigma = noise.enclosure(120), math.sqrt(noise.sigma_squared)
