@@ -53,7 +53,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.ready-bench: $(READY)
-	$(PIP) install --constraint constraints.txt --editable '.[dev,flower,fast]'
+	$(PIP) install --constraint constraints.txt --editable '.[dev,flower,fast]' opendp
 	@touch $@
 
 # Ray, for the simulation engine, is in Flower's own extra

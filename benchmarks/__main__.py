@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--quick] [--only peers|scale|flower] [--json FILE] [--write]`."""
+"""`python -m benchmarks [--quick] [--only peers|scale|flower|privacy] [--json FILE] [--write]`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import flower, host, peers, physical, scale
+from benchmarks import flower, host, peers, physical, privacy, scale
 from benchmarks.flower import Flower
 from benchmarks.peers import Comparison
 from benchmarks.physical import Speeds
-from benchmarks.report import FLOWER_PAGE, PAGE, Report
+from benchmarks.privacy import Privacy
+from benchmarks.privacy_table import PRIVACY_PAGE, PricedReport
+from benchmarks.report import FLOWER_PAGE, PAGE
 from benchmarks.scale import Scale
 from benchmarks.secagg_round import Tick
 
-_PARTS = ("peers", "scale", "flower")
+_PARTS = ("peers", "scale", "flower", "privacy")
 _OURS = 5  # exchanges
 _FLOWERS = 4
 
@@ -35,7 +37,8 @@ def main() -> None:
         speeds, scales = _scale(progress, options) if "scale" in parts else (None, [])
         compared = _peers(progress, options) if "peers" in parts else []
         in_flower = _flower(progress, options) if "flower" in parts else None
-    report = Report(
+        priced = _privacy(progress, options) if "privacy" in parts else None
+    report = PricedReport(
         command=_command(options),
         date=datetime.now(UTC).date().isoformat(),
         host=described,
@@ -44,6 +47,7 @@ def main() -> None:
         peers=compared,
         scale=scales,
         flower=in_flower,
+        privacy=priced,
     )
     report.show(console)
     if options.json:
@@ -68,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--write",
         action="store_true",
-        help=f"rewrite the tables of {PAGE.name} and {FLOWER_PAGE.name}",
+        help=f"rewrite the tables of {PAGE.name}, {FLOWER_PAGE.name} and {PRIVACY_PAGE.name}",
     )
     return parser
 
@@ -125,6 +129,11 @@ def _flower(progress: Progress, options: argparse.Namespace) -> Flower:
         with _task(progress, name, _OURS * task.clients) as tick:
             points.append(flower.grow(task, options.limit, tick))
     return Flower(limit=options.limit, pairs=pairs, points=points)
+
+
+def _privacy(progress: Progress, options: argparse.Namespace) -> Privacy:
+    with _task(progress, "privacy", privacy.steps(options.quick)) as tick:
+        return privacy.measure(options.quick, tick)
 
 
 @contextmanager

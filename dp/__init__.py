@@ -23,10 +23,12 @@ from dp.errors import (
     UnknownEvent,
 )
 from dp.events import Composed, Event, Gaussian, Release, Sampled
-from dp.mechanism import ByClients, ByServer, Decoded, Mechanism
+from dp.layers import ByLayers
+from dp.mechanism import Decoded, Mechanism
 from dp.noise import DivisibleNoise, IntegerNoise
 from dp.noise_discrete_gaussian import DiscreteGaussian
 from dp.noise_skellam import Skellam
+from dp.parties import ByClients, ByServer
 from dp.sample import Rand
 from dp.sensitivity import Sensitivity
 
@@ -35,6 +37,7 @@ __all__ = [
     "AdaptiveBound",
     "BudgetExceeded",
     "ByClients",
+    "ByLayers",
     "ByServer",
     "Choice",
     "Composed",

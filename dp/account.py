@@ -5,9 +5,12 @@ Both figures are for neighbors by zero-out: all that one client adds is replaced
 
 from __future__ import annotations
 
-import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from numbers import Real
+
+import numpy as np
 
 from dp.errors import UnknownEvent, require
 from dp.events import Composed, Event
@@ -44,12 +47,19 @@ def unknown(event: Event) -> UnknownEvent:
     return UnknownEvent(f"no bound is known for {type(event).__name__}")
 
 
-def check_delta(delta: float) -> None:
-    """Raises `ParameterError` unless 0 < delta < 1."""
-    require(not isinstance(delta, bool) and 0 < delta < 1, f"0 < delta < 1, not {delta!r},")
+def check_delta(delta: float) -> float:
+    """`delta` as a float; `ParameterError` unless 0 < delta < 1."""
+    require(_is_real(delta) and 0 < delta < 1, f"0 < delta < 1, not {delta!r:.40},")
+    return float(delta)
 
 
-def check_epsilon(epsilon: float) -> None:
-    """Raises `ParameterError` unless 0 <= epsilon < infinity."""
-    holds = not isinstance(epsilon, bool) and 0 <= epsilon < math.inf
-    require(holds, f"0 <= epsilon < infinity, not {epsilon!r},")
+def check_epsilon(epsilon: float) -> float:
+    """`epsilon` as a float; `ParameterError` unless 0 <= epsilon < infinity."""
+    holds = _is_real(epsilon) and 0 <= epsilon <= sys.float_info.max
+    require(holds, f"0 <= epsilon < infinity, not {epsilon!r:.40},")
+    return float(epsilon)
+
+
+def _is_real(value: object) -> bool:
+    # a narrower float of numpy would draw every comparison with a bound down to its own precision
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)

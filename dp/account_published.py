@@ -34,12 +34,12 @@ class PublishedAccountant(Accountant):
 
     def epsilon(self, event: Event, delta: float) -> float:
         """See `Accountant`."""
-        check_delta(delta)
+        delta = check_delta(delta)
         return float(_conversions().compute_epsilon(ORDERS, _total(event), delta)[0])
 
     def delta(self, event: Event, epsilon: float) -> float:
         """See `Accountant`."""
-        check_epsilon(epsilon)
+        epsilon = check_epsilon(epsilon)
         return float(_conversions().compute_delta(ORDERS, _total(event), epsilon)[0])
 
 

@@ -29,6 +29,7 @@ _LEAST_DELTA = 1e-10
 _WIDEST = 1 << 20  # of mu**2
 _LEAST = Fraction(1, 1 << 40)
 _LOSSES = 1 << 16  # on the grid, for one event
+_MOST_LOSSES = 1 << 26  # on the grid, for all rounds together: a gigabyte in the transforms
 _MOST_SLACK = 700.0
 _HAIR = 1 + 2.0**-40  # more than the roundings of a handful of float64 operations
 
@@ -67,7 +68,7 @@ class ReductionAccountant(Accountant):
 
     def epsilon(self, event: Event, delta: float) -> float:
         """See `Accountant`."""
-        check_delta(delta)
+        delta = check_delta(delta)
         bound = _bound(event)
         if not bound.distance:
             return _epsilon(bound, delta)
@@ -76,7 +77,7 @@ class ReductionAccountant(Accountant):
 
     def delta(self, event: Event, epsilon: float) -> float:
         """See `Accountant`."""
-        check_epsilon(epsilon)
+        epsilon = check_epsilon(epsilon)
         bound = _bound(event)
         slack = _up(bound.distance)
         if not slack or slack > _MOST_SLACK:
@@ -103,11 +104,19 @@ def _bound(event: Event) -> _Bound:
 
 
 def _feasible(bound: _Bound) -> _Bound:
-    """Without sampling, which only lowers a price, where so little noise would need a huge grid."""
-    if max([bound.squared, *(squared for _, squared, _ in bound.sampled)]) <= _WIDEST:
+    """Without sampling, which only lowers a price, where the losses would need a huge grid."""
+    narrow = max([bound.squared, *(squared for _, squared, _ in bound.sampled)]) <= _WIDEST
+    if narrow and _spread(bound) <= _MOST_LOSSES * _grid(bound):
         return bound
     every = sum((count * squared for _, squared, count in bound.sampled), bound.squared)
     return _Bound(every, (), bound.distance)
+
+
+def _spread(bound: _Bound) -> float:
+    """About how far the losses of all sampled rounds together reach."""
+    mean = sum(count * p * float(squared) / 2 for p, squared, count in bound.sampled)
+    variance = sum(count * p * float(squared) for p, squared, count in bound.sampled)
+    return mean + 12 * math.sqrt(variance)
 
 
 def _unsampled(event: Event) -> tuple[float, Event]:

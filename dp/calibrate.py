@@ -34,7 +34,7 @@ def noise_multiplier(
     """
     positive = not isinstance(epsilon, bool) and 0 < epsilon < math.inf
     require(positive, f"0 < epsilon < infinity, not {epsilon!r},")
-    check_delta(delta)
+    delta = check_delta(delta)
     many = whole("rounds", rounds, 1)
     accountant = ReductionAccountant()
 

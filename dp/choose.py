@@ -13,9 +13,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from dp.errors import ParameterError, require
-from dp.mechanism import ByClients, ByServer, Mechanism, most_units
-from dp.noise import MOST, IntegerNoise, exact
+from dp.layers import ByLayers
+from dp.mechanism import Mechanism, most_units
+from dp.noise import MOST, DivisibleNoise, IntegerNoise, exact
 from dp.noise_skellam import Skellam
+from dp.parties import ByClients, ByServer
 
 __all__ = ["Choice", "choose"]
 
@@ -51,6 +53,8 @@ class Choice:
         ours = self.mechanism
         unit, noise = ours.clip / ours.units, math.sqrt(ours.noise.noise.sigma_squared)
         who = "each client" if isinstance(ours.noise, ByClients) else "the server"
+        if isinstance(ours.noise, ByLayers):
+            who += f", in {len(ours.noise.levels)} layers,"
         log2 = ours.log2_wrap(ours.width)
         return (
             f"ring: {ours.width} bits, {ours.length} coordinates for {ours.size} parameters, "
@@ -70,6 +74,7 @@ class _Wanted:
 
     draft: Mechanism
     parts: int | None
+    levels: tuple[int, ...] | None
     noise_multiplier: Fraction
     noise: _Noise
     flag: bool
@@ -91,11 +96,18 @@ class _Wanted:
         drawn = self.noise(self.sigma_squared(units))
         if self.parts is None:
             return replace(self.shape(units), noise=ByServer(drawn))
-        return replace(self.shape(units), noise=ByClients(drawn, self.parts), width=64)
+        return replace(self.shape(units), noise=self._shares(drawn, self.parts), width=64)
 
     def inflation(self, units: int) -> float:
         shape = self.shape(units)
         return shape.sensitivity.l2 / math.hypot(units, shape.flag) - 1
+
+    def _shares(self, drawn: IntegerNoise, parts: int) -> ByClients:
+        if self.levels is None:
+            return ByClients(drawn, parts)
+        require(isinstance(drawn, DivisibleNoise), "noise: a DivisibleNoise, to be had in layers,")
+        assert isinstance(drawn, DivisibleNoise)
+        return ByLayers(drawn, parts, self.levels)
 
     def _flag(self, units: int) -> int:
         """So many units that `within` has the wanted deviation, where that does not cost much."""
@@ -110,6 +122,7 @@ def choose(
     size: int,
     clients: int,
     parts: int | None,
+    levels: tuple[int, ...] | None = None,
     clip: float,
     noise_multiplier: float,
     width: int | None = None,
@@ -121,14 +134,16 @@ def choose(
 ) -> Choice:
     """The mechanism of the least inflation whose noise multiplier is at least the wanted one.
 
-    `parts` honest clients are counted on to add their noise, or the server adds it if None. A given
-    `width` is used as well as it can be, and `error` is not looked at; else the width is the least
-    of which the inflation is at most `error`. Noise of one draw stays below a sigma of 2**15, to
-    keep its table small, unless `error` needs more.
+    `parts` honest clients are counted on to add their noise, or the server adds it if None. With
+    `levels` the shares are `ByLayers`, of which excess can be removed. A given `width` is used as
+    well as it can be, and `error` is not looked at; else the width is the least of which the
+    inflation is at most `error`. Noise of one draw stays below a sigma of 2**15, to keep its table
+    small, unless `error` needs more.
 
     Raises `ParameterError` if nothing fits, with the bits that are needed.
     """
     require(0 < error < 1, f"0 < error < 1, not {error!r},")
+    require(parts is not None or levels is None, "levels is None where the server adds the noise,")
     # Any noise does in a draft: the server's is not in the ring.
     draft = Mechanism(
         size=size,
@@ -143,6 +158,7 @@ def choose(
     wanted = _Wanted(
         draft=draft,
         parts=parts,
+        levels=levels,
         noise_multiplier=exact("noise_multiplier", noise_multiplier),
         noise=noise,
         flag=flag,

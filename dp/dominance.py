@@ -13,6 +13,7 @@ docstring says, for certain. Needs the extra `dp`.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ __all__ = ["Dominance", "gaussian_delta", "gaussian_epsilon", "gaussian_paramete
 _Ball = Any  # flint.arb, which has no types
 
 _BITS = 256
+_PRECISION = threading.RLock()  # of flint, which has one for all threads of a process
 _GRID = 128  # bits after the point of what is returned as a Fraction
 _FAR = Fraction(13028, 10_000)  # above (sqrt(13) - 1) / 2
 _MOST = 2.0**40  # an epsilon beyond it is called infinite
@@ -139,7 +141,7 @@ def _balls() -> Iterator[Any]:
         import flint  # noqa: PLC0415
     except ImportError as error:
         raise ImportError("certified accounting needs pip install 'secagg[dp]'") from error
-    with flint.ctx.workprec(_BITS):
+    with _PRECISION, flint.ctx.workprec(_BITS):
         yield flint
 
 

@@ -121,7 +121,11 @@ class Sampled(Event):
 
 @dataclass(frozen=True)
 class Composed(Event):
-    """Events one after another, each so many times; each may be chosen by what came before.
+    """Events one after another, each so many times; each may be run on what came before.
+
+    Which event comes next may depend on earlier outputs too, such as a clip bound that follows the
+    norms, as long as none is sampled: what composes is then a filter on a sum of squares. Events
+    that are sampled must be fixed beforehand.
 
     Raises `ParameterError` unless 1 <= count < 2**63, and for an event that is composed itself.
     """

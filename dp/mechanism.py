@@ -16,6 +16,7 @@ Symbols and proofs: docs/spec/mechanism.md.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -25,14 +26,16 @@ from numpy.typing import NDArray
 from dp.clip import LEAST, MOST, Flat, check_vector
 from dp.errors import InputRefused, IntegrityError, ParameterError, require
 from dp.events import Release
-from dp.noise import IntegerNoise, whole
+from dp.layers import ByLayers
+from dp.noise import whole
+from dp.parties import ByClients, ByServer
 from dp.rotate import SEED_SIZE, padded_size, rotate, unrotate
 from dp.round import MOST_BETA, conditional_round
-from dp.sample import Rand
+from dp.sample import KEY_SIZE, Rand, draw
 from dp.sensitivity import Sensitivity
 from dp.wrap import Stray, either, energy
 
-__all__ = ["ByClients", "ByServer", "Decoded", "Mechanism", "most_units"]
+__all__ = ["ByClients", "ByLayers", "ByServer", "Decoded", "Mechanism", "most_units"]
 
 BETA = 0.6065306597126334  # exp(-1/2), written out: platforms differ in its last digit
 MOST_CLIENTS = 1 << 20
@@ -42,38 +45,6 @@ _FAILURE_BITS = 40  # of refusing an honest total
 
 _Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class ByClients:
-    """Every client adds `noise` of its own, and the server never sees a sum without any.
-
-    `parts` is the number of honest clients whose noise is certainly in a sum that is opened: those
-    who may drop out or collude are not counted. It is the least number of clients of a total.
-
-    Raises `ParameterError` unless parts >= 1 and `noise` is an `IntegerNoise`.
-    """
-
-    noise: IntegerNoise
-    parts: int
-
-    def __post_init__(self) -> None:
-        _require_noise(self.noise)
-        object.__setattr__(self, "parts", whole("parts", self.parts, 1))
-
-
-@dataclass(frozen=True)
-class ByServer:
-    """The server adds `noise` once, to the exact sum, and is trusted with that.
-
-    The ring carries no noise, so that it can be smaller. Raises `ParameterError` unless `noise` is
-    an `IntegerNoise`.
-    """
-
-    noise: IntegerNoise
-
-    def __post_init__(self) -> None:
-        _require_noise(self.noise)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +74,7 @@ class Mechanism:
     units: the integer norm that `clip` is scaled to before rounding; more of them cost width and
         save noise. At most `most_units(D)`.
     width: bits of the ring, 2 to 64; to 62 for `ByServer`.
-    noise: who adds which.
+    noise: who adds which: `ByClients`, `ByLayers` whose excess can be removed, or `ByServer`.
     rotate: whether coordinates are mixed by a public random rotation, which a small ring needs.
     beta: the most that one try of conditional rounding fails with, 0 to 0.9 [Kairouz21, Thm 1].
     flag: units of one more coordinate, +flag for an update within `clip` and -flag for one beyond
@@ -178,17 +149,23 @@ class Mechanism:
             return either(log2, flags.log2_tail(edge))
         return min(0.0, log2)
 
-    def encode(self, vector: _Floats, *, seed: bytes, rand: Rand) -> _Integers:
+    def encode(
+        self, vector: _Floats, *, seed: bytes, rand: Rand, layer_key: bytes | None = None
+    ) -> _Integers:
         """The client's integers, int64 (length,), noisy if the noise is `ByClients`.
 
         `vector` is float64 (d,). `seed` is the 32 public bytes of this round's rotation. Reads 32
         bytes of `rand` for the rounding and 32 for noise; they must be as secret as the update.
+        `layer_key` is for `ByLayers`: 32 bytes of this sum alone, as secret, which `disclosed`
+        takes later. Without it they come from `rand`, and nobody can remove the excess.
 
         Before noise, the sum of the squared integers is at most `sensitivity.squared`, exactly and
         whatever the update was. Raises `InputRefused` for a wrong shape or dtype, NaN and
-        infinities, and `ParameterError` for a wrong seed.
+        infinities, and `ParameterError` for a wrong seed or key.
         """
         self._check_update(vector, seed)
+        layers = isinstance(self.noise, ByLayers)
+        require(layers or layer_key is None, "layer_key is None but for ByLayers,")
         ball = Flat(self.clip)
         scaled = self._spread(ball.apply(vector), seed)
         scaled *= self.units / self.clip
@@ -196,9 +173,28 @@ class Mechanism:
         encoded = conditional_round(scaled, limit, self.beta, rand)
         if self.flag:
             encoded = np.append(encoded, self.flag if ball.holds(vector) else -self.flag)
-        if isinstance(self.noise, ByClients):
-            encoded += self.noise.noise.sample(self.length, rand)
-        return encoded
+        return encoded + self._client_noise(rand, layer_key)
+
+    def excess_layers(self, clients: int) -> int:
+        """How many layers of each client a sum of `clients` clients does not need."""
+        layers = self._layers
+        return len(layers.levels) - layers.kept(self._missing(clients))
+
+    def disclosed(self, layer_key: bytes, clients: int) -> bytes | None:
+        """What a client tells of its `layer_key` for a sum of `clients` clients, itself included.
+
+        32 bytes, from which `excess` follows and nothing else; None where this client's noise is
+        all needed. Raises `ParameterError` for a wrong key, a wrong number, and other noise.
+        """
+        return self._layers.disclosed(layer_key, self._missing(clients))
+
+    def excess(self, disclosed: Iterable[bytes], clients: int) -> _Integers:
+        """The noise that a sum of `clients` clients does not need: int64 (length,), to subtract.
+
+        `disclosed` is what some of these clients told. Those who did not leave theirs in. Raises
+        `ParameterError` as `disclosed` does.
+        """
+        return self._layers.excess(disclosed, self._missing(clients), self.length)
 
     def aggregate(self, total: _Integers, *, rand: Rand) -> _Integers:
         """The noisy total, int64 (length,): of `ByServer` with noise, else the total itself.
@@ -221,9 +217,7 @@ class Mechanism:
         """
         self._check_total(total)
         _check_seed(seed)
-        least = self.noise.parts if isinstance(self.noise, ByClients) else 1
-        count = whole("clients", clients, least)
-        require(count <= self.clients, f"clients <= {self.clients}, not {count},")
+        count = self._count(clients)
         if isinstance(self.noise, ByClients):
             self._check_ring(total)
         self._check_norm(total, count)
@@ -249,6 +243,29 @@ class Mechanism:
         if isinstance(self.noise, ByServer):
             return 0.0
         return float(self.clients * self.noise.noise.sigma_squared)
+
+    @property
+    def _layers(self) -> ByLayers:
+        require(isinstance(self.noise, ByLayers), "noise: ByLayers, to remove some of it,")
+        assert isinstance(self.noise, ByLayers)
+        return self.noise
+
+    def _missing(self, clients: int) -> int:
+        return self.clients - self._count(clients)
+
+    def _count(self, clients: int) -> int:
+        least = self.noise.parts if isinstance(self.noise, ByClients) else 1
+        count = whole("clients", clients, least)
+        require(count <= self.clients, f"clients <= {self.clients}, not {count},")
+        return count
+
+    def _client_noise(self, rand: Rand, layer_key: bytes | None) -> _Integers | int:
+        if isinstance(self.noise, ByLayers):
+            key = draw(KEY_SIZE, rand) if layer_key is None else layer_key
+            return self.noise.sample(self.length, rand, key)
+        if isinstance(self.noise, ByClients):
+            return self.noise.noise.sample(self.length, rand)
+        return 0
 
     def _spread(self, clipped: _Floats, seed: bytes) -> _Floats:
         return rotate(clipped, seed) if self.rotate else clipped
@@ -299,7 +316,8 @@ class Mechanism:
         widest = 62 if isinstance(self.noise, ByServer) else 64  # int64 has room for its noise
         require(self.width <= widest, f"width <= {widest}, not {self.width},")
         if isinstance(self.noise, ByClients):
-            require(self.noise.parts <= self.clients, f"parts <= clients = {self.clients}")
+            what = "parts + levels[-1]" if isinstance(self.noise, ByLayers) else "parts"
+            require(self.noise.most <= self.clients, f"{what} <= clients = {self.clients}")
 
     def _too_narrow(self, needed: int) -> str:
         signal = self.clients * self.units / math.sqrt(self.coordinates)
@@ -316,11 +334,6 @@ class Mechanism:
 def most_units(coordinates: int) -> int:
     """The most units with which float64 is exact enough for D = `coordinates`."""
     return _EXACT // (coordinates + 512)
-
-
-def _require_noise(noise: object) -> None:
-    kind = type(noise).__name__
-    require(isinstance(noise, IntegerNoise), f"noise: an IntegerNoise, not {kind},")
 
 
 def _check_seed(seed: object) -> None:

@@ -27,7 +27,8 @@ __all__ = ["DivisibleNoise", "IntegerNoise", "Shape", "exact", "whole"]
 Shape = int | tuple[int, ...]
 
 LEAST = Fraction(1, 1 << 32)
-MOST = Fraction(1 << 36)
+MOST = Fraction(1 << 36)  # of what is drawn: a table has about 20 sigma entries
+MOST_SUMMED = Fraction(1 << 60)  # of the law of a sum, which is only accounted for
 _PRECISION = 96  # bits of what accountants are given
 
 
@@ -38,13 +39,16 @@ class IntegerNoise(ABC):
     `sigma_squared` is an int, a `Fraction`, or a float that counts as the rational it is.
     Implementations give `variance` and `ratios`; the sampler and all bounds follow from those.
 
-    Raises `ParameterError` unless 2**-32 <= sigma_squared <= 2**36.
+    Noise of sigma_squared beyond 2**36 can be accounted for, and not be drawn: it stands for sums.
+
+    Raises `ParameterError` unless 2**-32 <= sigma_squared <= 2**60.
     """
 
     sigma_squared: Fraction
 
     def __init__(self, sigma_squared: Fraction | float) -> None:
-        object.__setattr__(self, "sigma_squared", exact("sigma_squared", sigma_squared))
+        value = exact("sigma_squared", sigma_squared, MOST_SUMMED)
+        object.__setattr__(self, "sigma_squared", value)
 
     @property
     @abstractmethod
@@ -69,6 +73,7 @@ class IntegerNoise(ABC):
         Reads 32 bytes of `rand`. Raises `ParameterError` for a negative size, `RandomnessError`
         if `rand` returns something else than 32 bytes.
         """
+        self._require_table()
         sizes = _sizes(shape)
         return table(self).sample(prod(sizes), KeyStream(rand)).reshape(sizes)
 
@@ -76,6 +81,7 @@ class IntegerNoise(ABC):
         """Proved bounds on the law, about 2**-bits wide. Not cached: it is large."""
         if not 1 <= bits <= 1 << 16:
             raise ParameterError(f"1 <= bits <= 2**16 must hold, got {bits}")
+        self._require_table()
         return enclose(self, bits)
 
     def tail(self, bound: int) -> Fraction:
@@ -83,6 +89,12 @@ class IntegerNoise(ABC):
         if bound < 0:
             raise ParameterError(f"bound >= 0 must hold, got {bound}")
         return self.enclosure().tail(bound)
+
+    def _require_table(self) -> None:
+        if self.sigma_squared > MOST:
+            raise ParameterError(
+                f"sigma_squared <= 2**36 must hold for a table, got {float(self.sigma_squared):g}"
+            )
 
 
 @dataclass(frozen=True, init=False)
@@ -100,18 +112,19 @@ class DivisibleNoise(IntegerNoise):
         """
 
 
-def exact(name: str, value: object) -> Fraction:
-    """`value` as a rational of [2**-32, 2**36]; a float counts as the rational that it is.
+def exact(name: str, value: object, most: Fraction = MOST) -> Fraction:
+    """`value` as a rational of [2**-32, most]; a float counts as the rational that it is.
 
     Raises `ParameterError` for anything else, NaN, infinities and booleans included.
     """
-    wanted = f"2**-32 <= {name} <= 2**36 must hold for a rational {name}, got {value!r}"
+    bits = most.numerator.bit_length() - 1
+    wanted = f"2**-32 <= {name} <= 2**{bits} must hold for a rational {name}, got {value!r}"
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         raise ParameterError(wanted)
     if not isinstance(value, Rational) and not isfinite(value):
         raise ParameterError(wanted)
     ratio = Fraction(*_ratio(value))
-    if not LEAST <= ratio <= MOST:
+    if not LEAST <= ratio <= most:
         raise ParameterError(wanted)
     return ratio
 

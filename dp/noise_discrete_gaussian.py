@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Self
 
 from dp.errors import require
-from dp.noise import IntegerNoise, whole
+from dp.noise import MOST, IntegerNoise, whole
 from dp.sample_interval import Interval, exp_minus, times
 
 __all__ = ["DiscreteGaussian"]
@@ -58,6 +58,10 @@ class DiscreteGaussian(IntegerNoise):
 
 @lru_cache(maxsize=64)
 def _variance(noise: DiscreteGaussian) -> Fraction:
+    if noise.sigma_squared > MOST:
+        # by Poisson's summation it is s - 4 pi**2 s**2 E[N**2], s = sigma_squared, for N of
+        # probabilities proportional to exp(-2 pi**2 s n**2)
+        return noise.sigma_squared * (1 - Fraction(1, 1 << 80))
     # a Fraction of thousands of bits would slow every use of it
     return Fraction(int(noise.enclosure().second_moment() * (1 << 80)), 1 << 80)
 

@@ -48,7 +48,7 @@ _FAILURE = 2.0**-40
 WRONG_COUNTS: tuple[Any, ...] = (-1, True, np.bool_(True), 1.5, 2.0, None)
 WRONG_PARAMETERS: tuple[Any, ...] = (
     *(0, -1, float("nan"), float("inf"), float("-inf"), True, np.bool_(True)),
-    *("4", None, 1j, Fraction(1, (1 << 32) + 1), (1 << 36) + 1),
+    *("4", None, 1j, Fraction(1, (1 << 32) + 1), (1 << 60) + 1),
 )
 
 
@@ -171,6 +171,14 @@ class NoiseConformance:
             assert noise.sample((0, 4), SeededRand(1)).shape == (0, 4)
             for size in WRONG_COUNTS:
                 refused(ParameterError, partial(noise.sample, size, SeededRand(1)))
+
+    def test_what_is_too_large_for_a_table_can_be_priced_and_not_drawn(self) -> None:
+        for kind in {type(noise) for noise in self.noises()}:
+            large = kind((1 << 36) + 1)
+            assert large.variance <= large.sigma_squared
+            assert large.variance >= large.sigma_squared * (1 - Fraction(1, 1 << 60))
+            refused(ParameterError, partial(large.sample, 1, SeededRand(1)))
+            refused(ParameterError, large.enclosure)
 
     def test_a_short_read_is_refused(self) -> None:
         for noise in self.noises():

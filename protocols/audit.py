@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
 from dp.audit import NoiseVerdict, check_noise
-from dp.mechanism import ByClients
+from dp.layers import ByLayers
+from dp.mechanism import Mechanism
+from dp.parties import ByClients
 from protocols.plan import RoundPlan
 from protocols.private import Private
+from protocols.round import Result
 from protocols.simulate import Outcome, run_round
 from secagg.errors import ParameterError
 from secagg.identity import PartyId
@@ -59,8 +63,18 @@ def audit_noise(
         assert outcome.failure is not None, "a round without a result has failed"
         raise outcome.failure
     mechanism = encoding.mechanism
-    clients = len(outcome.result.included)
-    copies = clients if isinstance(mechanism.noise, ByClients) else 1
     rotated = outcome.result.total[: mechanism.coordinates].astype(np.int64)
-    promised = copies * mechanism.noise.noise.variance
-    return NoiseAudit(check_noise(rotated, promised, false_alarm=false_alarm), clients, outcome)
+    verdict = check_noise(rotated, _promised(mechanism, outcome.result), false_alarm=false_alarm)
+    return NoiseAudit(verdict, len(outcome.result.included), outcome)
+
+
+def _promised(mechanism: Mechanism, result: Result) -> Fraction:
+    """The variance of what the clients of a sum, or the server, have added and not removed."""
+    noise, clients = mechanism.noise, len(result.included)
+    if not isinstance(noise, ByClients):
+        return noise.noise.variance
+    variance = clients * noise.noise.variance
+    if isinstance(noise, ByLayers):
+        left = noise.remaining(mechanism.clients - clients).variance
+        variance -= len(result.removed) * (noise.noise.variance - left)
+    return variance

@@ -26,6 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp.events import Release
+from dp.layers import ByLayers
+from dp.mechanism import Mechanism
 from protocols.private import Privacy, Private
 from secagg.errors import InputRefused, ParameterError
 from secagg.primitives.digest import Label, digest
@@ -151,14 +153,36 @@ class RoundPlan:
         return digest(Label.PLAN, b"round", self.digest, self.structure.digest, model)
 
     @property
+    def trusts_server(self) -> bool:
+        """Whether what it promises needs a server that does as it should."""
+        central = isinstance(self.quantize, Private) and self.quantize.is_central
+        return self.scheme.trusts_server or central
+
+    @property
     def event(self) -> Release | None:
         """What one release of this plan costs in privacy; None where it adds no noise."""
         return self.quantize.event if isinstance(self.quantize, Private) else None
 
-    def encode(self, tree: Any, weight: int, rand: Rand, context: bytes) -> Words:
+    @property
+    def removable(self) -> Mechanism | None:
+        """The mechanism whose excess noise is taken off the sum; None where none is."""
+        if not isinstance(self.quantize, Private):
+            return None
+        mechanism = self.quantize.mechanism
+        return mechanism if isinstance(mechanism.noise, ByLayers) else None
+
+    def encode(
+        self,
+        tree: Any,
+        weight: int,
+        rand: Rand,
+        context: bytes,
+        layer_key: bytes | None = None,
+    ) -> Words:
         """The ring vector (length,) of one client: its weight, then its weighted update.
 
-        A private plan has no weight there; its rotation follows from the `context` of the round.
+        A private plan has no weight there; its rotation follows from the `context` of the round,
+        and its removable noise, if any, from `layer_key`.
 
         Raises `InputRefused`, naming the leaf, for what is not an update of this plan, and for a
         weight that is no int in [1, max_weight]: who has no example has nothing to add, and would
@@ -171,7 +195,9 @@ class RoundPlan:
         if found.digest != self.structure.digest:
             raise InputRefused(f"not an update of this plan: {_difference(self.structure, found)}")
         if isinstance(self.quantize, Private):
-            return self.quantize.encode(vector, rand, context)
+            return self.quantize.encode(vector, rand, context, layer_key)
+        if layer_key is not None:
+            raise ParameterError("layer_key is None in a plan that adds no noise")
         return self.quantize.encode(vector, weight, rand)
 
     def decode(self, total: Words, clients: int, rand: Rand, context: bytes) -> Decoded:

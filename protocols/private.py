@@ -10,7 +10,7 @@ with noise would leave no precision to either [McMahan18, §3].
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,16 +21,19 @@ from numpy.typing import NDArray
 import dp.errors
 from dp.choose import choose
 from dp.events import Release
-from dp.mechanism import ByClients, Mechanism
+from dp.layers import ByLayers, spaced
+from dp.mechanism import Mechanism
 from dp.noise import DivisibleNoise, IntegerNoise
 from dp.noise_discrete_gaussian import DiscreteGaussian
 from dp.noise_skellam import Skellam
+from dp.parties import ByClients, ByServer
 from secagg.errors import InputRefused, IntegrityError, ParameterError
 from secagg.primitives.digest import Label, digest
 from secagg.primitives.ring import Words, centered, reduce, word
 from secagg.quantize import Clip, NormClip
 from secagg.rand import Rand
 from secagg.scheme import Scheme
+from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
 
 __all__ = ["CentralNoise", "DistributedNoise", "Privacy", "Private"]
 
@@ -52,6 +55,7 @@ class _Noise:
         clients: int,
         clip: Clip,
         width: int | None,
+        levels: tuple[int, ...] | None = None,
     ) -> Mechanism:
         if not isinstance(clip, NormClip):
             raise ParameterError("a private plan needs a NormClip: noise is calibrated to L2 norms")
@@ -60,6 +64,7 @@ class _Noise:
                 size=size,
                 clients=clients,
                 parts=parts,
+                levels=levels,
                 clip=clip.bound,
                 noise_multiplier=self.multiplier,
                 width=width,
@@ -79,15 +84,19 @@ class DistributedNoise(_Noise):
     out nor collude, at the worst that the scheme lets happen. noise: any that divides. error: how
     much rounding may add to the bound, relatively. wrap: the probability, at most, that a
     coordinate of the sum leaves the ring. counts_clipped: whether the sum tells, under noise too,
-    how many updates were within the bound.
+    how many updates were within the bound. removal: whether clients make it possible to take off
+    what those made up for who could have dropped out and did not; for a scheme whose clients know
+    the sum's clients for certain before they say more. It costs time, not exchanges.
     """
 
     noise: type[DivisibleNoise] = Skellam
+    removal: bool = False
 
     def mechanism(self, scheme: Scheme, size: int, clip: Clip, width: int | None) -> Mechanism:
         """The mechanism of a round of this scheme; its ring has `width` bits, or enough."""
         parts = scheme.honest_inputs
-        return self._mechanism(self.noise, parts, size, scheme.clients, clip, width)
+        levels = spaced(parts, _most_honest(scheme)) if self.removal else None
+        return self._mechanism(self.noise, parts, size, scheme.clients, clip, width, levels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +134,11 @@ class Private:
         return self.mechanism.clients
 
     @property
+    def is_central(self) -> bool:
+        """Whether the server adds the noise."""
+        return isinstance(self.mechanism.noise, ByServer)
+
+    @property
     def event(self) -> Release:
         """What one release costs, for an accountant."""
         return self.mechanism.event
@@ -140,17 +154,37 @@ class Private:
     def check(self, scheme: Scheme) -> None:
         """`ParameterError` where honest clients may be fewer than the shares of the noise."""
         noise, honest = self.mechanism.noise, scheme.honest_inputs
+        if isinstance(noise, ByLayers) and noise.most > _most_honest(scheme):
+            raise ParameterError(
+                "noise.parts + noise.levels[-1] <= scheme.clients - scheme.corrupt_count must "
+                f"hold, got {noise.most} and {_most_honest(scheme)}: more would be removed than "
+                "honest clients make up for"
+            )
         if isinstance(noise, ByClients) and noise.parts > honest:
             raise ParameterError(
                 f"noise.parts <= scheme.honest_inputs must hold, got {noise.parts} and {honest}: "
                 "a sum could hold less noise than was promised"
             )
 
-    def encode(self, vector: _Floats, rand: Rand, context: bytes) -> Words:
-        """float64 (d,) -> residues (length,), noise included where clients add it."""
+    def encode(
+        self, vector: _Floats, rand: Rand, context: bytes, layer_key: bytes | None = None
+    ) -> Words:
+        """float64 (d,) -> residues (length,), noise included where clients add it.
+
+        layer_key: what the removable layers of it are drawn from; see `dp.Mechanism.encode`.
+        """
         with _translated():
-            integers = self.mechanism.encode(vector, seed=_seed(context), rand=rand)
+            integers = self.mechanism.encode(
+                vector, seed=_seed(context), rand=rand, layer_key=layer_key
+            )
         return reduce(integers.astype(word(self.width)), self.width)
+
+    def relieved(self, total: Words, disclosed: Iterable[bytes], clients: int) -> Words:
+        """The sum (length,) of `clients` clients, without the excess that some disclosed."""
+        with _translated():
+            excess = self.mechanism.excess(disclosed, clients)
+        # in the ring: what would wrap with the excess and does not without it comes out right
+        return reduce(total - excess.astype(total.dtype), self.width)
 
     def release(self, total: Words, rand: Rand) -> NDArray[np.int64]:
         """The integers of the sum, int64 (length,), with the server's noise where it adds it."""
@@ -172,8 +206,22 @@ class Private:
     def noise_deviation(self) -> float:
         """Standard deviation, in units of an update, of a coordinate of the promised noise."""
         event, mechanism = self.event, self.mechanism
-        variance = event.noise.summed(event.parts)[0].variance
+        variance = event.parts * event.noise.variance
         return math.sqrt(variance) * mechanism.clip / mechanism.units
+
+
+def _most_honest(scheme: Scheme) -> int:
+    """Honest clients if all are in the sum, of a scheme whose clients know for certain who is.
+
+    Elsewhere a server could show each client another set, and have noise removed that is needed.
+    """
+    if not isinstance(scheme, SecAggPlus | SecAggPlusSemiHonest):
+        raise ParameterError(
+            f"removal of noise needs a scheme whose clients agree on who is in the sum before it "
+            f"is opened, such as SecAggPlus, not {type(scheme).__name__}: its server could tell "
+            "each client another set"
+        )
+    return scheme.clients - scheme.corrupt_count
 
 
 def _seed(context: bytes) -> bytes:

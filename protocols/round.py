@@ -15,21 +15,26 @@ server gives it by `submit`, and each client with its update.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dp.mechanism import Mechanism
+from protocols.invitation import Invitation
 from protocols.journal import ClientJournal
 from protocols.ledger import PrivacyLedger
 from protocols.plan import RoundPlan
-from secagg.context import Round
-from secagg.errors import IntegrityError, ParameterError
-from secagg.identity import Identity, PartyId, Roster
+from protocols.private import Private
+from protocols.removal import Discloser, Disclosures, endpoint, is_excess
+from secagg.errors import IntegrityError, LocalProtocolError
+from secagg.frame import Endpoint
+from secagg.identity import Identity, PartyId
 from secagg.machine import Aggregate, Discarded, Event, Failed, Finished, Machine, PeerRejected
+from secagg.primitives.digest import Label
 from secagg.primitives.ring import Words
 from secagg.rand import Rand
 from secagg.scheme import Floors
@@ -37,63 +42,7 @@ from secagg.schemes.secagg_plus import Contribution
 
 __all__ = ["ClientRound", "Invitation", "Result", "ServerRound"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Invitation:
-    """One round of a plan: all that is public about it, and the same for every party.
-
-    Attributes
-    ----------
-    plan: what was agreed on, from the party's own configuration.
-    session: 16 to 64 bytes that never repeat, such as `os.urandom(16)` once per training run.
-    number: the round within the session.
-    model: `model_digest` of the model that *this* party holds; None where the plan binds it last.
-    roster: the server and the invited clients.
-
-    Raises `ParameterError` with the inequality that fails.
-    """
-
-    plan: RoundPlan
-    session: bytes
-    number: int
-    model: bytes | None = None
-    roster: Roster
-
-    def __post_init__(self) -> None:
-        if self.plan.binds_model_last and self.model is not None:
-            raise ParameterError(
-                f"{self.plan.scheme.name} binds the model last: give it to submit, not here"
-            )
-        if not self.plan.binds_model_last:
-            _check_model(self.model)
-        self.round  # noqa: B018  checks the rest
-
-    @cached_property
-    def round(self) -> Round:
-        """The scheme's view: plan and model are one digest, bound into every message."""
-        return Round(
-            session=self.session,
-            number=self.number,
-            model=self.plan.digest if self.model is None else self.plan.bind(self.model),
-            roster=self.roster,
-        )
-
-    @property
-    def name(self) -> bytes:
-        """Session and number: what ledgers know the round by."""
-        return self.session + self.number.to_bytes(8, "little")
-
-    def statement(self, model: bytes | None) -> bytes | None:
-        """What a party says of the model that it was given after the start; None where it must
-        not be given one. Raises `ParameterError` for a model too many, or none.
-        """
-        if self.plan.binds_model_last:
-            return self.plan.bind(_check_model(model))
-        if model is not None:
-            raise ParameterError(
-                f"{self.plan.scheme.name} binds the model first: give it to Invitation, not here"
-            )
-        return None
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +60,7 @@ class Result:
         noise.
     within: in a private plan that counts it, the part of the updates that was within the bound;
         it has noise too, and may leave [0, 1].
+    removed: the clients whose excess noise was taken off `total`, in a plan with `removal`.
     """
 
     mean: Any
@@ -119,6 +69,7 @@ class Result:
     dropped: Mapping[str, frozenset[PartyId]]
     total: Words | NDArray[np.int64] = field(repr=False)
     within: float | None = None
+    removed: frozenset[PartyId] = frozenset()
 
 
 class _Party:
@@ -191,8 +142,11 @@ class ClientRound(_Party):
 
     The round enters the `journal` before anything can be sent, and a round that is in it raises
     `LocalProtocolError`. With a `ledger` an update leaves only once its release is charged. Raises
-    `ParameterError` for a plan below the floors, for one without noise where there is a ledger,
-    and for a roster that does not list `identity` as `me`.
+    `ParameterError` for a plan below the floors, for one that the ledger cannot price (without
+    noise, or trusting a server that the ledger does not), and for a roster that does not list
+    `identity` as `me`.
+
+    In a plan with removal of noise one more frame leaves, just before the last of the scheme.
     """
 
     def __init__(
@@ -206,12 +160,13 @@ class ClientRound(_Party):
         floors: Floors | None = None,
         rand: Rand = os.urandom,
     ) -> None:
-        _check_ledger(invitation.plan, ledger)
+        if ledger is not None:
+            ledger.check(invitation.plan)
         scheme = invitation.plan.scheme
         machine = scheme.client(invitation.round, identity, me, floors=floors, rand=rand)
         journal.join(invitation.session, invitation.number)
         super().__init__(invitation, machine)
-        self._ledger, self._rand = ledger, rand
+        self._setup(identity, ledger, rand)
 
     @classmethod
     def restore(
@@ -228,18 +183,26 @@ class ClientRound(_Party):
     ) -> Self:
         """The client as it was at `snapshot`; the frames it last sent are to be sent again.
 
+        It removes no noise: what it knew of its layers is in no snapshot.
+
         Raises `DecodeError` for a snapshot of another round, plan or party, and
         `LocalProtocolError` unless the journal has the round as running.
         """
-        _check_ledger(invitation.plan, ledger)
+        if ledger is not None:
+            ledger.check(invitation.plan)
         journal.rejoin(invitation.session, invitation.number)
         client = cls.__new__(cls)
         machine = invitation.plan.scheme.resume_client(
             snapshot, invitation.round, identity, me, floors=floors, rand=rand
         )
         _Party.__init__(client, invitation, machine)
-        client._ledger, client._rand = ledger, rand
+        client._setup(identity, ledger, rand)
         return client
+
+    def _setup(self, identity: Identity, ledger: PrivacyLedger | None, rand: Rand) -> None:
+        self._ledger, self._rand = ledger, rand
+        self._discloser = _of(self, identity, Discloser)
+        self._events: deque[Event] = deque()
 
     def submit(self, tree: Any, weight: int, *, model: bytes | None = None) -> None:
         """Give this client's update and its weight, such as its number of examples.
@@ -257,29 +220,83 @@ class ClientRound(_Party):
 
         Raises `InputRefused`, naming the leaf.
         """
-        return self.plan.encode(tree, weight, self._rand, self.context)
+        if self._discloser is None:
+            return self.plan.encode(tree, weight, self._rand, self.context)
+        key = self._discloser.fresh(self._rand)
+        vector = self.plan.encode(tree, weight, self._rand, self.context, key)
+        self._discloser.encoded(vector, key)
+        return vector
 
     def submit_encoded(self, vector: Words, *, model: bytes | None = None) -> None:
-        """Give a ring vector (length,) that `encode` made, or its stages one by one."""
+        """Give a ring vector (length,) that `encode` made, or its stages one by one.
+
+        Another vector is charged as if it had this plan's noise: whether it has is the caller's
+        affair. Excess noise can be removed of what `encode` returned last, that very array.
+        """
         statement = self.invitation.statement(model)
         if self._ledger is not None and self.plan.event is not None:
-            self._ledger.charge(self.invitation.name, self.plan.event)
+            self._ledger.require(self.plan.event, self.invitation.name)
         self._machine.submit(vector if statement is None else Contribution(vector, statement))
+        self._charge()
+        if self._discloser is not None:
+            self._discloser.submitted(vector)
+
+    def _charge(self) -> None:
+        """Between the machine's taking the vector and its leaving; without it nothing leaves."""
+        if self._ledger is None or self.plan.event is None:
+            return
+        charged = False
+        try:
+            self._ledger.charge(self.invitation.name, self.plan.event)
+            charged = True
+        finally:
+            if not charged:
+                self._machine.abandon()
+
+    def receive(self, sender: PartyId, data: bytes | memoryview) -> None:
+        """Take one frame; see `Machine.receive` for what raises."""
+        super().receive(sender, data)
+        if self._discloser is not None and self.ended:
+            self._disclose(self._discloser)
+
+    def to_send(self) -> list[tuple[PartyId, bytes]]:
+        """Frames to transmit now, each with its receiver; see `Machine.to_send`."""
+        frames = super().to_send()
+        # before the shares: where order is kept, the server has it when it opens the sum
+        return [*self._discloser.take(), *frames] if self._discloser and frames else frames
+
+    def snapshot(self) -> bytes:
+        """Everything needed to go on after a crash, secrets included; see `Machine.snapshot`."""
+        if self._events:
+            raise LocalProtocolError("drain next_event() before snapshot()")
+        return super().snapshot()
 
     def next_event(self) -> Event | None:
         """The oldest event not yet taken, or None. A client's `Finished` has no aggregate."""
-        return self._machine.next_event()
+        return self._events.popleft() if self._events else self._machine.next_event()
+
+    def _disclose(self, discloser: Discloser) -> None:
+        """What is disclosed follows from an event, and must be there when `to_send` is called."""
+        while (event := self._machine.next_event()) is not None:
+            self._events.append(event)
+            if isinstance(event, Finished) and event.included is not None:
+                discloser.finish(event.included)
 
 
 class ServerRound(_Party):
-    """The server's part. Its last event is the `Result`, or `Failed`."""
+    """The server's part. Its last event but for `Discarded` is the `Result`, or `Failed`.
+
+    In a plan with removal of noise, the `Result` is without the excess of all who disclosed theirs
+    before it was taken by `next_event`.
+    """
 
     def __init__(
         self, invitation: Invitation, identity: Identity, *, rand: Rand = os.urandom
     ) -> None:
         machine = invitation.plan.scheme.server(invitation.round, identity, rand=rand)
         super().__init__(invitation, machine)
-        self._rand = rand
+        self._identity = identity
+        self._disclosures = _of(self, identity, Disclosures)
 
     @classmethod
     def restore(
@@ -290,13 +307,33 @@ class ServerRound(_Party):
         *,
         rand: Rand = os.urandom,
     ) -> Self:
-        """The server as it was at `snapshot`; `DecodeError` for one of another round or plan."""
+        """The server as it was at `snapshot`; `DecodeError` for one of another round or plan.
+
+        What clients had disclosed of their noise is not in it, and stays in the sum.
+        """
         server = cls.__new__(cls)
         scheme = invitation.plan.scheme
         machine = scheme.resume_server(snapshot, invitation.round, identity, rand=rand)
         _Party.__init__(server, invitation, machine)
-        server._rand = rand
+        server._identity = identity
+        server._disclosures = _of(server, identity, Disclosures)
         return server
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether `deadline` now leads to the same result as waiting; see `Machine.satisfied`.
+
+        With removal of noise, that takes the disclosure of all who are still `expected`.
+        """
+        known = self.expected if self._disclosures is None else self._disclosures.senders
+        return self._machine.satisfied and self.expected <= known
+
+    def receive(self, sender: PartyId, data: bytes | memoryview) -> None:
+        """Take one frame. Whatever is wrong with it becomes an event."""
+        if self._disclosures is not None and is_excess(data):
+            self._disclosures.receive(sender, data)
+        else:
+            super().receive(sender, data)
 
     def submit(self, model: bytes) -> None:
         """Give the `model_digest` of the model that is sent out, where the plan binds it last.
@@ -309,6 +346,8 @@ class ServerRound(_Party):
     def next_event(self) -> Result | Failed | PeerRejected | Discarded | None:
         """The oldest event not yet taken, or None."""
         event = self._machine.next_event()
+        if event is None and self._disclosures is not None:
+            return self._disclosures.next_event()
         if not isinstance(event, Finished):
             return event
         assert event.aggregate is not None, "a server's Finished carries the aggregate"
@@ -316,8 +355,9 @@ class ServerRound(_Party):
 
     def _release(self, aggregate: Aggregate) -> Result | Failed:
         clients = len(aggregate.included)
+        total, removed = self._relieved(aggregate)
         try:
-            decoded = self.plan.decode(aggregate.total, clients, self._rand, self.context)
+            decoded = self.plan.decode(total, clients, self._noise(total), self.context)
         except IntegrityError as error:
             return Failed(error)
         return Result(
@@ -327,18 +367,31 @@ class ServerRound(_Party):
             dropped=aggregate.dropped,
             total=decoded.total,
             within=decoded.within,
+            removed=removed,
         )
 
+    def _noise(self, total: Words) -> Rand:
+        """What the server's noise is drawn from: the same for the same sum.
 
-def _check_ledger(plan: RoundPlan, ledger: PrivacyLedger | None) -> None:
-    if ledger is not None and plan.event is None:
-        raise ParameterError(
-            "this plan adds no noise, and no budget affords an exact sum: take a private plan, or "
-            "no ledger"
-        )
+        A server that resumes may release a sum twice. With fresh noise, the mean of many would be
+        the sum itself.
+        """
+        key = self._identity.secret(Label.NOISE, self.context, total.data)
+        return lambda size: key[:size]
+
+    def _relieved(self, aggregate: Aggregate) -> tuple[Words, frozenset[PartyId]]:
+        """The sum without the excess noise that was disclosed, and by whom."""
+        if self._disclosures is None:
+            return aggregate.total, frozenset()
+        assert isinstance(self.plan.quantize, Private), "disclosures are of a private plan"
+        keys, clients = self._disclosures.close(aggregate.included), len(aggregate.included)
+        total = self.plan.quantize.relieved(aggregate.total, keys.values(), clients)
+        return total, frozenset(keys)
 
 
-def _check_model(model: bytes | None) -> bytes:
-    if not isinstance(model, bytes) or len(model) != 32:
-        raise ParameterError("model must be a digest of 32 bytes: see model_digest")
-    return model
+def _of(party: _Party, identity: Identity, side: Callable[[Endpoint, Mechanism], T]) -> T | None:
+    """This party's side of the removal of noise; None in a plan without."""
+    mechanism = party.plan.removable
+    if mechanism is None:
+        return None
+    return side(endpoint(party.invitation, party.context, party.me, identity), mechanism)

@@ -23,6 +23,7 @@ import numpy as np
 
 from protocols.journal import ClientJournal
 from protocols.plan import RoundPlan
+from protocols.removal import Excess
 from protocols.round import ClientRound, Invitation, Result, ServerRound
 from secagg.errors import Aborted, IntegrityError, ParameterError, RemoteProtocolError
 from secagg.frame import parse_header
@@ -32,6 +33,7 @@ from secagg.primitives.ring import Words, reduce
 from secagg.rand import Rand
 from secagg.scheme import Scheme
 from secagg.structure import flatten
+from secagg.wire import Message
 
 __all__ = ["ClientCost", "Frame", "Outcome", "Population", "phases", "run_round"]
 
@@ -66,8 +68,9 @@ class Outcome:
     ----------
     result: what the server released, or None.
     failure: why it released nothing, or None.
-    exact: whether the sum, before any noise of the server, is bit for bit that of the ring vectors
-        of the clients that `result` claims to include.
+    exact: whether the sum, before any noise of the server is added and any excess of the clients
+        is removed, is bit for bit that of the ring vectors of the clients that `result` claims to
+        include.
     deviation: largest distance of a coordinate of the mean from the weighted mean of the included
         updates, computed in float64 without clipping, rounding or noise; NaN without a result.
     dropped: per phase, the clients that fell silent in it.
@@ -314,7 +317,7 @@ class _Simulation:
 
 
 class _Observed(ServerRound):
-    """A server whose sum is compared with what went in, before its own noise."""
+    """A server whose sum is compared with what went in, before noise is added or removed."""
 
     aggregate: Aggregate | None = None
 
@@ -342,7 +345,8 @@ def _check(
 
 
 def _phase_names(scheme: Scheme) -> dict[int, str]:
-    return {kind.code: kind.phase for kind in (*scheme.server_messages, *scheme.client_messages)}
+    kinds: tuple[type[Message], ...] = (*scheme.server_messages, *scheme.client_messages, Excess)
+    return {kind.code: kind.phase for kind in kinds}
 
 
 def _deviation(result: Result, updates: Mapping[PartyId, tuple[Any, int]]) -> float:

@@ -29,9 +29,14 @@ class Aggregate:
 
 @dataclass(frozen=True)
 class Finished:
-    """The round ended well. A client's `aggregate` is None: only servers learn the sum."""
+    """The round ended well. A client's `aggregate` is None: only servers learn the sum.
+
+    included: of a client, whose inputs are in the sum that it helped to open; None where it gave
+    its input and learned no more.
+    """
 
     aggregate: Aggregate | None = None
+    included: frozenset[PartyId] | None = None
 
 
 @dataclass(frozen=True)

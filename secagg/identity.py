@@ -65,6 +65,10 @@ class Identity:
         public = agreement.public_key(self.share_private)
         return public + self.sign(Label.SHARE_KEY, public)
 
+    def secret(self, label: Label, *parts: bytes | memoryview) -> bytes:
+        """32 bytes for one purpose that nobody else can compute, the same whenever asked for."""
+        return digest(label, agreement.derive(self.to_bytes(), label), *parts)
+
     def to_bytes(self) -> bytes:
         """The 32 private bytes, for the caller's own key store."""
         return self._private.private_bytes_raw()

@@ -207,6 +207,11 @@ class Machine(Generic[S]):
         if Signal.DEADLINE in self._allowed():
             self._run(Signal.DEADLINE, lambda state: self._role.on_deadline(state, self._rand))
 
+    def abandon(self) -> None:
+        """Give up: nothing more leaves, nothing is accepted, and the secrets are dropped."""
+        self._fail()
+        self._failed = True
+
     def snapshot(self) -> bytes:
         """Everything needed to go on after a crash. It holds secrets: store it as such.
 

@@ -68,6 +68,8 @@ class Scheme(ABC):
     code: ClassVar[int]
     """Number of the scheme in every frame."""
     name: ClassVar[str]
+    trusts_server: ClassVar[bool] = False
+    """Whether its privacy needs a server that follows the protocol, or there is none from it."""
 
     def __post_init__(self) -> None:
         _check_count("clients", self.clients, 2, MAX_CLIENTS)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp.errors import InputRefused, ParameterError
-from dp.noise import exact
+from dp.noise import MOST_SUMMED, exact
 
 __all__ = ["LEAST_SIZE", "NoiseVerdict", "check_noise"]
 
@@ -71,15 +71,15 @@ def check_noise(
     sqrt((2 v**2 + v) / d) or less; beyond d = 1000 it is normal to what matters here.
 
     Raises `InputRefused` for another array, or one of fewer than 1000 integers, and
-    `ParameterError` unless 2**-32 <= variance <= 2**36 and 0 < false_alarm < 0.5.
+    `ParameterError` unless 2**-32 <= variance <= 2**60 and 2**-60 <= false_alarm < 0.5.
     """
     if type(noise) is not np.ndarray or noise.dtype != np.int64 or noise.ndim != 1:
         raise InputRefused("the noise is not an int64 array of shape (d,)")
     if noise.size < LEAST_SIZE:
         raise InputRefused(f"d >= {LEAST_SIZE} must hold, got {noise.size}")
-    if not isinstance(false_alarm, float) or not 0 < false_alarm < 0.5:
-        raise ParameterError(f"0 < false_alarm < 0.5 must hold, got {false_alarm!r}")
-    v = float(exact("variance", variance))
+    if not isinstance(false_alarm, float) or not 2.0**-60 <= false_alarm < 0.5:
+        raise ParameterError(f"2**-60 <= false_alarm < 0.5 must hold, got {false_alarm!r}")
+    v = float(exact("variance", variance, MOST_SUMMED))
     quantile = -NormalDist().inv_cdf(false_alarm / 2)
     values = noise.astype(np.float64)
     return NoiseVerdict(

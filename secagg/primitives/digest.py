@@ -40,6 +40,7 @@ class Label(bytes, enum.Enum):
     SELF_MASK = b"secagg/1/mask-self\0"
     CHECK = b"secagg/1/check-vector\0"
     ROTATION = b"secagg/1/rotation\0"
+    NOISE = b"secagg/1/noise\0"
 
 
 def digest(label: Label, *parts: bytes | memoryview, size: int = DIGEST_SIZE) -> bytes:

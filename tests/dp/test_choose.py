@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from dp.choose import Choice, choose
 from dp.errors import ParameterError
+from dp.layers import ByLayers
 from dp.mechanism import ByClients, ByServer, most_units
 from dp.noise_discrete_gaussian import DiscreteGaussian
 from dp.noise_skellam import Skellam
@@ -211,3 +212,28 @@ def test_the_explanation_has_the_figures() -> None:
 def test_equal_requests_have_equal_mechanisms() -> None:
     assert chosen() == chosen()
     assert repr(chosen().mechanism) == repr(chosen().mechanism)
+
+
+def test_levels_cost_no_noise_and_no_width() -> None:
+    """The same promise and the same ring: what is removed later is there before."""
+    whole, layered = chosen(parts=50), chosen(parts=50, levels=(0, 9, 30))
+    ours = layered.mechanism
+    assert ours.noise == ByLayers(whole.mechanism.noise.noise, 50, (0, 9, 30))  # type: ignore[arg-type]
+    assert replace(ours, noise=whole.mechanism.noise) == whole.mechanism
+    assert layered.sigma == whole.sigma
+    assert "each client, in 3 layers, adds Skellam noise" in layered.explained()
+    assert "layers" not in whole.explained()
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"parts": None, "levels": (0, 1)}, "levels is None where the server adds the noise"),
+        ({"parts": 50, "levels": (0, 51)}, r"parts \+ levels\[-1\] <= clients = 100"),
+        ({"parts": 50, "levels": (1, 2)}, "levels: 0, then ascending"),
+        ({"parts": 50, "levels": (0, 1), "noise": DiscreteGaussian}, "a DivisibleNoise"),
+    ],
+)
+def test_impossible_levels_are_refused(request_: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        chosen(**request_)

@@ -25,6 +25,7 @@ def plan(size: int = 1 << 14, privacy: Any = None, clients: int = 10) -> RoundPl
     [
         DistributedNoise(multiplier=1.0),
         DistributedNoise(multiplier=0.3, counts_clipped=True),
+        DistributedNoise(multiplier=1.0, removal=True),
         CentralNoise(multiplier=1.0),
     ],
 )
@@ -40,6 +41,18 @@ def test_a_tenth_of_the_shares_missing_is_found() -> None:
     audit = audit_noise(plan(), silent={4})
     assert not audit.verdict.variance_fits
     assert audit.verdict.ratio == pytest.approx(0.9, abs=0.05)
+
+
+def test_a_tenth_missing_is_found_where_excess_is_removed() -> None:
+    """And what is expected is what stays: of 8 shares in 10 that no drop-out needed, 5 of them."""
+    private = plan(privacy=DistributedNoise(multiplier=1.0, removal=True))
+    audit = audit_noise(private, silent={4})
+    assert not audit.verdict.variance_fits
+    result = audit.outcome.result
+    assert result is not None
+    assert result.included - result.removed == {4}
+    # nine clients keep 5/8 of a share, and one was expected to add a whole one
+    assert audit.verdict.ratio == pytest.approx(9 * 5 / (9 * 5 + 8), abs=0.05)
 
 
 def test_a_plan_without_noise_cannot_be_audited() -> None:

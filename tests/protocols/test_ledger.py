@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import multiprocessing
+import pickle
+import threading
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -81,6 +84,18 @@ def test_a_smaller_release_may_still_fit() -> None:
     book.charge(b"small", Gaussian(1e6))
 
 
+def test_it_can_be_asked_without_being_charged() -> None:
+    book = ledger()
+    assert book.require(RELEASE) == ONE
+    assert book.releases == 0
+    fill(book)
+    with pytest.raises(BudgetExceeded, match="this release would make it"):
+        book.require(RELEASE)
+    assert book.require(Gaussian(1e6)) <= 8.0
+    with pytest.raises(ParameterError, match="one event"):
+        book.require(Composed(((RELEASE, 1),)))
+
+
 def test_one_release_is_charged_once() -> None:
     book = ledger()
     book.charge(b"round 1", RELEASE)
@@ -101,7 +116,7 @@ def test_an_unknown_event_is_no_free_one() -> None:
     assert book.releases == 0
 
 
-@pytest.mark.parametrize("epsilon", [0, -1.0, math.nan, math.inf, True, "8"])
+@pytest.mark.parametrize("epsilon", [0, -1.0, math.nan, math.inf, True, "8", 10**400])
 def test_a_budget_has_an_epsilon(epsilon: Any) -> None:
     with pytest.raises(ParameterError, match="0 < epsilon < inf must hold"):
         ledger(epsilon=epsilon)
@@ -111,6 +126,49 @@ def test_a_budget_has_an_epsilon(epsilon: Any) -> None:
 def test_a_budget_has_a_delta(delta: Any) -> None:
     with pytest.raises(ParameterError, match="0 < delta < 1 must hold"):
         ledger(delta=delta)
+
+
+@pytest.mark.parametrize("name", ["1", 1, b"", None, bytearray(b"1")])
+def test_a_release_has_a_name_of_bytes(name: Any) -> None:
+    book = ledger()
+    with pytest.raises(ParameterError, match="name of a release"):
+        book.charge(name, RELEASE)
+    book.charge(b"1", RELEASE)
+    assert book.releases == 1
+
+
+@pytest.mark.parametrize("event", [Composed(((RELEASE, 2),)), None, 4.0, "release"])
+def test_a_release_is_one_event(event: Any) -> None:
+    with pytest.raises(ParameterError, match="one event"):
+        ledger().charge(b"1", event)
+
+
+def test_threads_do_not_overspend() -> None:
+    book = ledger(epsilon=ONE)
+    gate = threading.Barrier(8)
+    granted = []
+
+    def spend(name: int) -> None:
+        gate.wait()
+        try:
+            book.charge(bytes([name]), RELEASE)
+        except BudgetExceeded:
+            return
+        granted.append(name)
+
+    threads = [threading.Thread(target=spend, args=(name,)) for name in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(granted) == book.releases == 1
+    assert book.spent() <= ONE
+
+
+def test_there_is_one_of_it() -> None:
+    for twin in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="does not pickle and has no copies"):
+            twin(ledger())
 
 
 def test_a_repr_shows_the_budget() -> None:
@@ -168,7 +226,7 @@ def test_a_line_cut_short_by_a_crash_was_never_charged(tmp_path: Path) -> None:
     book.charge(b"1", RELEASE)
     whole = path.read_bytes()
     book.charge(b"2", RELEASE)
-    for cut in range(len(whole), path.stat().st_size):
+    for cut in range(len(whole), path.stat().st_size - 1):
         path.write_bytes(path.read_bytes()[:cut])
         again = opened(path)
         assert again.releases == 1
@@ -189,8 +247,98 @@ def test_a_damaged_file_is_refused(tmp_path_factory: pytest.TempPathFactory, dat
     junk = [b"\n", b"{}\n", b"[]\n", b"null\n", b"\xff\n", b'{"release": "zz", "event": {}}\n']
     lines[at] = data.draw(st.sampled_from(junk))
     path.write_bytes(b"".join(lines))
-    with pytest.raises(DecodeError, match="is not a privacy ledger, or it is damaged"):
+    with pytest.raises(DecodeError, match="damaged"):
         opened(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"lr": 0.1}', b"secret", b"\n", b"{}\n{}\n", b'{"format": "secagg-ledger-2"}\n']
+)
+def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(DecodeError, match="is not a privacy ledger"):
+        opened(path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("how", ["unlinked", "emptied", "cut", "rolled back"])
+def test_an_open_ledger_does_not_forget_with_its_file(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "ledger.jsonl"
+    book = opened(path)
+    book.charge(b"1", RELEASE)
+    old = path.read_bytes()
+    book.charge(b"2", RELEASE)
+    if how == "unlinked":
+        path.unlink()
+    elif how == "rolled back":
+        (tmp_path / "backup").write_bytes(old)
+        (tmp_path / "backup").replace(path)
+    else:
+        path.write_bytes(b"" if how == "emptied" else old)
+    for name in (b"2", b"3"):
+        with pytest.raises(DecodeError, match="damaged"):
+            book.charge(name, RELEASE)
+
+
+def test_a_last_line_without_its_end_counts(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    book = opened(path)
+    book.charge(b"1", RELEASE)
+    book.charge(b"2", RELEASE)
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))
+    again = opened(path)
+    assert again.releases == 2
+    again.charge(b"3", RELEASE)
+    assert opened(path).releases == 3
+
+
+def test_names_are_written_in_one_way(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    opened(path).charge(b"\xab", RELEASE)
+    text = path.read_text()
+    path.write_text(text.replace('"ab"', '"AB"'))
+    with pytest.raises(DecodeError, match="damaged"):
+        opened(path)
+    path.write_text(text)
+    assert opened(path).releases == 1
+
+
+def test_a_composition_in_the_file_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    opened(path).charge(b"1", RELEASE)
+    header, line = path.read_text().splitlines()
+    row = json.loads(line) | {"event": Composed(((RELEASE, 2),)).document()}
+    path.write_text(f"{header}\n{json.dumps(row)}\n")
+    with pytest.raises(DecodeError, match="damaged"):
+        opened(path)
+
+
+def test_a_link_is_the_same_ledger(tmp_path: Path) -> None:
+    path, link = tmp_path / "ledger.jsonl", tmp_path / "link.jsonl"
+    link.symlink_to(path)
+    one, two = opened(path), opened(link)
+    two.charge(b"1", RELEASE)
+    assert one.releases == 1
+    assert not (tmp_path / "link.jsonl.lock").exists()
+
+
+def test_charges_do_not_read_the_file_anew(tmp_path: Path) -> None:
+    """Ten thousand rounds: each reads what was added, which is nothing."""
+    path = tmp_path / "ledger.jsonl"
+    book = opened(path, epsilon=1e6)
+    book.charge(b"1", Gaussian(10.0))
+    read = []
+    original = book._seen.added
+
+    def counted(file: Path) -> bytes:
+        read.append(len(original(file)))
+        return b""
+
+    book._seen.added = counted  # type: ignore[method-assign]
+    for count in range(20):
+        book.charge(bytes([2, count]), Gaussian(10.0))
+    assert read == [0] * 20
 
 
 def test_a_release_listed_twice_is_damage(tmp_path: Path) -> None:

@@ -70,7 +70,8 @@ def test_a_round_releases_the_weighted_mean(
     assert not any(result.dropped.values())
     error = np.abs(flatten(result.mean)[0] - plain_mean(updates, updates)).max()
     assert error <= invitation.plan.quantize.error(6, 210) + 1e-6
-    assert all(client.next_event() == Finished(None) for client in clients.values())
+    finished = Finished(included=frozenset(updates))
+    assert all(client.next_event() == finished for client in clients.values())
     assert server.ended
     assert server.phase == "over"
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
+from protocols.adapters.flower.privacy import privacy_document, privacy_of
 from protocols.adapters.flower.terms import SecurePlan
 from protocols.round import Invitation
 from secagg.errors import DecodeError, InputRefused, ParameterError, SecAggError
@@ -97,7 +99,7 @@ class Call:
             session=bytes.fromhex(document["session"]),
             number=document["number"],
             cohort=cohort,
-            plan=_plan_of(document["plan"]),
+            plan=_plan_of(json.dumps(document["plan"])),
             sizes=(update, side),
             weighted_by=document["weighted_by"],
             ahead=document["ahead"],
@@ -167,6 +169,7 @@ def _plan_document(plan: SecurePlan) -> dict[str, Any]:
         "metrics": dict(plan.metrics),
         "integers": plan.integers,
         "least_clients": plan.least_clients,
+        "privacy": privacy_document(plan.privacy),
     }
 
 
@@ -175,6 +178,10 @@ def _clip_document(clip: Clip) -> dict[str, float]:
     return {name: clip.bound}
 
 
-def _plan_of(document: Any) -> SecurePlan:
+@lru_cache(maxsize=4)
+def _plan_of(text: str) -> SecurePlan:
+    """One object for one text, as it remembers the plans of its rounds, which take a while."""
+    document = json.loads(text)
     ((name, bound),) = document["clip"].items()
-    return SecurePlan(**{**document, "clip": _CLIPS[name](bound)})
+    privacy = privacy_of(document["privacy"])
+    return SecurePlan(**{**document, "clip": _CLIPS[name](bound), "privacy": privacy})

@@ -12,12 +12,14 @@ counts the client as lost in this round, and the next round finds the client abl
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 
+from dp.errors import BudgetExceeded, DPError
 from protocols.adapters.flower.call import (
     CALL,
     FRAMES,
@@ -29,8 +31,10 @@ from protocols.adapters.flower.call import (
     payload,
 )
 from protocols.adapters.flower.refusal import (
+    BUDGET,
     CONFIGURATION,
     INTERNAL,
+    LEDGER,
     TRAINING,
     Withheld,
     refusal,
@@ -42,6 +46,7 @@ from protocols.adapters.flower.terms import Layout
 from protocols.round import ClientRound, Invitation
 from secagg.errors import (
     Aborted,
+    DecodeError,
     InputRefused,
     LocalProtocolError,
     ParameterError,
@@ -169,9 +174,12 @@ class _Answer:
         client = self._restored(DEALT, number)
         client.to_send()  # the deal, which the server has
         self._receive(client, DEALT, "delivery")
+        self._require_budget(client)
         digest = layout.digest(self._call.weighted_by)
-        result = _Result.of(self._trained(call_next), self._call.weighted_by)
-        client.submit(layout.encode(result.arrays, result.metrics), result.weight, model=digest)
+        result = _Result.of(self._trained(call_next), self._call)
+        vector = client.encode(layout.encode(result.arrays, result.metrics), result.weight)
+        with _charging():  # the update is not in any frame, nor is the step claimed, before this
+            client.submit_encoded(vector, model=digest)
         self._store.claim("mask", self._call.session, number)
         self._store.mask(self._call.session, number, client.snapshot())
         frames = {"masked": _last_frame(client)}
@@ -189,6 +197,13 @@ class _Answer:
         return _last_frame(client)
 
     # -- parts ------------------------------------------------------------------------------
+
+    def _require_budget(self, client: ClientRound) -> None:
+        """Before the hours that training may take; what counts is the charge at their end."""
+        ledger, event = self._settings.ledger, client.plan.event
+        with _charging():
+            if ledger is not None and event is not None:
+                ledger.require(event)
 
     def _layout(self) -> Layout:
         """Of the model that came with the message, whose sizes a call must not invent."""
@@ -235,7 +250,12 @@ class _Answer:
 
     def _party(self) -> dict[str, Any]:
         mine = self._settings
-        return {"identity": mine.identity, "me": mine.me, "floors": mine.floors}
+        return {
+            "identity": mine.identity,
+            "me": mine.me,
+            "ledger": mine.ledger,
+            "floors": mine.floors,
+        }
 
     def _reply(self, frames: Mapping[str, bytes]) -> Message:
         return Message(payload(self._call.stage, frames), reply_to=self._message)
@@ -250,16 +270,35 @@ class _Result:
     weight: int
 
     @classmethod
-    def of(cls, content: RecordDict, weighted_by: str) -> _Result:
+    def of(cls, content: RecordDict, call: Call) -> _Result:
+        """With noise every client counts as one: what the reply says of a weight is dropped."""
         metrics: dict[str, Any] = {}
         for record in content.metric_records.values():
             metrics.update(_as_dict(record))
-        weight = metrics.pop(weighted_by, None)
-        if isinstance(weight, float) and weight.is_integer():
-            weight = int(weight)
-        if type(weight) is not int:
-            raise InputRefused(f"the reply has no whole number {weighted_by!r} as its weight")
-        return cls(_only_arrays(content), metrics, weight)
+        weight = metrics.pop(call.weighted_by, None)
+        whole = 1 if call.plan.privacy is not None else _whole(weight, call.weighted_by)
+        return cls(_only_arrays(content), metrics, whole)
+
+
+def _whole(weight: Any, name: str) -> int:
+    if isinstance(weight, float) and weight.is_integer():
+        weight = int(weight)
+    if type(weight) is not int:
+        raise InputRefused(f"the reply has no whole number {name!r} as its weight")
+    return weight
+
+
+@contextmanager
+def _charging() -> Iterator[None]:
+    """A ledger's own errors stay here: they name its path, and what was spent."""
+    try:
+        yield
+    except BudgetExceeded as error:
+        _log.warning("secagg: no update leaves: %s", error)
+        raise Withheld(BUDGET) from None
+    except (DPError, DecodeError, ImportError, OSError) as error:
+        _log.error("secagg: %s", LEDGER, exc_info=error)
+        raise Withheld(LEDGER) from None
 
 
 def _as_dict(record: MetricRecord) -> dict[str, Any]:

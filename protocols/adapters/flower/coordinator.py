@@ -19,6 +19,7 @@ from typing import Protocol
 
 from protocols.adapters.flower.call import Call, invitation
 from protocols.adapters.flower.exchange import never
+from protocols.ledger import PrivacyLedger
 from protocols.round import Result, ServerRound
 from secagg.errors import Aborted, DecodeError, ParameterError
 from secagg.frame import parse_header
@@ -39,6 +40,8 @@ class RoundReport:
     exchanges: messages to a client and back, training included. sent, received: bytes of frames,
     all clients together. included, dropped: as in `Result`; parties of the roster. In phase
     "unmask", a client is dropped too that had not answered when the others' shares were enough.
+    epsilon: spent by the session with this round, at the delta of the server's ledger; None where
+    it keeps none.
     """
 
     exchanges: int = 0
@@ -47,6 +50,7 @@ class RoundReport:
     included: frozenset[PartyId] = frozenset()
     dropped: Mapping[str, frozenset[PartyId]] = field(default_factory=dict)
     total_weight: int = 0
+    epsilon: float | None = None
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,18 @@ class Ask(Protocol):
 class Coordinator:
     """The server's part of a whole run.
 
-    Raises `ParameterError` for a roster without share keys, or of another server.
+    ledger: what each round is charged to before its model leaves. Raises `ParameterError` for a
+    roster without share keys, or of another server.
     """
 
-    def __init__(self, identity: Identity, roster: Roster, ask: Ask, rand: Rand = os.urandom):
+    def __init__(
+        self,
+        identity: Identity,
+        roster: Roster,
+        ask: Ask,
+        rand: Rand = os.urandom,
+        ledger: PrivacyLedger | None = None,
+    ) -> None:
         if roster.server != identity.public:
             raise ParameterError("the roster lists another server key than this identity's")
         if not roster.share_keys:
@@ -89,6 +101,7 @@ class Coordinator:
         self._roster = roster
         self._ask = ask
         self._rand = rand
+        self._ledger = ledger
         self._session = rand(16)
         self._number = 0  # the last that a client may have joined
         self._claims: dict[Node, PartyId] = {}
@@ -103,7 +116,8 @@ class Coordinator:
         """The call for training, and what to deliver to each node with it.
 
         `call` says all but the session, the number and the cohort. Raises `Aborted` where too few
-        clients are there, and `ParameterError` where the plan is impossible for so many.
+        clients are there, `ParameterError` where the plan is impossible for so many, and
+        `dp.errors.BudgetExceeded` where the ledger cannot afford the round.
         """
         self.report = RoundReport()
         self._current = None
@@ -116,6 +130,7 @@ class Coordinator:
             )
         server, call = self._round(call, nodes)
         self._collect_deals(server, call, claims)
+        self._charge(server)
         server.submit(model)
         return call, self._opened(server, call)
 
@@ -191,6 +206,11 @@ class Coordinator:
         if server.expected:
             server.deadline()
         self._drain(server)
+
+    def _charge(self, server: ServerRound) -> None:
+        """From here on the round counts, even if it fails: a sum of it may be known to someone."""
+        if self._ledger is not None and server.plan.event is not None:
+            self.report.epsilon = self._ledger.charge(server.invitation.name, server.plan.event)
 
     def _opened(self, server: ServerRound, call: Call) -> dict[Node, bytes]:
         """Deliveries by node; from here on the round is the current one."""

@@ -26,10 +26,21 @@ from secagg.errors import (
     SecAggError,
 )
 
-__all__ = ["CONFIGURATION", "INTERNAL", "TRAINING", "Withheld", "refusal", "withholding"]
+__all__ = [
+    "BUDGET",
+    "CONFIGURATION",
+    "INTERNAL",
+    "LEDGER",
+    "TRAINING",
+    "Withheld",
+    "refusal",
+    "withholding",
+]
 
 TRAINING = "the client's training function failed: see its log"
 CONFIGURATION = "the client's configuration is unusable: see its log"
+BUDGET = "the client's privacy budget does not afford this round: see its log"
+LEDGER = "the client's privacy ledger is unusable: see its log"
 INTERNAL = "the client failed: see its log"
 
 # Exactly these, not what is derived from them: a new type of error says nothing until it is listed.

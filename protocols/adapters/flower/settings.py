@@ -13,8 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from dp.account_reduction import ReductionAccountant
+from dp.events import Gaussian
 from protocols.adapters.flower.enrollment import load_identity, load_roster
 from protocols.adapters.flower.terms import SecurePlan
+from protocols.ledger import PrivacyLedger
+from protocols.private import CentralNoise
 from secagg.errors import ParameterError
 from secagg.identity import Identity, PartyId, Roster
 from secagg.quantize import NormClip
@@ -29,6 +33,9 @@ _PREFIX = "secagg-"
 _MOST_PARAMETERS = 1 << 28  # a call of some hundred bytes must not fill a client's memory
 # Without a floor for it a server could plan for no colluding client at all, and be one with it.
 _DEFAULT_FLOORS = Floors(corrupt=SecurePlan.corrupt)
+_UNGUARDED = (
+    "a privacy budget needs required: true, as training without the protocol is not counted"
+)
 _FLOORS = {"clients": int, "survivors": int, "honest_inputs": int, "corrupt": float}
 
 
@@ -47,6 +54,9 @@ class ClientSettings:
         Where only one is given, it accepts that kind of clip only; where none is, any.
     most_parameters: the most coordinates, metrics included, of a vector that it works on.
     required: refuse train messages that come without the protocol, which otherwise pass untouched.
+    ledger: its privacy budget, in a file, as a process may not outlive a message. Plans without
+        noise are refused then, and those that leave the noise to the server, unless the ledger is
+        `trusting`. It needs `required`, and `ParameterError` says so.
     """
 
     identity: Identity
@@ -57,16 +67,24 @@ class ClientSettings:
     most_range: float | None = None
     most_parameters: int = _MOST_PARAMETERS
     required: bool = False
+    ledger: PrivacyLedger | None = None
+
+    def __post_init__(self) -> None:
+        if self.ledger is not None and not self.required:
+            raise ParameterError(_UNGUARDED)
 
     @classmethod
     def from_node_config(cls, config: Mapping[str, Any]) -> Self:
         """Settings from `secagg-identity` and `secagg-roster`, paths, and the optional
         `secagg-journal`, a path too, by default beside the identity; `secagg-floor-clients`,
         `secagg-floor-survivors`, `secagg-floor-honest-inputs`, `secagg-floor-corrupt`;
-        `secagg-most-clip`, `secagg-most-range`, `secagg-most-parameters`; `secagg-required`.
+        `secagg-most-clip`, `secagg-most-range`, `secagg-most-parameters`; `secagg-required`;
+        `secagg-epsilon` with `secagg-delta`, a privacy budget, its file `secagg-ledger`, by default
+        beside the identity, and `secagg-central-noise`.
 
         Raises `ParameterError` for a key that is absent, unknown or of another type: a floor with
-        a misspelled name would be no floor.
+        a misspelled name would be no floor. `DecodeError` for a damaged ledger, and `ImportError`
+        that names the extra where a budget cannot be counted.
         """
         given = {key[len(_PREFIX) :]: v for key, v in config.items() if key.startswith(_PREFIX)}
         floors = {
@@ -86,6 +104,7 @@ class ClientSettings:
             most_range=_most(given, "most-range", float),
             most_parameters=_most(given, "most-parameters", int) or _MOST_PARAMETERS,
             required=is_required(config),
+            ledger=_ledger(given, identity),
         )
         given.pop("required", None)
         if given:
@@ -105,10 +124,20 @@ class ClientSettings:
         accepts; `Floors` checks the rest.
         """
         self._check_clip(plan)
+        self._check_noise(plan)
         if sum(sizes) > self.most_parameters:
             raise ParameterError(
                 f"parameters <= {self.most_parameters} must hold by this client's setting, "
                 f"the call has {sum(sizes)}"
+            )
+
+    def _check_noise(self, plan: SecurePlan) -> None:
+        if self.ledger is None or self.ledger.trusting:
+            return
+        if isinstance(plan.privacy, CentralNoise):
+            raise ParameterError(
+                "noise of the clients' own must be in the plan by this client's setting: the plan "
+                "leaves it to the server"
             )
 
     def _check_clip(self, plan: SecurePlan) -> None:
@@ -155,6 +184,36 @@ def is_required(config: Mapping[str, Any]) -> bool:
     value = config.get(f"{_PREFIX}required", configured)
     if not isinstance(value, bool):
         raise ParameterError(f"{_PREFIX}required must be true or false")
+    if not value and f"{_PREFIX}epsilon" in config:
+        raise ParameterError(_UNGUARDED)
+    return value
+
+
+def _ledger(given: dict[str, Any], identity: str) -> PrivacyLedger | None:
+    budget = {name: _number(given, name, float) for name in ("epsilon", "delta")}
+    trusting = _flag(given, "central-noise")
+    lacking = [name for name, value in budget.items() if value is None]
+    if len(lacking) == 2 and "ledger" not in given and not trusting:
+        return None
+    if lacking:
+        raise ParameterError(
+            f"{_PREFIX}epsilon and {_PREFIX}delta are a budget together: {_PREFIX}{lacking[0]} "
+            "is absent"
+        )
+    path = _path(given, "ledger", f"{identity}.ledger")
+    try:
+        ledger = PrivacyLedger.open(path, **budget, trusting=trusting)
+    except OSError as error:
+        raise ParameterError(f"{path} cannot be used: {error.strerror}") from None
+    # Whatever is not installed for accounting is missed here, and not after the training.
+    ReductionAccountant().epsilon(Gaussian(1.0), ledger.delta)
+    return ledger
+
+
+def _flag(given: dict[str, Any], name: str) -> bool:
+    value = given.pop(name, False)
+    if not isinstance(value, bool):
+        raise ParameterError(f"{_PREFIX}{name} must be true or false")
     return value
 
 

@@ -32,6 +32,7 @@ from flwr.serverapp.strategy import (
     Strategy,
 )
 
+from dp.errors import BudgetExceeded
 from protocols.adapters.flower.call import (
     CALL,
     FRAMES,
@@ -44,6 +45,8 @@ from protocols.adapters.flower.coordinator import Asked, Coordinator, RoundRepor
 from protocols.adapters.flower.enrollment import load_identity, load_roster
 from protocols.adapters.flower.exchange import Gathered, exchange, wait_for
 from protocols.adapters.flower.terms import Layout, SecurePlan
+from protocols.ledger import PrivacyLedger
+from protocols.private import Privacy
 from protocols.round import Result
 from secagg.errors import (
     Aborted,
@@ -60,7 +63,7 @@ __all__ = ["RoundReport", "SecureAggregation"]
 _log = logging.getLogger("flwr")
 
 _SELECTS = "it compares single updates, and a secure sum shows none"
-_CLIPS = "it clips or counts single updates on the server; clip by SecurePlan(clip=…) on the client"
+_CLIPS = "it clips, counts or noises single updates; use SecurePlan(clip=…, privacy=…) instead"
 _TREES = "it joins trees, and a secure sum adds numbers"
 _REFUSED: Mapping[type[Strategy], str] = {
     Bulyan: _SELECTS,
@@ -84,7 +87,10 @@ class SecureAggregation(Strategy):
     strategy: the inner one. plan: the public terms of the run. identity, roster: the server's key
     and who is who, or paths of their files. deadline: seconds that an exchange may take besides
     training, and that clients may take to connect. train_deadline: seconds after which a training
-    message is void; `start(timeout=…)` says how long Flower waits for one.
+    message is void; `start(timeout=…)` says how long Flower waits for one. ledger: the privacy
+    budget of the session, for a plan with noise. The first round that it cannot afford and all
+    after it are in `failures` with `dp.errors.BudgetExceeded`, and nobody trains in them: the model
+    stays as the last round has left it.
 
     A round that cannot be finished leaves the model as it is: it is logged, listed in `failures`,
     and training goes on. `reports` has what each round took whose sum was released. Such a round is
@@ -92,8 +98,8 @@ class SecureAggregation(Strategy):
     returns other arrays than the model's. What the inner strategy raises, `start` raises.
 
     Raises `ParameterError` for a strategy that needs single updates, with the reason, and for an
-    identity or roster that do not fit. `start` raises `InputRefused` for a model that cannot be
-    averaged, or an inner strategy that sends several.
+    identity, roster or ledger that does not fit. `start` raises `InputRefused` for a model that
+    cannot be averaged, or an inner strategy that sends several.
     """
 
     def __init__(
@@ -107,16 +113,21 @@ class SecureAggregation(Strategy):
         train_deadline: float = 3600.0,
         poll: float = 0.2,
         rand: Rand = os.urandom,
+        ledger: PrivacyLedger | None = None,
     ) -> None:
         _check_inner(strategy)
+        if ledger is not None and plan.privacy is None:
+            raise ParameterError("a ledger needs a plan with privacy: no budget affords exact sums")
         self.inner = strategy
         self.plan = plan
         self.reports: dict[int, RoundReport] = {}
-        self.failures: dict[int, SecAggError] = {}
+        self.failures: dict[int, SecAggError | BudgetExceeded] = {}
         key = identity if isinstance(identity, Identity) else load_identity(identity)
         people = roster if isinstance(roster, Roster) else load_roster(roster)
         self._deadline, self._train_deadline, self._poll = deadline, train_deadline, poll
-        self._coordinator = Coordinator(key, people, self._ask, rand)
+        self._coordinator = Coordinator(key, people, self._ask, rand, ledger)
+        self._ledger = ledger
+        self._spent: BudgetExceeded | None = None
         self._grid: Grid | None = None
         self._layout: Layout | None = None
         self._template: Message | None = None
@@ -128,12 +139,18 @@ class SecureAggregation(Strategy):
     ) -> Iterable[Message]:
         """The inner strategy's messages, each with its delivery. Deals are fetched before."""
         self._grid, self._layout, self._template = grid, None, None
+        if self._spent is not None:
+            self.failures[server_round] = self._spent
+            return []
         try:
             gathered = self._gathered(grid, "min_train_nodes")
             messages = list(self.inner.configure_train(server_round, arrays, config, gathered))
             return self._secured(messages) if messages else []
         except (Aborted, ParameterError) as error:
             self._fail(server_round, error)
+            return []
+        except BudgetExceeded as error:
+            self._end(server_round, error)
             return []
 
     def aggregate_train(
@@ -162,7 +179,11 @@ class SecureAggregation(Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """The inner strategy's messages; none where fewer nodes are there than it waits for."""
+        """The inner strategy's messages; none where fewer nodes are there than it waits for, or
+        the budget is spent and the model thus the same as before.
+        """
+        if self._spent is not None:
+            return []
         if getattr(self.inner, "fraction_evaluate", 1.0) == 0.0:
             return list(self.inner.configure_evaluate(server_round, arrays, config, grid))
         try:
@@ -183,7 +204,8 @@ class SecureAggregation(Strategy):
         plan = self.plan
         _log.info("\t├──> Secure aggregation (two exchanges a round, the first three):")
         _log.info("\t│\t├── Clip: %s | largest weight: %d", plan.clip, plan.max_weight)
-        _log.info("\t│\t└── Withstands: corrupt %.2f | dropout %.2f", plan.corrupt, plan.dropout)
+        _log.info("\t│\t├── Withstands: corrupt %.2f | dropout %.2f", plan.corrupt, plan.dropout)
+        _log.info("\t│\t└── Privacy: %s", _protection(plan.privacy, self._ledger))
         self.inner.summary()
 
     # -- parts ------------------------------------------------------------------------------
@@ -286,11 +308,27 @@ class SecureAggregation(Strategy):
             report.total_weight,
             report.exchanges,
         )
+        if report.epsilon is not None and self._ledger is not None:
+            _log.info("secagg: epsilon %.4g at delta %g", report.epsilon, self._ledger.delta)
 
     def _fail(self, server_round: int, error: SecAggError) -> tuple[None, None]:
         self.failures[server_round] = error
         _log.error("secagg: round %d leaves the model as it was: %s", server_round, error)
         return None, None
+
+    def _end(self, server_round: int, error: BudgetExceeded) -> None:
+        self._spent = self.failures[server_round] = error
+        _log.error(
+            "secagg: training ends before round %d with the model so far: %s", server_round, error
+        )
+
+
+def _protection(privacy: Privacy | None, ledger: PrivacyLedger | None) -> str:
+    if privacy is None:
+        return "no noise"
+    kind, law = type(privacy).__name__, privacy.noise.__name__
+    limit = "no budget" if ledger is None else f"epsilon <= {ledger.epsilon:g} at {ledger.delta:g}"
+    return f"{kind}, {law}, multiplier {privacy.multiplier:g} | {limit}"
 
 
 def _check_inner(strategy: Strategy) -> None:

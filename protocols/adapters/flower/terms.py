@@ -9,6 +9,10 @@ batch counter of a normalization layer, and metrics. Each side value is limited 
 own and scaled by it. Under `NormClip(C)` the update is brought to norm C, and the k side values
 to C / sqrt(k) each, thus also to norm C together; the vector as a whole is under
 NormClip(sqrt(2) * C), which then binds nothing. Under `RangeClip(C)` side values fill [-C, C].
+
+With privacy that whole vector is the input of the mechanism, which clips it once more, exactly:
+its sensitivity is that of NormClip(sqrt(2) * C), or of NormClip(C) where side is empty, and does
+not rest on anything here.
 """
 
 from __future__ import annotations
@@ -23,7 +27,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from protocols.adapters.flower.privacy import check_privacy
 from protocols.plan import RoundPlan, model_digest
+from protocols.private import Privacy
 from secagg.errors import InputRefused, ParameterError
 from secagg.quantize import Clip, NormClip
 from secagg.schemes.secagg_plus import SecAggPlusBrief
@@ -32,6 +38,7 @@ from secagg.structure import Structure, flatten
 __all__ = ["Layout", "SecurePlan"]
 
 Arrays = Mapping[str, NDArray[Any]]
+_MOST_PLANS = 8
 _SLACK = 1 + 2.0**-8  # more than rounding ever costs: see RoundPlan.for_update
 
 
@@ -49,6 +56,8 @@ class SecurePlan:
         the client.
     integers: largest change of an integer coordinate in one round; beyond it, it counts as that.
     least_clients: fewest clients that a round is started with.
+    privacy: noise in every sum, as in `RoundPlan.for_update`. Every client then counts as one,
+        whatever weight it reports: max_weight must be 1. Needs a `NormClip`.
 
     Raises `ParameterError` with the inequality that fails.
     """
@@ -60,6 +69,7 @@ class SecurePlan:
     metrics: Mapping[str, float] = field(default_factory=dict)
     integers: float = 1024.0
     least_clients: int = 3
+    privacy: Privacy | None = None
 
     def __post_init__(self) -> None:
         for name, bound in (*self.metrics.items(), ("integers", self.integers)):
@@ -68,15 +78,32 @@ class SecurePlan:
         bounds = {name: float(bound) for name, bound in self.metrics.items()}
         object.__setattr__(self, "metrics", MappingProxyType(bounds))
         object.__setattr__(self, "integers", float(self.integers))
+        if self.privacy is not None:
+            check_privacy(self.privacy, self.max_weight)
         self.round_plan(max(self.least_clients, 2), 1, len(bounds))
 
     def round_plan(self, clients: int, update: int, side: int) -> RoundPlan:
         """The plan of a round of so many clients, for vectors of these two sizes."""
+        sizes = clients, update, side
+        found = self._plans.get(sizes)
+        if found is None:
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            found = self._plans[sizes] = self._made(*sizes)
+        return found
+
+    @cached_property
+    def _plans(self) -> dict[tuple[int, int, int], RoundPlan]:
+        """By sizes; a fitting mechanism takes tens of milliseconds to find."""
+        return {}
+
+    def _made(self, clients: int, update: int, side: int) -> RoundPlan:
         return RoundPlan.for_update(
             {"update": _like_zeros(update), "side": _like_zeros(side)},
             clients=clients,
             clip=self._joint_clip if side else self.clip,
             max_weight=self.max_weight,
+            privacy=self.privacy,
             scheme=SecAggPlusBrief,
             corrupt=self.corrupt,
             dropout=self.dropout,

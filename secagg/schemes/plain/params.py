@@ -30,6 +30,7 @@ class PlainInsecure(Scheme):
 
     code: ClassVar[int] = 1
     name: ClassVar[str] = "plain-INSECURE"
+    trusts_server: ClassVar[bool] = True
     corrupt: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:

@@ -290,7 +290,8 @@ class Client:
 
     def _unmask(self, included: list[PartyId], holdings: Table) -> Step[State]:
         shares = OPENED.table(dealing.open_shares(included, holdings))
-        return Step(Over(), (_to_server(Unmask(shares=shares)),), (Finished(),))
+        finished = Finished(included=frozenset(included))
+        return Step(Over(), (_to_server(Unmask(shares=shares)),), (finished,))
 
     # -- what a client insists on -----------------------------------------------------------
 

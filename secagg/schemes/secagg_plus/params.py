@@ -229,6 +229,7 @@ class SecAggPlusSemiHonest(PairwiseScheme):
 
     code: ClassVar[int] = 3
     name: ClassVar[str] = "secagg_plus_semi_honest"
+    trusts_server: ClassVar[bool] = True
     consent: ClassVar[bool] = False
 
     def _sparse(self) -> Neighbourhood:

@@ -132,6 +132,7 @@ def stage_of(message: Message) -> str:
 def contexts_for(folder: Path, clients: int, **config: Any) -> dict[int, Context]:
     """One context per enrolled client, under a node id that is not its party id."""
     run = uuid.uuid4().hex
+    budgeted = "secagg-epsilon" in config
     return {
         1000 + 7 * party: Context(
             run_id=7,
@@ -141,6 +142,7 @@ def contexts_for(folder: Path, clients: int, **config: Any) -> dict[int, Context
                 "secagg-identity": str(folder / f"client-{party}.key"),
                 "secagg-roster": str(folder / "roster.json"),
                 "secagg-journal": str(folder / f"{run}-{party}.journal"),
+                **({"secagg-ledger": str(folder / f"{run}-{party}.ledger")} if budgeted else {}),
                 **config,
             },
             state=RecordDict(),

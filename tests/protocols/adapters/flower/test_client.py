@@ -467,6 +467,7 @@ def test_another_meaning_of_the_metrics_is_another_statement(run: Run, local_gri
         "metrics": {"loss": 2.0},
         "integers": plain.integers,
         "least_clients": plain.least_clients,
+        "privacy": None,
     }
     grid.intercept = changed_call(plan=document)
     strategy = run(grid, metrics={"loss": 1.0})

@@ -12,7 +12,9 @@ import pytest
 
 pytest.importorskip("flwr", reason="flwr is not installed: pip install 'secagg[flower]'")
 
+from dp.errors import BudgetExceeded
 from protocols.adapters.flower import ClientSettings, SecurePlan, enroll
+from protocols.adapters.flower.refusal import BUDGET, CONFIGURATION, INTERNAL, LEDGER, TRAINING
 
 ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs" / "how-to" / "flower.md").read_text("utf-8")
@@ -43,6 +45,29 @@ def test_the_code_of_the_page_runs(
     assert not page["strategy"].failures
     np.testing.assert_allclose(result.arrays["weights"].numpy(), 1.0, atol=1e-4)
     assert result.train_metrics_clientapp[2]["loss"] == pytest.approx(0.25, abs=1e-4)
+
+
+def test_the_private_strategy_of_the_page_ends_with_its_budget(
+    page: dict[str, Any], grid_of: Any, to_record: Any, tmp_path: Path
+) -> None:
+    pytest.importorskip("flint", reason="python-flint is not installed: pip install 'secagg[dp]'")
+    grid = grid_of(page["app"], tmp_path / "keys", first=1)
+    for party, context in enumerate(grid.contexts.values(), 1):
+        ledger = str(tmp_path / f"client-{party}.ledger")
+        budget = {"secagg-epsilon": 8.0, "secagg-delta": 1e-5, "secagg-ledger": ledger}
+        context.node_config.update(budget)
+    strategy = page["private_strategy"]
+    strategy.start(grid, to_record({"weights": np.zeros(4, np.float32)}), num_rounds=11)
+    assert list(strategy.reports) == [*range(1, 11)]
+    assert {len(report.included) for report in strategy.reports.values()} == {5}
+    assert 7.9 < strategy.reports[10].epsilon <= 8.0
+    assert isinstance(strategy.failures.pop(11), BudgetExceeded)
+    assert not strategy.failures
+
+
+def test_the_page_quotes_what_a_server_is_told() -> None:
+    for text in (BUDGET, CONFIGURATION, INTERNAL, LEDGER, TRAINING):
+        assert f"`{text}`" in PAGE
 
 
 def plain_train(page: dict[str, Any]) -> Any:
