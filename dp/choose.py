@@ -110,10 +110,17 @@ class _Wanted:
         return ByLayers(drawn, parts, self.levels)
 
     def _flag(self, units: int) -> int:
-        """So many units that `within` has the wanted deviation, where that does not cost much."""
+        """So many units that `within` of a whole cohort has the wanted deviation, where that does
+        not cost much.
+        """
         if not self.flag:
             return 0
-        share = float(self.noise_multiplier) / (2 * _FLAG_SPREAD * self.draft.clients)
+        clients = self.draft.clients
+        # shares of all are in the sum: more noise than that of the parts that are counted on
+        root = math.sqrt(clients * self.parts) if self.parts else clients
+        bare = float(self.noise_multiplier) / (2 * _FLAG_SPREAD * root)
+        # the flag is in the norm that the noise is measured by
+        share = bare / math.sqrt(1 - bare**2) if bare < _MOST_FLAG else _MOST_FLAG
         return max(1, min(math.ceil(share * units), math.floor(_MOST_FLAG * units)))
 
 

@@ -85,7 +85,7 @@ class Table:
         return np.where(least == most, least, _OPEN).astype(np.int32)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def table(law: Law) -> Table:
     """The table of a law, built once: about 2 microseconds per entry."""
     return Table(law)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from protocols.removal import Excess
 from secagg import wire
 from secagg.errors import DecodeError
 from secagg.frame import HEADER_SIZE, SIGNATURE_SIZE, VERSION, Header, parse_header
@@ -70,7 +71,8 @@ def _kind(header: Header) -> tuple[Scheme, type[Message]]:
     scheme = _SCHEMES.get(header.scheme)
     if scheme is None:
         raise DecodeError(f"scheme {header.scheme} is not one of this library")
-    kinds = {kind.code: kind for kind in (*scheme.server_messages, *scheme.client_messages)}
+    messages: tuple[type[Message], ...] = (*scheme.server_messages, *scheme.client_messages, Excess)
+    kinds = {kind.code: kind for kind in messages}
     if header.code not in kinds:
         raise DecodeError(f"scheme {scheme.name} has no message of type {header.code}")
     return scheme, kinds[header.code]

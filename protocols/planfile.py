@@ -36,9 +36,10 @@ SCHEMES: dict[str, type[Scheme]] = {
     "semi-honest": SecAggPlusSemiHonest,
     "plain-insecure": PlainInsecure,
 }
+_WANTED = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 _CLIPS = {"norm": NormClip, "range": RangeClip}
 _ROUNDINGS: dict[str, Rounding] = {"stochastic": Stochastic(), "half-even": HalfEven()}
-_NOISES: dict[str, type[Privacy]] = {"clients": DistributedNoise, "server": CentralNoise}
+_NOISES: dict[str, object] = {"clients": DistributedNoise, "server": CentralNoise}
 _HAIR = 1 + 1e-9  # so that float64 on the way to the last round's epsilon does not cost a round
 
 T = TypeVar("T")
@@ -122,7 +123,8 @@ class PrivacyChoice:
     epsilon: of the whole run, at delta, for one client's updates; 0 for no noise and no budget.
     noise_multiplier: standard deviation of the noise over the clip bound; 0 for the least with
     which the budget affords all rounds. by: who adds it, `clients`, or the `server`, which is then
-    trusted. quantile: the clip bound follows this quantile of the updates' norms; 0 for a fixed
+    trusted. removal: whether what clients add for those who could have dropped out and did not is
+    taken off. quantile: the clip bound follows this quantile of the updates' norms; 0 for a fixed
     bound.
     """
 
@@ -130,6 +132,7 @@ class PrivacyChoice:
     delta: float = 1e-5
     noise_multiplier: float = 0.0
     by: str = "clients"
+    removal: bool = False
     quantile: float = 0.0
 
     def __post_init__(self) -> None:
@@ -157,7 +160,14 @@ class PrivacyChoice:
         return make(privacy=self._noise(wanted * lacking * _HAIR))
 
     def _noise(self, multiplier: float) -> Privacy:
-        return _NOISES[self.by](multiplier=multiplier, counts_clipped=self.quantile > 0)
+        counts_clipped = self.quantile > 0
+        if self.by == "server":
+            if self.removal:
+                raise ParameterError("privacy.removal is of the clients' noise, not the server's")
+            return CentralNoise(multiplier=multiplier, counts_clipped=counts_clipped)
+        return DistributedNoise(
+            multiplier=multiplier, counts_clipped=counts_clipped, removal=self.removal
+        )
 
     def follower(self, bound: float) -> AdaptiveBound | None:
         """The rule that the clip bound follows from round to round, if it follows one."""
@@ -274,7 +284,7 @@ def _typed(key: str, value: Any, kind: type[Any]) -> Any:
         raise ParameterError(f"{key} is beyond the 64 bits of a TOML integer")
     accepted = (int, float) if kind is float else (kind,)
     if type(value) not in accepted:
-        wanted = {int: "an integer", float: "a number", str: "a string"}[kind]
+        wanted = _WANTED[kind]
         raise ParameterError(f"{key} must be {wanted}, got {value!r}")
     return kind(value)
 

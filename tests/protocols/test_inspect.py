@@ -7,15 +7,17 @@ import dataclasses
 import os
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols import RoundPlan
+from protocols import DistributedNoise, RoundPlan
 from protocols.inspect import inspect
 from protocols.simulate import Frame, run_round
 from secagg.errors import DecodeError
 from secagg.frame import OVERHEAD
+from secagg.quantize import NormClip
 from secagg.schemes.plain import PlainInsecure
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief, SecAggPlusSemiHonest
 from secagg.wire import Limits, size_bound
@@ -92,3 +94,15 @@ def test_any_bytes_are_a_frame_or_a_decode_error(body: bytes, scheme: int, code:
         assert inspect(header + body + bytes(64)).body == len(body)
     with pytest.raises(DecodeError):
         inspect(b"?" + body)
+
+
+def test_a_disclosure_of_noise_is_a_frame_like_any_other() -> None:
+    plan = RoundPlan.for_update(
+        np.zeros(20), clients=10, clip=NormClip(1.0),
+        privacy=DistributedNoise(multiplier=1.0, removal=True),
+    )  # fmt: skip
+    frames: list[Frame] = []
+    run_round(plan, dict.fromkeys(range(1, 11), (np.zeros(20), 1)), on_frame=frames.append)
+    kinds = {inspect(frame.data).message for frame in frames}
+    assert "Excess" in kinds
+    assert "Unmask" in kinds

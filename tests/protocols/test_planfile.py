@@ -13,17 +13,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.planfile import SCHEMES, PlanFile, Quantizer, SchemeChoice, Training
+from dp import ByClients, ByServer, Composed, ReductionAccountant
+from dp.layers import ByLayers
+from protocols.planfile import SCHEMES, PlanFile, PrivacyChoice, Quantizer, SchemeChoice, Training
 from secagg.errors import ParameterError
 from secagg.quantize import HalfEven, NormClip, RangeClip, Stochastic
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "plans"
-TABLES = {"scheme": SchemeChoice, "quantize": Quantizer, "training": Training}
+TABLES = {
+    "scheme": SchemeChoice,
+    "quantize": Quantizer,
+    "privacy": PrivacyChoice,
+    "training": Training,
+}
 
 
 def test_an_empty_file_is_all_defaults() -> None:
     assert PlanFile.parse("") == PlanFile()
-    assert PlanFile.parse("[scheme]\n[quantize]\n[training]\n") == PlanFile()
+    assert PlanFile.parse("[scheme]\n[quantize]\n[privacy]\n[training]\n") == PlanFile()
 
 
 def test_the_written_out_example_has_every_key_at_its_default() -> None:
@@ -195,3 +202,46 @@ def test_the_example_on_the_reference_page_is_the_one_in_the_folder() -> None:
     page = (EXAMPLES.parents[1] / "docs" / "reference" / "plan-file.md").read_text(encoding="utf-8")
     shown = page.split("```toml\n")[1].split("```")[0]
     assert PlanFile.parse(shown) == PlanFile.load(EXAMPLES / "cross_silo.toml")
+
+
+def private(**changes: Any) -> PlanFile:
+    return PlanFile(
+        quantize=Quantizer(bound=1.0, max_weight=1),
+        privacy=PrivacyChoice(**{"epsilon": 8.0, **changes}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [({}, ByClients), ({"removal": True}, ByLayers), ({"by": "server"}, ByServer)],
+)
+def test_privacy_says_who_adds_the_noise(changes: Any, kind: type[Any]) -> None:
+    plan = private(**changes).plan(np.zeros(20))
+    assert type(plan.quantize.mechanism.noise) is kind
+    spent = ReductionAccountant().epsilon(Composed(((plan.event, 15),)), 1e-5)
+    assert spent == pytest.approx(8.0, rel=1e-6)
+    assert spent <= 8.0
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        (private(by="server", removal=True), "removal is of the clients' noise"),
+        (dataclasses.replace(private(), quantize=Quantizer()), "max_weight = 1 must stand"),
+        (
+            dataclasses.replace(private(), quantize=Quantizer(max_weight=1, rounding="half-even")),
+            "rounding must be 'stochastic'",
+        ),
+        (
+            dataclasses.replace(private(), quantize=Quantizer(max_weight=1, clip="range")),
+            "needs a NormClip",
+        ),
+        (
+            dataclasses.replace(private(removal=True), scheme=SchemeChoice(name="plain-insecure")),
+            "removal of noise needs a scheme",
+        ),
+    ],
+)
+def test_what_noise_does_not_go_with(file: PlanFile, message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        file.plan(np.zeros(20))

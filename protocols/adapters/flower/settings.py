@@ -18,7 +18,6 @@ from dp.events import Gaussian
 from protocols.adapters.flower.enrollment import load_identity, load_roster
 from protocols.adapters.flower.terms import SecurePlan
 from protocols.ledger import PrivacyLedger
-from protocols.private import CentralNoise
 from secagg.errors import ParameterError
 from secagg.identity import Identity, PartyId, Roster
 from secagg.quantize import NormClip
@@ -124,20 +123,10 @@ class ClientSettings:
         accepts; `Floors` checks the rest.
         """
         self._check_clip(plan)
-        self._check_noise(plan)
         if sum(sizes) > self.most_parameters:
             raise ParameterError(
                 f"parameters <= {self.most_parameters} must hold by this client's setting, "
                 f"the call has {sum(sizes)}"
-            )
-
-    def _check_noise(self, plan: SecurePlan) -> None:
-        if self.ledger is None or self.ledger.trusting:
-            return
-        if isinstance(plan.privacy, CentralNoise):
-            raise ParameterError(
-                "noise of the clients' own must be in the plan by this client's setting: the plan "
-                "leaves it to the server"
             )
 
     def _check_clip(self, plan: SecurePlan) -> None:

@@ -459,7 +459,7 @@ def test_a_budget_does_not_trust_the_server_with_the_noise_unless_told(
         assert set(strategy.reports[1].included) == EVERYBODY
         return
     assert isinstance(strategy.failures[1], Aborted)
-    assert all("the plan leaves it to the server" in text for text in reasons(grid))
+    assert all("this plan trusts the server" in text for text in reasons(grid))
 
 
 def test_a_client_without_a_budget_takes_either_noise(
