@@ -20,6 +20,7 @@ from dp.account import Accountant, check_delta, check_epsilon, leaves, unknown
 from dp.dominance import gaussian_delta, gaussian_epsilon, gaussian_parameter
 from dp.errors import require
 from dp.events import Event, Gaussian, Release, Sampled
+from dp.sensitivity import root_up
 
 __all__ = ["ReductionAccountant", "gaussian_multiplier"]
 
@@ -181,7 +182,7 @@ def _grid(bound: _Bound) -> float:
 
 def _multiplier(squared: Fraction) -> float:
     """1 / mu, rounded down: less noise costs more. It ends at 2**20, where mu**2 is 2**-40."""
-    return 1 / (math.sqrt(max(squared, _LEAST)) * _HAIR)
+    return 1 / (root_up(max(squared, _LEAST)) * _HAIR)
 
 
 def _up(value: Fraction) -> float:

@@ -15,7 +15,7 @@ from fractions import Fraction
 from dp.errors import ParameterError, require
 from dp.layers import ByLayers
 from dp.mechanism import Mechanism, most_units
-from dp.noise import MOST, DivisibleNoise, IntegerNoise, exact
+from dp.noise import MOST, DivisibleNoise, IntegerNoise, exact, real, shown, whole
 from dp.noise_skellam import Skellam
 from dp.parties import ByClients, ByServer
 
@@ -149,7 +149,9 @@ def choose(
 
     Raises `ParameterError` if nothing fits, with the bits that are needed.
     """
-    require(0 < error < 1, f"0 < error < 1, not {error!r},")
+    error = real("0 < error < 1", error, lambda value: 0 < value < 1)
+    require(type(flag) is bool, f"flag: bool, not {shown(flag)},")
+    require(callable(noise), f"noise: an IntegerNoise of its sigma_squared, not {shown(noise)},")
     require(parts is not None or levels is None, "levels is None where the server adds the noise,")
     # Any noise does in a draft: the server's is not in the ring.
     draft = Mechanism(
@@ -164,13 +166,14 @@ def choose(
     )
     wanted = _Wanted(
         draft=draft,
-        parts=parts,
+        parts=None if parts is None else whole("parts", parts, 1),
         levels=levels,
         noise_multiplier=exact("noise_multiplier", noise_multiplier),
         noise=noise,
         flag=flag,
     )
-    return _described(wanted, _with_width(wanted, width, error))
+    wide = None if width is None else whole("width", width, 2)
+    return _described(wanted, _with_width(wanted, wide, error))
 
 
 def _with_width(wanted: _Wanted, width: int | None, error: float) -> Mechanism:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp.errors import InputRefused, require
+from dp.noise import real, shown
 
 __all__ = ["AdaptiveBound", "Flat", "PerLeaf", "check_vector"]
 
@@ -72,11 +73,15 @@ class PerLeaf:
     def __post_init__(self) -> None:
         some = type(self.leaves) is tuple and len(self.leaves) > 0
         require(some, "leaves: a tuple of at least one")
+        for leaf in self.leaves:
+            three = type(leaf) is tuple and len(leaf) == 3
+            require(three, f"leaves: each (start, stop, bound), not {shown(leaf)},")
         stops = [0, *(stop for _, stop, _ in self.leaves)]
         for (start, stop, bound), last in zip(self.leaves, stops, strict=False):
             ordered = type(start) is type(stop) is int and last == start < stop
-            require(ordered, f"leaf ({start!r}, {stop!r}): {last} = start < stop, integers,")
-            _bound(f"bound of leaf ({start}, {stop})", bound)
+            name = f"leaf ({shown(start)}, {shown(stop)})"
+            require(ordered, f"{name}: {last} = start < stop, integers,")
+            _bound(f"bound of {name}", bound)
 
     @property
     def bound(self) -> float:
@@ -126,8 +131,9 @@ class AdaptiveBound:
         for name in ("bound", "least", "most"):
             object.__setattr__(self, name, _bound(name, getattr(self, name)))
         require(self.least <= self.bound <= self.most, "least <= bound <= most")
-        require(0 < self.quantile < 1, f"0 < quantile < 1, not {self.quantile!r},")
-        require(0 < self.rate <= 1, f"0 < rate <= 1, not {self.rate!r},")
+        quantile = real("0 < quantile < 1", self.quantile, lambda value: 0 < value < 1)
+        object.__setattr__(self, "quantile", quantile)
+        object.__setattr__(self, "rate", real("0 < rate <= 1", self.rate, lambda x: 0 < x <= 1))
 
     def updated(self, within: float) -> Self:
         """The state after a round in which the share `within` of the clients was in the bound.
@@ -135,10 +141,9 @@ class AdaptiveBound:
         `within` is noisy and may lie outside [0, 1]. It counts as the nearer end then: no bad luck
         moves the bound further than a round without noise could.
 
-        Raises `ParameterError` for NaN and infinities.
+        Raises `ParameterError` for NaN, infinities and what is no real number.
         """
-        require(math.isfinite(within), f"within: finite, not {within!r},")
-        share = min(max(within, 0.0), 1.0)
+        share = min(max(real("within: finite", within, math.isfinite), 0.0), 1.0)
         moved = self.bound * math.exp(-self.rate * (share - self.quantile))
         return replace(self, bound=min(max(moved, self.least), self.most))
 
@@ -186,9 +191,4 @@ def _parts(vector: _Floats) -> Iterator[_Floats]:
 
 
 def _bound(name: str, value: object) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    # written so that a NaN fails
-    holds = number and isinstance(value, int | float) and LEAST <= value <= MOST
-    require(holds, f"2**-500 <= {name} <= 2**500, not {value!r},")
-    assert isinstance(value, int | float)
-    return float(value)
+    return real(f"2**-500 <= {name} <= 2**500", value, lambda bound: LEAST <= bound <= MOST)

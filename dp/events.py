@@ -6,19 +6,15 @@ builds it again, exactly. They hold public figures only.
 
 from __future__ import annotations
 
-import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from numbers import Real
 from typing import Self, TypeVar
 
-import numpy as np
-
 from dp.errors import DecodeError, ParameterError, UnknownEvent, require
-from dp.noise import IntegerNoise, whole
+from dp.noise import IntegerNoise, real, shown, whole
 from dp.noise_discrete_gaussian import DiscreteGaussian
 from dp.noise_skellam import Skellam
 from dp.sensitivity import Sensitivity
@@ -53,9 +49,11 @@ class Gaussian(Event):
     noise_multiplier: float
 
     def __post_init__(self) -> None:
-        value = _real("noise_multiplier", self.noise_multiplier)
-        holds = 2.0**-500 <= value <= 2.0**500  # so that its square is a normal float64
-        require(holds, f"2**-500 <= noise_multiplier <= 2**500, not {value},")
+        value = real(
+            "2**-500 <= noise_multiplier <= 2**500",  # so that its square is a normal float64
+            self.noise_multiplier,
+            lambda number: 2.0**-500 <= number <= 2.0**500,
+        )
         object.__setattr__(self, "noise_multiplier", value)
 
     def document(self) -> dict[str, object]:
@@ -74,10 +72,11 @@ class Release(Event):
     sensitivity: Sensitivity
 
     def __post_init__(self) -> None:
-        require(isinstance(self.noise, IntegerNoise), f"noise: IntegerNoise, not {self.noise!r},")
+        kind = isinstance(self.noise, IntegerNoise)
+        require(kind, f"noise: IntegerNoise, not {shown(self.noise)},")
         object.__setattr__(self, "parts", whole("parts", self.parts, 1))
         of_integers = isinstance(self.sensitivity, Sensitivity) and self.sensitivity.integral
-        require(of_integers, f"sensitivity: integral, not {self.sensitivity!r},")
+        require(of_integers, f"sensitivity: integral, not {shown(self.sensitivity)},")
 
     def document(self) -> dict[str, object]:
         """Raises `UnknownEvent` for noise of a law that has no name in documents."""
@@ -105,11 +104,10 @@ class Sampled(Event):
     event: Gaussian | Release
 
     def __post_init__(self) -> None:
-        value = _real("probability", self.probability)
-        require(0 < value <= 1, f"0 < probability <= 1, not {value},")
+        value = real("0 < probability <= 1", self.probability, lambda number: 0 < number <= 1)
         object.__setattr__(self, "probability", value)
         single = isinstance(self.event, Event) and not isinstance(self.event, Sampled | Composed)
-        require(single, f"event: one release, not {self.event!r},")
+        require(single, f"event: one release, not {shown(self.event)},")
 
     def document(self) -> dict[str, object]:
         return {
@@ -240,22 +238,14 @@ def _rational(fields: dict[str, object], name: str) -> Fraction:
     return ratio
 
 
-def _real(name: str, value: object) -> float:
-    """A finite real as the float64 next to it; booleans are none."""
-    number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-    holds = number and math.isfinite(value)  # type: ignore[arg-type]
-    require(holds, f"{name}: a finite real, not {value!r},")
-    return float(value)  # type: ignore[arg-type]
-
-
 def _counted(pair: object) -> tuple[Event, int]:
     require(isinstance(pair, tuple) and len(pair) == 2, "events: pairs of an event and its count")
     assert isinstance(pair, tuple)
     event, count = pair
     simple = isinstance(event, Event) and not isinstance(event, Composed)
-    require(simple, f"an event that is not composed itself, not {event!r},")
+    require(simple, f"an event that is not composed itself, not {shown(event)},")
     times = whole("count", count, 1)
-    require(times < 1 << 63, f"count < 2**63, not {times},")
+    require(times < 1 << 63, f"count < 2**63, not {shown(times)},")
     return event, times
 
 

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp.errors import require
-from dp.noise import DivisibleNoise, whole
+from dp.noise import MOST_SUMMED, DivisibleNoise, whole
 from dp.parties import ByClients
 from dp.sample import KEY_SIZE, Rand
 
@@ -152,7 +152,13 @@ def spaced(parts: int, most: int) -> tuple[int, ...]:
 
 def _part(noise: DivisibleNoise, share: Fraction) -> DivisibleNoise:
     """The law of so large a part of `noise`, 0 < share <= 1."""
-    law, distance = noise.share(share.denominator).summed(share.numerator)
+    count, parts = share.as_integer_ratio()
+    # in the order whose middle is a law that there is: one may be too thin, the other too wide
+    if noise.sigma_squared * count <= MOST_SUMMED:
+        law, distance = noise.summed(count)
+        law = law.share(parts) if isinstance(law, DivisibleNoise) else law
+    else:
+        law, distance = noise.share(parts).summed(count)
     require(distance == 0, f"noise: one whose sums are of its kind, not {type(noise).__name__},")
     return law
 

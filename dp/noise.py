@@ -6,23 +6,24 @@ law that an accountant speaks of, and has been attacked [Mironov12; JMRO22].
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from math import isfinite, prod
 from numbers import Integral, Rational, Real
-from typing import Self
+from typing import Self, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dp.errors import ParameterError
+from dp.errors import ParameterError, require
 from dp.sample import KeyStream, Rand
 from dp.sample_interval import Interval
 from dp.sample_law import Enclosure, enclose
 from dp.sample_table import table
 
-__all__ = ["DivisibleNoise", "IntegerNoise", "Shape", "exact", "whole"]
+__all__ = ["DivisibleNoise", "IntegerNoise", "Shape", "exact", "real", "shown", "whole"]
 
 Shape = int | tuple[int, ...]
 
@@ -30,6 +31,9 @@ LEAST = Fraction(1, 1 << 32)
 MOST = Fraction(1 << 36)  # of what is drawn: a table has about 20 sigma entries
 MOST_SUMMED = Fraction(1 << 60)  # of the law of a sum, which is only accounted for
 _PRECISION = 96  # bits of what accountants are given
+_MOST_BITS = 1 << 16  # of an enclosure
+_MOST_AXES = 32
+_MOST_BYTES = 1 << 62  # of one array; numpy counts them in a signed 64-bit integer
 
 
 @dataclass(frozen=True, init=False)
@@ -70,25 +74,23 @@ class IntegerNoise(ABC):
     def sample(self, shape: Shape, rand: Rand) -> NDArray[np.int64]:
         """Independent noise, int64 of `shape`, exact if the expanded key of `rand` is uniform.
 
-        Reads 32 bytes of `rand`. Raises `ParameterError` for a negative size, `RandomnessError`
-        if `rand` returns something else than 32 bytes.
+        Reads 32 bytes of `rand`. Raises `ParameterError` for a negative size and for a shape that
+        no array has, `RandomnessError` if `rand` returns something else than 32 bytes.
         """
         self._require_table()
         sizes = _sizes(shape)
-        return table(self).sample(prod(sizes), KeyStream(rand)).reshape(sizes)
+        return table(self).sample(math.prod(sizes), KeyStream(rand)).reshape(sizes)
 
     def enclosure(self, bits: int = _PRECISION) -> Enclosure:
         """Proved bounds on the law, about 2**-bits wide. Not cached: it is large."""
-        if not 1 <= bits <= 1 << 16:
-            raise ParameterError(f"1 <= bits <= 2**16 must hold, got {bits}")
+        if not _is_whole(bits) or not 1 <= bits <= _MOST_BITS:
+            raise ParameterError(f"1 <= bits <= 2**16 must hold for an integer, got {shown(bits)}")
         self._require_table()
-        return enclose(self, bits)
+        return enclose(self, int(bits))
 
     def tail(self, bound: int) -> Fraction:
         """An upper bound on P(|X| > bound), never below about 2**-96; for the choice of a ring."""
-        if bound < 0:
-            raise ParameterError(f"bound >= 0 must hold, got {bound}")
-        return self.enclosure().tail(bound)
+        return self.enclosure().tail(whole("bound", bound, 0))
 
     def _require_table(self) -> None:
         if self.sigma_squared > MOST:
@@ -118,10 +120,8 @@ def exact(name: str, value: object, most: Fraction = MOST) -> Fraction:
     Raises `ParameterError` for anything else, NaN, infinities and booleans included.
     """
     bits = most.numerator.bit_length() - 1
-    wanted = f"2**-32 <= {name} <= 2**{bits} must hold for a rational {name}, got {value!r}"
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
-        raise ParameterError(wanted)
-    if not isinstance(value, Rational) and not isfinite(value):
+    wanted = f"2**-32 <= {name} <= 2**{bits} must hold for a rational {name}, got {shown(value)}"
+    if not _is_real(value) or not (isinstance(value, Rational) or math.isfinite(value)):
         raise ParameterError(wanted)
     ratio = Fraction(*_ratio(value))
     if not LEAST <= ratio <= most:
@@ -131,9 +131,47 @@ def exact(name: str, value: object, most: Fraction = MOST) -> Fraction:
 
 def whole(name: str, value: object, least: int) -> int:
     """`value` as an int that is at least `least`; booleans and floats are refused."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral) or value < least:
-        raise ParameterError(f"{name} >= {least} must hold for an integer {name}, got {value!r}")
+    if not _is_whole(value) or value < least:
+        raise ParameterError(
+            f"{name} >= {least} must hold for an integer {name}, got {shown(value)}"
+        )
     return int(value)
+
+
+def real(inequality: str, value: object, holds: Callable[[float], bool]) -> float:
+    """`value` as the float64 next to it, of which `inequality` holds.
+
+    holds: says so of a float; it must deny NaN, which stands for what is no real number (booleans,
+    strings, arrays), and infinity, which stands for what is beyond float64.
+
+    Raises `ParameterError` with the inequality.
+    """
+    number = _nearest(value) if _is_real(value) else math.nan
+    require(holds(number), f"{inequality}, not {shown(value)},")
+    return number
+
+
+def shown(value: object) -> str:
+    """At most 60 characters of `repr`; Python refuses to write integers of thousands of digits."""
+    try:
+        return f"{value!r:.60}"
+    except ValueError:
+        return f"a {type(value).__name__} of thousands of digits"
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
+
+
+def _is_real(value: object) -> TypeGuard[Real]:
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+
+
+def _nearest(value: Real) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _ratio(value: Real) -> tuple[int, int]:
@@ -145,4 +183,8 @@ def _ratio(value: Real) -> tuple[int, int]:
 
 def _sizes(shape: Shape) -> tuple[int, ...]:
     sizes = shape if isinstance(shape, tuple) else (shape,)
-    return tuple(whole("size", size, 0) for size in sizes)
+    found = tuple(whole("size", size, 0) for size in sizes)
+    # an empty array has its other sizes too
+    room = len(found) <= _MOST_AXES and 8 * math.prod(max(size, 1) for size in found) <= _MOST_BYTES
+    require(room, f"shape: at most 32 sizes and 2**59 integers, not {shown(shape)},")
+    return found

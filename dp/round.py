@@ -17,11 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp.errors import require
+from dp.noise import real, shown, whole
 from dp.sample import KeyStream, Rand
 
 __all__ = ["conditional_round", "inflated_norm", "slack", "square_sum", "tries"]
 
 MOST_BETA = 0.9
+_MOST_NORM = 2.0**900  # so that its square's excess is a finite float64, whatever the size
+_MOST_SIZE = 1 << 64
 _FAILURE_BITS = 40  # an honest vector meets the last resort with probability 2**-40 at most
 _CHUNK = 8192  # what is made of a chunk stays in cache, and BLAS starts no threads for it
 
@@ -36,12 +39,11 @@ def slack(norm: float, beta: float, size: int) -> float:
     [Kairouz21, Theorem 1] at granularity 1; never by the first of its two bounds, which is the
     smaller one in few dimensions and the only one at beta = 0.
 
-    Raises `ParameterError` unless 0 <= beta <= 0.9, norm >= 0 and size >= 1.
+    Raises `ParameterError` unless 0 <= beta <= 0.9, 0 <= norm <= 2**900 and 1 <= size <= 2**64.
     """
-    require(0 <= beta <= MOST_BETA, f"0 <= beta <= {MOST_BETA}, not {beta!r},")
-    require(0 <= norm < math.inf, f"0 <= norm < inf, not {norm!r},")
-    require(size >= 1, f"size >= 1, not {size!r},")
-    root = math.sqrt(size)
+    beta = _beta(beta)
+    norm = real("0 <= norm <= 2**900", norm, lambda value: 0 <= value <= _MOST_NORM)
+    root = math.sqrt(_size(size))
     always = size + 2 * norm * root
     if beta == 0:
         return always
@@ -55,17 +57,30 @@ def inflated_norm(norm: float, granularity: float, beta: float, size: int) -> fl
 
     min{c + g sqrt(d), sqrt(c**2 + g**2 d / 4 + sqrt(2 ln(1 / beta)) g (c + g sqrt(d) / 2))} for
     c = `norm` and d = `size` [Kairouz21, Theorem 1].
+
+    Raises `ParameterError` as `slack`, of which c / g is the norm, and unless 0 < g < inf.
     """
-    require(0 < granularity < math.inf, f"0 < granularity < inf, not {granularity!r},")
-    units = norm / granularity
-    return granularity * math.sqrt(units * units + slack(units, beta, size))
+    step = real("0 < granularity < inf", granularity, lambda value: 0 < value < math.inf)
+    units = real("0 <= norm < inf", norm, lambda value: 0 <= value < math.inf) / step
+    return step * math.hypot(units, math.sqrt(slack(units, beta, size)))
 
 
 def tries(beta: float) -> int:
-    """The least count with beta**count <= 2**-40."""
+    """The least count with beta**count <= 2**-40. Raises `ParameterError` as `slack`."""
+    beta = _beta(beta)
     if beta == 0:
         return 1
     return math.ceil(_FAILURE_BITS * math.log(2) / -math.log(beta))
+
+
+def _beta(beta: float) -> float:
+    return real(f"0 <= beta <= {MOST_BETA}", beta, lambda value: 0 <= value <= MOST_BETA)
+
+
+def _size(size: int) -> int:
+    count = whole("size", size, 1)
+    require(count <= _MOST_SIZE, f"size <= 2**64, not {shown(count)},")
+    return count
 
 
 def conditional_round(values: _Floats, limit_squared: int, beta: float, rand: Rand) -> _Integers:

@@ -16,12 +16,13 @@ from numbers import Rational
 from typing import Self
 
 from dp.errors import require
-from dp.noise import whole
+from dp.noise import shown, whole
 from dp.round import slack
 
-__all__ = ["Sensitivity"]
+__all__ = ["Sensitivity", "root_up"]
 
 _RANGE = Fraction(2) ** 1800  # so that every root below is a finite, normal float64
+_MOST_COORDINATES = 1 << 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class Sensitivity:
     coordinates: the length of x.
     integral: whether x has integer coordinates, which makes three more bounds hold.
 
-    Raises `ParameterError` unless 2**-1800 <= squared <= 2**1800 and coordinates >= 1.
+    Raises `ParameterError` unless 2**-1800 <= squared <= 2**1800 and 1 <= coordinates <= 2**64.
     """
 
     squared: Fraction
@@ -44,20 +45,22 @@ class Sensitivity:
     def __post_init__(self) -> None:
         object.__setattr__(self, "squared", _rational("squared", self.squared))
         holds = 1 / _RANGE <= self.squared <= _RANGE
-        require(holds, f"2**-1800 <= squared <= 2**1800, not {self.squared!r},")
-        object.__setattr__(self, "coordinates", whole("coordinates", self.coordinates, 1))
-        require(type(self.integral) is bool, f"integral: bool, not {self.integral!r},")
+        require(holds, f"2**-1800 <= squared <= 2**1800, not {shown(self.squared)},")
+        count = whole("coordinates", self.coordinates, 1)
+        require(count <= _MOST_COORDINATES, f"coordinates <= 2**64, not {shown(count)},")
+        object.__setattr__(self, "coordinates", count)
+        require(type(self.integral) is bool, f"integral: bool, not {shown(self.integral)},")
 
     @property
     def l2(self) -> float:
         """An upper bound on the L2 norm: `squared`'s root, rounded up."""
-        return _root_up(self.squared)
+        return root_up(self.squared)
 
     @property
     def l1(self) -> float:
         """An upper bound on the L1 norm, rounded up: |x| <= x**2 for an integer."""
         by_size = self.coordinates * self.squared
-        return _root_up(min(by_size, self.squared**2) if self.integral else by_size)
+        return root_up(min(by_size, self.squared**2) if self.integral else by_size)
 
     @property
     def largest(self) -> int:
@@ -123,7 +126,7 @@ class Sensitivity:
         require(self.integral, "integral")
 
 
-def _root_up(square: Fraction) -> float:
+def root_up(square: Fraction) -> float:
     """The square root, rounded up: at most two float64 above the least one that is not below."""
     shift = (square.numerator.bit_length() - square.denominator.bit_length() - 120) // 2
     root = math.ldexp(math.isqrt(math.ceil(square / Fraction(4) ** shift)), shift)
@@ -134,14 +137,14 @@ def _root_up(square: Fraction) -> float:
 
 def _positive(name: str, value: Fraction | float) -> Fraction:
     ratio = _rational(name, value)
-    require(ratio > 0, f"{name} > 0, not {value!r},")
+    require(ratio > 0, f"{name} > 0, not {shown(value)},")
     return ratio
 
 
 def _rational(name: str, value: object) -> Fraction:
     number = isinstance(value, Rational | float) and not isinstance(value, bool)
     holds = number and (not isinstance(value, float) or math.isfinite(value))
-    require(holds, f"{name}: a finite rational or float, not {value!r},")
+    require(holds, f"{name}: a finite rational or float, not {shown(value)},")
     assert isinstance(value, Rational | float)
     return Fraction(*value.as_integer_ratio()) if isinstance(value, float) else _plain(value)
 

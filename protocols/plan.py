@@ -117,6 +117,7 @@ class RoundPlan:
         _require_count("max_weight", max_weight, 1)
         make = partial(scheme, clients=clients, **parameters)
         if privacy is not None:
+            _require_type("privacy", privacy, Privacy)
             exact = {"max_weight": max_weight - 1, "fraction_bits": fraction_bits}
             _refuse_exact(**exact, rounding=rounding)
             mechanism = privacy.mechanism(make(length=1, width=32), structure.size, clip, width)

@@ -9,6 +9,7 @@ with noise would leave no precision to either [McMahan18, §3].
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from dp.choose import choose
 from dp.events import Release
 from dp.layers import ByLayers, spaced
 from dp.mechanism import Mechanism
-from dp.noise import DivisibleNoise, IntegerNoise
+from dp.noise import DivisibleNoise, IntegerNoise, exact, real, shown
 from dp.noise_discrete_gaussian import DiscreteGaussian
 from dp.noise_skellam import Skellam
 from dp.parties import ByClients, ByServer
@@ -37,6 +38,7 @@ from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
 
 __all__ = ["CentralNoise", "DistributedNoise", "Privacy", "Private"]
 
+_LEAST_WRAP = 2.0**-100
 _Floats = NDArray[np.float64]
 
 
@@ -46,6 +48,15 @@ class _Noise:
     error: float = 1e-3
     wrap: float = 2.0**-40
     counts_clipped: bool = False
+
+    def __post_init__(self) -> None:
+        with _translated():
+            multiplier = float(exact("noise_multiplier", self.multiplier))
+            error = real("0 < error < 1", self.error, lambda value: 0 < value < 1)
+            wrap = real("2**-100 <= wrap <= 0.5", self.wrap, lambda x: _LEAST_WRAP <= x <= 0.5)
+        for name, value in (("multiplier", multiplier), ("error", error), ("wrap", wrap)):
+            object.__setattr__(self, name, value)
+        _require_bool("counts_clipped", self.counts_clipped)
 
     def _mechanism(
         self,
@@ -87,10 +98,17 @@ class DistributedNoise(_Noise):
     how many updates were within the bound. removal: whether clients make it possible to take off
     what those made up for who could have dropped out and did not; for a scheme whose clients know
     the sum's clients for certain before they say more. It costs time, not exchanges.
+
+    Raises `ParameterError` with the inequality that fails.
     """
 
     noise: type[DivisibleNoise] = Skellam
     removal: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_law(self.noise, DivisibleNoise)
+        _require_bool("removal", self.removal)
 
     def mechanism(self, scheme: Scheme, size: int, clip: Clip, width: int | None) -> Mechanism:
         """The mechanism of a round of this scheme; its ring has `width` bits, or enough."""
@@ -108,6 +126,10 @@ class CentralNoise(_Noise):
 
     noise: type[IntegerNoise] = DiscreteGaussian
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_law(self.noise, IntegerNoise)
+
     def mechanism(self, scheme: Scheme, size: int, clip: Clip, width: int | None) -> Mechanism:
         """The mechanism of a round of this scheme; its ring has `width` bits, or enough."""
         return self._mechanism(self.noise, None, size, scheme.clients, clip, width)
@@ -118,10 +140,17 @@ Privacy = DistributedNoise | CentralNoise
 
 @dataclass(frozen=True)
 class Private:
-    """The encoding of a private round. `FixedPoint` is that of an exact one."""
+    """The encoding of a private round. `FixedPoint` is that of an exact one.
+
+    Raises `ParameterError` for what is no `Mechanism`.
+    """
 
     mechanism: Mechanism
     max_weight: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.mechanism, Mechanism):
+            raise ParameterError(f"mechanism: a dp.Mechanism, not {shown(self.mechanism)}")
 
     @property
     def width(self) -> int:
@@ -224,13 +253,28 @@ def _most_honest(scheme: Scheme) -> int:
     return scheme.clients - scheme.corrupt_count
 
 
+def _require_law(noise: object, kind: type) -> None:
+    fits = isinstance(noise, type) and issubclass(noise, kind) and not inspect.isabstract(noise)
+    if not fits:
+        raise ParameterError(f"noise: a law that is a {kind.__name__}, not {shown(noise)}")
+
+
+def _require_bool(name: str, value: object) -> None:
+    if type(value) is not bool:
+        raise ParameterError(f"{name}: a bool, not {shown(value)}")
+
+
 def _seed(context: bytes) -> bytes:
     return digest(Label.ROTATION, context)
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Errors of `dp` as those that a round's users know."""
+    """Errors of `dp` as those that a round's users know, where there is one of the same meaning.
+
+    The others come as they are: `RandomnessError`, of which `secagg` has no like, and with a ledger
+    `BudgetExceeded` and `UnknownEvent`.
+    """
     try:
         yield
     except dp.errors.InputRefused as error:

@@ -85,10 +85,10 @@ class Disclosures:
         self._discarded: dict[PartyId, Discarded] = {}
         self._closed = False
 
-    @property
-    def senders(self) -> Set[PartyId]:
-        """The clients that have disclosed."""
-        return self._keys.keys()
+    def complete(self, expected: Set[PartyId]) -> bool:
+        """Whether all of these clients have disclosed, or have nothing to disclose."""
+        clients = len(expected | self._keys.keys())  # at most as many as are in the sum
+        return expected <= self._keys.keys() or self._mechanism.excess_layers(clients) == 0
 
     def receive(self, sender: PartyId, data: bytes | memoryview) -> None:
         """Take one frame that the transport attributes to `sender`, if it is good."""

@@ -323,10 +323,11 @@ class ServerRound(_Party):
     def satisfied(self) -> bool:
         """Whether `deadline` now leads to the same result as waiting; see `Machine.satisfied`.
 
-        With removal of noise, that takes the disclosure of all who are still `expected`.
+        With removal of noise, that takes the disclosures of all who are still `expected`.
         """
-        known = self.expected if self._disclosures is None else self._disclosures.senders
-        return self._machine.satisfied and self.expected <= known
+        if not self._machine.satisfied:
+            return False
+        return self._disclosures is None or self._disclosures.complete(self.expected)
 
     def receive(self, sender: PartyId, data: bytes | memoryview) -> None:
         """Take one frame. Whatever is wrong with it becomes an event."""

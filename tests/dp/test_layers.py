@@ -317,3 +317,11 @@ def test_a_relieved_sum_has_the_law_of_what_remains(missing: int) -> None:
     assert freedom > 100
     assert statistic < chi_square_bound(freedom, 2.0**-40)
     assert abs(np.mean(total.astype(float) ** 2) / law.variance - 1) < 8 * sqrt(2 / length)
+
+
+def test_thin_noise_of_many_clients_has_layers() -> None:
+    """A share of a share may be too thin to be a law where the layer itself is not."""
+    layers = ByLayers(Skellam(1), 50_000, spaced(50_000, 80_000))
+    assert sum(layer.sigma_squared for layer in layers.layers) == 1
+    with pytest.raises(ParameterError, match="sigma_squared"):
+        ByLayers(Skellam(Fraction(1, 1 << 31)), 50_000, spaced(50_000, 80_000))

@@ -6,14 +6,16 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
 from dp.account_reduction import ReductionAccountant
-from dp.errors import BudgetExceeded
+from dp.errors import BudgetExceeded, RandomnessError, UnknownEvent
 from dp.mechanism import ByClients, ByServer
+from dp.noise import IntegerNoise, shown
 from dp.noise_discrete_gaussian import DiscreteGaussian
 from dp.noise_skellam import Skellam
 from protocols import (
@@ -156,15 +158,60 @@ def test_a_plan_without_noise_costs_no_epsilon_it_has_none() -> None:
         ({"fraction_bits": 10}, "takes no fraction_bits"),
         ({"clip": RangeClip(1.0)}, "needs a NormClip"),
         ({"width": 5}, r"needed|width >="),
-        ({"privacy": DistributedNoise(multiplier=0.0)}, "noise_multiplier"),
-        ({"privacy": DistributedNoise(multiplier=math.nan)}, "noise_multiplier"),
-        ({"privacy": CentralNoise(multiplier=math.inf)}, "noise_multiplier"),
-        ({"privacy": DistributedNoise(multiplier=-1.0)}, "noise_multiplier"),
     ],
 )
 def test_bad_private_plans_are_refused(options: Any, message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         plan(**options)
+
+
+NO_NUMBERS: tuple[Any, ...] = ("1", None, [1.0], True, math.nan, math.inf, np.array(0.5), -1.0)
+WRONG_NOISE: list[tuple[str, Any, str]] = [
+    *(("multiplier", wrong, "<= noise_multiplier <=") for wrong in (*NO_NUMBERS, 0.0, 10**400)),
+    *(("error", wrong, "0 < error < 1") for wrong in (*NO_NUMBERS, 0.0, 1.0, 10**5000)),
+    *(("wrap", wrong, "<= wrap <= 0.5") for wrong in (*NO_NUMBERS, 0.0, 0.6, 10**400)),
+    *(("counts_clipped", wrong, "counts_clipped: a bool") for wrong in (math.nan, None, 1, "x")),
+    *(("noise", wrong, "noise: a law") for wrong in (math.nan, None, int, Skellam(1))),
+    ("noise", IntegerNoise, "noise: a law"),  # none that can be drawn
+]
+
+
+@pytest.mark.parametrize("kind", [DistributedNoise, CentralNoise])
+@pytest.mark.parametrize(("name", "wrong", "message"), WRONG_NOISE, ids=shown)
+def test_noise_that_cannot_be_is_refused_at_once(
+    kind: Any, name: str, wrong: Any, message: str
+) -> None:
+    assert kind(multiplier=1).multiplier == 1.0
+    with pytest.raises(ParameterError, match=message):
+        kind(**{"multiplier": 1.0, name: wrong})
+
+
+def test_numbers_of_noise_become_floats() -> None:
+    """Whatever they were: what a call carries is JSON."""
+    noise = DistributedNoise(multiplier=np.int64(1), error=np.float32(0.5), wrap=Fraction(1, 4))
+    assert noise == DistributedNoise(multiplier=1.0, error=0.5, wrap=0.25)
+    assert {type(number) for number in (noise.multiplier, noise.error, noise.wrap)} == {float}
+
+
+@pytest.mark.parametrize("wrong", [math.nan, None, 1, "x"])
+def test_removal_is_said_by_a_bool(wrong: Any) -> None:
+    assert DistributedNoise(multiplier=1.0, removal=True).removal
+    with pytest.raises(ParameterError, match="removal: a bool"):
+        DistributedNoise(multiplier=1.0, removal=wrong)
+
+
+def test_clients_add_noise_that_divides_only() -> None:
+    assert CentralNoise(multiplier=1.0, noise=DiscreteGaussian).noise is DiscreteGaussian
+    with pytest.raises(ParameterError, match="DivisibleNoise"):
+        DistributedNoise(multiplier=1.0, noise=DiscreteGaussian)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, None, "x", plan().quantize])
+def test_only_a_mechanism_is_private(wrong: Any) -> None:
+    mechanism = plan().quantize.mechanism
+    assert Private(mechanism).mechanism is mechanism
+    with pytest.raises(ParameterError, match=r"mechanism: a dp\.Mechanism"):
+        Private(wrong)
 
 
 # -- a round -----------------------------------------------------------------------------------
@@ -273,6 +320,44 @@ def test_a_client_stops_where_its_budget_ends(join: Callable[..., ClientRound]) 
         client.submit(update(1), 1)
     assert ledger.releases == 2
     assert client.phase == "adverts", "the client is as it was, and has said nothing of its update"
+
+
+@pytest.mark.parametrize("removal", [False, True])
+def test_randomness_that_breaks_its_contract_is_named_as_such(
+    removal: bool, join: Callable[..., ClientRound]
+) -> None:
+    """`secagg` has no error of that meaning, so that of `dp` comes as it is."""
+    given = [3, 32]
+
+    def flaky(size: int) -> bytes:
+        return os.urandom(min(size, given[0]))
+
+    ledger = PrivacyLedger(epsilon=100.0, delta=1e-5)
+    private = plan(DistributedNoise(multiplier=1.0, removal=removal))
+    client = join(private, 1, ledger=ledger)
+    client._rand = flaky
+    before = client.phase
+    with pytest.raises(RandomnessError, match="must return 32 bytes"):
+        client.submit(update(1), 1)
+    assert (ledger.releases, client.phase) == (0, before)
+    given.pop(0)
+    client.submit(update(1), 1)
+    assert ledger.releases == 1
+
+
+def test_a_law_without_a_bound_is_named_as_such() -> None:
+    """By the ledger alone; a plan of such noise can be made and run."""
+
+    class Loud(Skellam):
+        """A law of a user's own."""
+
+    event = plan(DistributedNoise(multiplier=1.0, noise=Loud)).event
+    assert event is not None
+    ledger = PrivacyLedger(epsilon=100.0, delta=1e-5)
+    assert ledger.charge(b"known", plan().event) > 0
+    with pytest.raises(UnknownEvent, match="Loud"):
+        ledger.charge(b"unknown", event)
+    assert ledger.releases == 1
 
 
 def test_a_replayed_round_is_not_sent_again(join: Callable[..., ClientRound]) -> None:

@@ -676,3 +676,43 @@ def test_what_is_disclosed_is_not_shown(table: Table) -> None:
     assert repr(key) not in shown
     assert key.hex() not in shown
     assert table.parts[1].key.hex() not in shown
+
+
+def test_a_server_does_not_wait_for_disclosures_of_nothing() -> None:
+    """So many are missing that all layers are needed: nobody discloses, and shares suffice."""
+    plan = RoundPlan.for_update(
+        np.zeros(20), clients=40, clip=NormClip(1.0), corrupt=0.1, dropout=0.3,
+        privacy=DistributedNoise(multiplier=1.0, removal=True),
+    )  # fmt: skip
+    missing = plan.quantize.mechanism.noise.levels[-2] + 1
+    people = Population.generate(range(1, 41))
+    invitation = Invitation(
+        plan=plan, session=bytes(16), number=0, model=bytes(32), roster=people.roster
+    )
+    server = ServerRound(invitation, people.server)
+    clients = {
+        i: ClientRound(invitation, key, i, journal=ClientJournal())
+        for i, key in people.clients.items()
+    }
+    for client in clients.values():
+        client.submit(np.zeros(20), 1)
+    early = False
+    while not server.ended:
+        moved = 0
+        for i, client in clients.items():
+            gone = i <= missing and client.phase == "masked"
+            for _, frame in [] if gone else client.to_send():
+                server.receive(i, frame)
+                moved += 1
+            if server.satisfied:
+                early = bool(server.expected)
+                break
+        if server.satisfied or not moved:
+            server.deadline()
+        for to, frame in server.to_send():
+            if not (to <= missing and server.phase in ("consent", "unmask")):
+                clients[to].receive(0, frame)
+    assert early
+    result = server.next_event()
+    assert isinstance(result, Result)
+    assert len(result.included) == 40 - missing

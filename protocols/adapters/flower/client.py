@@ -203,7 +203,7 @@ class _Answer:
         ledger, event = self._settings.ledger, client.plan.event
         with _charging():
             if ledger is not None and event is not None:
-                ledger.require(event)
+                ledger.require(event, client.invitation.name)
 
     def _layout(self) -> Layout:
         """Of the model that came with the message, whose sizes a call must not invent."""

@@ -13,13 +13,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from dp.choose import WIDE
 from dp.noise import IntegerNoise
 from dp.noise_discrete_gaussian import DiscreteGaussian
 from dp.noise_skellam import Skellam
-from protocols.private import CentralNoise, DistributedNoise, Privacy
+from protocols.plan import RoundPlan
+from protocols.private import CentralNoise, DistributedNoise, Privacy, Private
 from secagg.errors import ParameterError
 
-__all__ = ["check_privacy", "privacy_document", "privacy_of"]
+__all__ = ["check_privacy", "check_table", "privacy_document", "privacy_of"]
 
 _KINDS: Mapping[str, type[Privacy]] = {"clients": DistributedNoise, "server": CentralNoise}
 _LAWS: Mapping[type[Privacy], Mapping[str, type[IntegerNoise]]] = {
@@ -50,6 +52,18 @@ def check_privacy(privacy: Privacy, max_weight: int) -> None:
         raise ParameterError(
             "counts_clipped must not be set: an update is clipped before metrics are joined to it, "
             "so all would count as within the bound"
+        )
+
+
+def check_table(plan: RoundPlan) -> None:
+    """Raise `ParameterError` for noise so wide that drawing it takes gigabytes: a call names it."""
+    if not isinstance(plan.quantize, Private):
+        return
+    sigma_squared = plan.quantize.mechanism.noise.noise.sigma_squared
+    if sigma_squared > WIDE:
+        raise ParameterError(
+            f"sigma <= 2**15 units of one client's noise must hold, got {sigma_squared**0.5:.4g}: "
+            "take a larger privacy.error"
         )
 
 

@@ -99,7 +99,8 @@ class SecureAggregation(Strategy):
 
     Raises `ParameterError` for a strategy that needs single updates, with the reason, and for an
     identity, roster or ledger that does not fit. `start` raises `InputRefused` for a model that
-    cannot be averaged, or an inner strategy that sends several.
+    cannot be averaged, or an inner strategy that sends several; and what a ledger raises that is
+    damaged or cannot be written.
     """
 
     def __init__(

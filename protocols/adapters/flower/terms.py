@@ -18,6 +18,7 @@ not rest on anything here.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.adapters.flower.privacy import check_privacy
+from protocols.adapters.flower.privacy import check_privacy, check_table
 from protocols.plan import RoundPlan, model_digest
 from protocols.private import Privacy
 from secagg.errors import InputRefused, ParameterError
@@ -73,8 +74,10 @@ class SecurePlan:
 
     def __post_init__(self) -> None:
         for name, bound in (*self.metrics.items(), ("integers", self.integers)):
-            if not isinstance(name, str) or not 0 < bound < math.inf:
-                raise ParameterError(f"0 < bound < inf must hold, got {bound!r} for {name!r}")
+            if not isinstance(name, str) or not _is_bound(bound):
+                raise ParameterError(f"0 < bound < inf must hold, got {bound!r:.40} for {name!r}")
+        if type(self.least_clients) is not int or self.least_clients < 1:
+            raise ParameterError(f"least_clients >= 1 must hold, got {self.least_clients!r:.40}")
         bounds = {name: float(bound) for name, bound in self.metrics.items()}
         object.__setattr__(self, "metrics", MappingProxyType(bounds))
         object.__setattr__(self, "integers", float(self.integers))
@@ -98,7 +101,7 @@ class SecurePlan:
         return {}
 
     def _made(self, clients: int, update: int, side: int) -> RoundPlan:
-        return RoundPlan.for_update(
+        plan = RoundPlan.for_update(
             {"update": _like_zeros(update), "side": _like_zeros(side)},
             clients=clients,
             clip=self._joint_clip if side else self.clip,
@@ -108,6 +111,8 @@ class SecurePlan:
             corrupt=self.corrupt,
             dropout=self.dropout,
         )
+        check_table(plan)
+        return plan
 
     @property
     def _joint_clip(self) -> Clip:
@@ -215,6 +220,12 @@ class Layout:
                     f"array {name!r} has shape {arrays[name].shape}, the model's {array.shape}"
                 )
         return flatten({name: arrays[name] for name in model})[0]
+
+
+def _is_bound(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 < value <= sys.float_info.max
 
 
 def _like_zeros(size: int) -> NDArray[np.float64]:

@@ -123,8 +123,12 @@ class Loud(Skellam):
         ({"privacy": "clients"}, "privacy: DistributedNoise or CentralNoise, got str"),
         ({"privacy": DistributedNoise(multiplier=1.0, noise=Loud)}, "a call carries no other"),
         ({"privacy": DistributedNoise(multiplier=1.0, counts_clipped=True)}, "counts_clipped"),
-        ({"privacy": DistributedNoise(multiplier=math.nan)}, "noise_multiplier"),
-        ({"privacy": CentralNoise(multiplier=0.0)}, "noise_multiplier"),
+        ({"privacy": DistributedNoise(multiplier=1.0, error=2e-6)}, "sigma <= 2\\*\\*15"),
+        ({"metrics": {"loss": 10**400}}, "0 < bound < inf must hold"),
+        ({"metrics": {"loss": True}}, "0 < bound < inf must hold"),
+        ({"metrics": {"loss": "1"}}, "0 < bound < inf must hold"),
+        ({"integers": 10**400}, "0 < bound < inf must hold"),
+        ({"least_clients": True}, "least_clients >= 1"),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused(terms: dict[str, Any], inequality: str) -> None:
