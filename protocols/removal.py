@@ -87,8 +87,11 @@ class Disclosures:
 
     def complete(self, expected: Set[PartyId]) -> bool:
         """Whether all of these clients have disclosed, or have nothing to disclose."""
-        clients = len(expected | self._keys.keys())  # at most as many as are in the sum
-        return expected <= self._keys.keys() or self._mechanism.excess_layers(clients) == 0
+        if expected <= self._keys.keys():
+            return True
+        # at most as many as are in the sum; where there is excess, who has answered has disclosed
+        clients = max(len(expected | self._keys.keys()), self._mechanism.event.parts)
+        return self._mechanism.excess_layers(clients) == 0
 
     def receive(self, sender: PartyId, data: bytes | memoryview) -> None:
         """Take one frame that the transport attributes to `sender`, if it is good."""
