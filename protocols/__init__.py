@@ -3,7 +3,7 @@
 from protocols.journal import ClientJournal
 from protocols.ledger import PrivacyLedger
 from protocols.plan import RoundPlan, model_digest
-from protocols.private import CentralNoise, DistributedNoise
+from protocols.private import CentralNoise, DistributedNoise, LeafClip
 from protocols.round import ClientRound, Invitation, Result, ServerRound
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "ClientRound",
     "DistributedNoise",
     "Invitation",
+    "LeafClip",
     "PrivacyLedger",
     "Result",
     "RoundPlan",

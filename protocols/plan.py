@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 from dp.events import Release
 from dp.layers import ByLayers
 from dp.mechanism import Mechanism
-from protocols.private import Privacy, Private
+from protocols.private import LeafClip, Privacy, Private
 from secagg.errors import InputRefused, ParameterError
 from secagg.primitives.digest import Label, digest
 from secagg.primitives.ring import Words
-from secagg.quantize import Clip, FixedPoint, Rounding, Stochastic
+from secagg.quantize import Clip, FixedPoint, NormClip, Rounding, Stochastic
 from secagg.rand import Rand
 from secagg.scheme import Scheme
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief
@@ -88,7 +88,7 @@ class RoundPlan:
         template: Any,
         *,
         clients: int,
-        clip: Clip,
+        clip: Clip | LeafClip,
         max_weight: int = 1,
         width: int | None = None,
         fraction_bits: int | None = None,
@@ -100,7 +100,8 @@ class RoundPlan:
         """The plan for updates that look like `template`, such as the model itself, or a
         `Structure`. Values do not matter.
 
-        clients: size of the invited cohort. clip: bound of one update, before it is weighted.
+        clients: size of the invited cohort. clip: bound of one update, before it is weighted;
+        a private plan also takes a `LeafClip`.
         max_weight: the largest weight of one client; weights above it are refused. width: bits of
         the ring, thus of a coordinate on the wire; by default the least of 32, 40 … 64 that rounds
         finely. fraction_bits: by default as many as the width holds. rounding: by default
@@ -112,7 +113,7 @@ class RoundPlan:
         is no tree of arrays, and `TypeError` for a keyword that the scheme does not have.
         """
         structure = template if isinstance(template, Structure) else structure_of(template)
-        _require_type("clip", clip, Clip)
+        _require_type("clip", clip, Clip | LeafClip)
         _require_count("clients", clients, 2)
         _require_count("max_weight", max_weight, 1)
         make = partial(scheme, clients=clients, **parameters)
@@ -120,9 +121,16 @@ class RoundPlan:
             _require_type("privacy", privacy, Privacy)
             exact = {"max_weight": max_weight - 1, "fraction_bits": fraction_bits}
             _refuse_exact(**exact, rounding=rounding)
-            mechanism = privacy.mechanism(make(length=1, width=32), structure.size, clip, width)
-            quantize: FixedPoint | Private = Private(mechanism)
+            leaves = clip.leaves(structure) if isinstance(clip, LeafClip) else None
+            whole = clip if leaves is None else NormClip(leaves.bound)
+            probe = make(length=1, width=32)
+            mechanism = privacy.mechanism(probe, structure.size, whole, width)
+            quantize: FixedPoint | Private = Private(mechanism, leaves)
         else:
+            if isinstance(clip, LeafClip):
+                raise ParameterError(
+                    "a LeafClip is for private plans: give privacy=, or a NormClip"
+                )
             quantize = _fixed_point(
                 structure.size, clients, clip, max_weight, width, fraction_bits, rounding
             )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 import dp.errors
 from dp.choose import choose
+from dp.clip import PerLeaf
 from dp.events import Release
 from dp.layers import ByLayers, spaced
 from dp.mechanism import Mechanism
@@ -35,8 +36,9 @@ from secagg.quantize import Clip, NormClip
 from secagg.rand import Rand
 from secagg.scheme import Scheme
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
+from secagg.structure import Structure
 
-__all__ = ["CentralNoise", "DistributedNoise", "Privacy", "Private"]
+__all__ = ["CentralNoise", "DistributedNoise", "LeafClip", "Privacy", "Private"]
 
 _LEAST_WRAP = 2.0**-100
 _Floats = NDArray[np.float64]
@@ -139,13 +141,38 @@ Privacy = DistributedNoise | CentralNoise
 
 
 @dataclass(frozen=True)
+class LeafClip:
+    """A bound for each leaf of the update, so that a large layer does not take the whole norm.
+
+    bounds: the L2 bound of each leaf, by its path as `Structure.describe` has it. Together they are
+    within the root of the sum of their squares, which is what noise is calibrated to.
+    """
+
+    bounds: Mapping[str, float]
+
+    def leaves(self, structure: Structure) -> PerLeaf:
+        """For this structure. `ParameterError` for a leaf without a bound, or a bound for none."""
+        rows = [leaf for leaf in structure.describe() if leaf.size]
+        if self.bounds.keys() != {leaf.path for leaf in rows}:
+            names = sorted(self.bounds.keys() ^ {leaf.path for leaf in rows})
+            raise ParameterError(f"a bound for each leaf must be given; wrong are {names[:5]}")
+        with _translated():
+            return PerLeaf(
+                tuple((leaf.start, leaf.start + leaf.size, self.bounds[leaf.path]) for leaf in rows)
+            )
+
+
+@dataclass(frozen=True)
 class Private:
     """The encoding of a private round. `FixedPoint` is that of an exact one.
+
+    leaves: what each part of an update is cut to before the whole is.
 
     Raises `ParameterError` for what is no `Mechanism`.
     """
 
     mechanism: Mechanism
+    leaves: PerLeaf | None = None
     max_weight: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
@@ -203,6 +230,8 @@ class Private:
         layer_key: what the removable layers of it are drawn from; see `dp.Mechanism.encode`.
         """
         with _translated():
+            if self.leaves is not None:
+                vector = self.leaves.apply(vector)
             integers = self.mechanism.encode(
                 vector, seed=_seed(context), rand=rand, layer_key=layer_key
             )

@@ -24,6 +24,7 @@ from protocols import (
     ClientRound,
     DistributedNoise,
     Invitation,
+    LeafClip,
     PrivacyLedger,
     RoundPlan,
     ServerRound,
@@ -416,3 +417,40 @@ def test_the_server_adds_its_noise_to_nothing_that_failed(people: Population) ->
     server = ServerRound(invitation, people.server)
     server.deadline()
     assert isinstance(server.next_event(), Failed)
+
+
+# -- a bound for each leaf ---------------------------------------------------------------------
+
+
+LEAVES = {"['w']": 0.3, "['b']": 0.4}
+
+
+def test_each_leaf_is_cut_to_its_own_bound() -> None:
+    private = plan(CentralNoise(multiplier=0.02), clip=LeafClip(LEAVES))
+    assert private.quantize.mechanism.clip == pytest.approx(0.5)
+    assert private.digest != plan(CentralNoise(multiplier=0.02), clip=NormClip(0.5)).digest
+    long = {"w": np.full((9, 10), 5.0), "b": np.full(7, 0.01)}
+    result = run_round(private, dict.fromkeys(range(1, CLIENTS + 1), (long, 1))).result
+    assert result is not None
+    assert np.linalg.norm(result.mean["w"]) == pytest.approx(0.3, abs=0.03)
+    np.testing.assert_allclose(result.mean["b"], 0.01, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [
+        ({"['w']": 0.3}, r"a bound for each leaf must be given; wrong are \[\"\['b'\]\"\]"),
+        ({**LEAVES, "['c']": 1.0}, "wrong are"),
+        ({**LEAVES, "['b']": 0.0}, "bound of leaf"),
+        ({**LEAVES, "['b']": math.nan}, "bound of leaf"),
+        ({}, "wrong are"),
+    ],
+)
+def test_bounds_that_do_not_fit_the_leaves_are_refused(bounds: Any, message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        plan(clip=LeafClip(bounds))
+
+
+def test_a_bound_for_each_leaf_is_for_private_plans() -> None:
+    with pytest.raises(ParameterError, match="a LeafClip is for private plans"):
+        RoundPlan.for_update(MODEL, clients=CLIENTS, clip=LeafClip(LEAVES))
