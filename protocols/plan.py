@@ -121,16 +121,11 @@ class RoundPlan:
             _require_type("privacy", privacy, Privacy)
             exact = {"max_weight": max_weight - 1, "fraction_bits": fraction_bits}
             _refuse_exact(**exact, rounding=rounding)
-            leaves = clip.leaves(structure) if isinstance(clip, LeafClip) else None
-            whole = clip if leaves is None else NormClip(leaves.bound)
             probe = make(length=1, width=32)
-            mechanism = privacy.mechanism(probe, structure.size, whole, width)
-            quantize: FixedPoint | Private = Private(mechanism, leaves)
+            quantize: FixedPoint | Private = _private(privacy, probe, structure, clip, width)
+        elif isinstance(clip, LeafClip):
+            raise ParameterError("a LeafClip is for private plans: give privacy=, or a NormClip")
         else:
-            if isinstance(clip, LeafClip):
-                raise ParameterError(
-                    "a LeafClip is for private plans: give privacy=, or a NormClip"
-                )
             quantize = _fixed_point(
                 structure.size, clients, clip, max_weight, width, fraction_bits, rounding
             )
@@ -241,6 +236,17 @@ def model_digest(tree: Any) -> bytes:
     vector, structure = flatten(tree)
     values = vector.astype("<f8", copy=False).view("u1").data
     return digest(Label.PLAN, b"model", structure.digest, values)
+
+
+def _private(
+    privacy: Privacy, scheme: Scheme, structure: Structure, clip: Clip | LeafClip, width: int | None
+) -> Private:
+    """scheme: of any length, for the numbers of clients that follow from it."""
+    if not isinstance(clip, LeafClip):
+        return Private(privacy.mechanism(scheme, structure.size, clip, width))
+    leaves = clip.leaves(structure)
+    mechanism = privacy.mechanism(scheme, structure.size, NormClip(leaves.bound), width)
+    return Private(mechanism, leaves)
 
 
 def _fixed_point(
