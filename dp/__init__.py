@@ -9,7 +9,7 @@
 from dp.account import Accountant
 from dp.account_published import PublishedAccountant
 from dp.account_reduction import ReductionAccountant
-from dp.calibrate import noise_multiplier
+from dp.calibrate import choose_within, noise_multiplier
 from dp.choose import Choice, choose
 from dp.clip import AdaptiveBound, Flat, PerLeaf
 from dp.errors import (
@@ -65,5 +65,6 @@ __all__ = [
     "Skellam",
     "UnknownEvent",
     "choose",
+    "choose_within",
     "noise_multiplier",
 ]

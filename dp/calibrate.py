@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 from dp.account import check_delta
-from dp.account_reduction import ReductionAccountant
+from dp.account_reduction import ReductionAccountant, gaussian_multiplier
+from dp.choose import Choice, choose
 from dp.errors import require
 from dp.events import Composed, Gaussian, Sampled
 from dp.noise import whole
 
-__all__ = ["noise_multiplier"]
+__all__ = ["choose_within", "noise_multiplier"]
 
 _Point = tuple[float, float]
 
 _LEAST, _MOST = 2.0**-10, 2.0**30
+_HAIR = 1 + 1e-9  # float64 on the way to the last epsilon must not cost a round
 _FINE, _COARSE = 1e-12, 1e-5  # relative; a sampled round costs a second to try
 
 
@@ -42,6 +45,19 @@ def noise_multiplier(
         return accountant.epsilon(Composed(((Sampled(sampling, Gaussian(z)), many),)), delta)
 
     return _least(spent, epsilon, _FINE if sampling == 1 else _COARSE)
+
+
+def choose_within(epsilon: float, delta: float, *, rounds: int = 1, **parameters: Any) -> Choice:
+    """The mechanism of which `rounds` releases are (epsilon, delta)-DP, with the least noise.
+
+    parameters: those of `choose`, but for the noise multiplier. Integers cost a hair more than the
+    Gaussian that the multiplier is found for, and so get a hair more noise.
+
+    Raises `ParameterError` as `noise_multiplier` and `choose` do.
+    """
+    wanted = noise_multiplier(epsilon, delta, rounds=rounds)
+    found = gaussian_multiplier(choose(noise_multiplier=wanted, **parameters).mechanism.event)
+    return choose(noise_multiplier=wanted * max(wanted / found, 1.0) * _HAIR, **parameters)
 
 
 def _least(spent: Callable[[float], float], most: float, tolerance: float) -> float:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from dp_accounting import get_sigma_gaussian
 
-from dp import ParameterError
+from dp import DiscreteGaussian, ParameterError, Skellam
 from dp.account_reduction import ReductionAccountant
-from dp.calibrate import noise_multiplier
+from dp.calibrate import choose_within, noise_multiplier
 from dp.events import Composed, Gaussian, Sampled
 
 
@@ -74,3 +74,27 @@ def test_rounds_that_are_none(rounds: Any) -> None:
 def test_probabilities_that_are_none(sampling: Any) -> None:
     with pytest.raises(ParameterError, match="probability"):
         noise_multiplier(1.0, 1e-5, sampling=sampling)
+
+
+@pytest.mark.parametrize("parts", [50, None])
+@pytest.mark.parametrize("width", [None, 16])
+def test_a_budget_leads_to_a_mechanism_that_keeps_it(parts: int | None, width: int | None) -> None:
+    noise = DiscreteGaussian if parts is None else Skellam
+    choice = choose_within(
+        8.0,
+        1e-5,
+        rounds=15,
+        size=1000,
+        clients=100,
+        parts=parts,
+        clip=1.0,
+        width=width,
+        noise=noise,
+    )
+    spent = ReductionAccountant().epsilon(Composed(((choice.mechanism.event, 15),)), 1e-5)
+    assert 8.0 * (1 - 1e-4) < spent <= 8.0
+    assert "bytes a parameter" in choice.explained()
+    with pytest.raises(ParameterError, match="epsilon"):
+        choose_within(0.0, 1e-5, size=1000, clients=100, parts=parts, clip=1.0)
+    with pytest.raises(ParameterError, match=r"bits|width"):
+        choose_within(8.0, 1e-5, size=1000, clients=100, parts=50, clip=1.0, width=4)

@@ -305,6 +305,31 @@ def test_demo_refuses_bad_budgets_in_one_line(options: tuple[str, ...], message:
     refused(secagg("demo", *SMALL, *options), message)
 
 
+def test_privacy_says_what_a_budget_takes() -> None:
+    result = secagg("privacy", 100, "--epsilon", 4, "--rounds", 10, "--json")
+    document = json.loads(result.stdout)
+    assert document["counted on"] == 50
+    assert document["coordinates"] == 1 << 17
+    assert document["multiplier"] == pytest.approx(3.42, abs=0.1)
+    shown = secagg("privacy", 100, "--epsilon", 4, "--rounds", 10)
+    assert shown.exit_code == 0
+    assert "bytes a parameter" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--width", 8), "width >= 12 must hold"),
+        (("--epsilon", 0), "epsilon"),
+        (("--delta", 1), "delta"),
+        (("--rounds", 0), "rounds"),
+        (("--corrupt", 0.6, "--drop", 0.6), "must hold"),
+    ],
+)
+def test_privacy_refuses_in_one_line(options: tuple[object, ...], message: str) -> None:
+    refused(secagg("privacy", 100, *options), message)
+
+
 # -- audit -------------------------------------------------------------------------------------
 
 
