@@ -59,7 +59,7 @@ class Case:
     @property
     def first(self) -> bool:
         """Whether the first round of ours is measured: one stage may be in no other."""
-        return self.single or self.lost_at is not None and self.lost_at[1] in {"hello", "deal"}
+        return self.single or (self.lost_at is not None and self.lost_at[1] in {"hello", "deal"})
 
     def lost(self, side: int) -> frozenset[tuple[str, int]]:
         """Stages and nodes; side is 0 for theirs, 1 for ours."""
