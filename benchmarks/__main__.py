@@ -17,8 +17,7 @@ from benchmarks.flower import Flower
 from benchmarks.peers import Comparison
 from benchmarks.physical import Speeds
 from benchmarks.privacy import Privacy
-from benchmarks.privacy_table import PRIVACY_PAGE, PricedReport
-from benchmarks.report import FLOWER_PAGE, PAGE
+from benchmarks.report import FLOWER_PAGE, PAGE, PRIVACY_PAGE, Report
 from benchmarks.scale import Scale
 from benchmarks.secagg_round import Tick
 
@@ -38,7 +37,7 @@ def main() -> None:
         compared = _peers(progress, options) if "peers" in parts else []
         in_flower = _flower(progress, options) if "flower" in parts else None
         priced = _privacy(progress, options) if "privacy" in parts else None
-    report = PricedReport(
+    report = Report(
         command=_command(options),
         date=datetime.now(UTC).date().isoformat(),
         host=described,

@@ -286,7 +286,7 @@ def _speeds(count: int) -> list[Speed]:
     return [
         Speed(sigma=sigma, sampler=each.name, rate=_rate(each, count))
         for sigma in sampling.SIGMAS
-        for each in (*sampling._ours(sigma), *sampling._opendp(sigma), sampling._rounded(sigma))
+        for each in (*sampling.ours(sigma), *sampling.opendp(sigma), sampling.rounded(sigma))
     ]
 
 
@@ -294,4 +294,4 @@ def _rate(sampler: sampling.Sampler, count: int) -> float:
     """The best of three."""
     drawn = max(1, int(count * sampler.share))
     sampler.draw(1)  # a table is built once, and not here
-    return max(drawn / sampling._seconds(lambda: sampler.draw(drawn)) for _ in range(3))
+    return max(drawn / sampling.seconds_of(lambda: sampler.draw(drawn)) for _ in range(3))

@@ -1,48 +1,18 @@
-"""The figures on privacy as tables, and the report that has a page for them."""
+"""The figures on privacy as tables."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 
-from rich.console import Console
-
-from benchmarks import report
 from benchmarks.privacy import CLIENTS, DELTA, RATE, ROUNDS, SIZE, Privacy
-from benchmarks.report import FLOWER_PAGE, PAGE
 from benchmarks.table import Table
 
-__all__ = ["PRIVACY_PAGE", "PricedReport", "tables"]
-
-PRIVACY_PAGE = PAGE.parent / "explanation" / "privacy-cost.md"
+__all__ = ["privacy_tables"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class PricedReport(report.Report):
-    """A report that may have this part, which has a page of its own."""
-
-    privacy: Privacy | None = None
-
-    def show(self, console: Console) -> None:
-        super().show(console)
-        for table in self._privacy_tables():
-            console.print(table.rich())
-
-    def write(
-        self, page: Path = PAGE, flower_page: Path = FLOWER_PAGE, privacy_page: Path = PRIVACY_PAGE
-    ) -> None:
-        super().write(page, flower_page)
-        if found := [*self._privacy_tables()]:
-            report._replace(privacy_page, self.markdown(found))
-
-    def _privacy_tables(self) -> Iterator[Table]:
-        return tables(self.privacy) if self.privacy else iter(())
-
-
-def tables(found: Privacy) -> Iterator[Table]:
+def privacy_tables(found: Privacy) -> Iterator[Table]:
     """As the page shows them."""
     yield _width_table(found)
     yield _sampled_table(found)

@@ -14,14 +14,17 @@ from benchmarks.flower_table import flower_tables
 from benchmarks.host import Host
 from benchmarks.peers import Comparison
 from benchmarks.physical import Speeds
+from benchmarks.privacy import Privacy
+from benchmarks.privacy_table import privacy_tables
 from benchmarks.scale import Scale
 from benchmarks.table import Table, peer_table, scale_tables, speed_table
 
-__all__ = ["FLOWER_PAGE", "PAGE", "Report"]
+__all__ = ["FLOWER_PAGE", "PAGE", "PRIVACY_PAGE", "Report"]
 
 _DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = _DOCS / "benchmarks.md"
 FLOWER_PAGE = _DOCS / "how-to" / "migrate-from-flower-secagg.md"
+PRIVACY_PAGE = _DOCS / "explanation" / "privacy-cost.md"
 
 _BEGIN, _END = "<!-- benchmarks: begin -->\n", "<!-- benchmarks: end -->\n"
 
@@ -38,6 +41,7 @@ class Report:
     peers: Sequence[Comparison]
     scale: Sequence[Scale]
     flower: Flower | None = None
+    privacy: Privacy | None = None
 
     def json(self) -> str:
         """All figures, and nothing derived from them."""
@@ -45,12 +49,18 @@ class Report:
 
     def show(self, console: Console) -> None:
         """Print the tables."""
-        for table in (*self._tables(), *self._flower_tables()):
+        for table in (*self._tables(), *self._flower_tables(), *self._privacy_tables()):
             console.print(table.rich())
 
-    def write(self, page: Path = PAGE, flower_page: Path = FLOWER_PAGE) -> None:
+    def write(
+        self, page: Path = PAGE, flower_page: Path = FLOWER_PAGE, privacy_page: Path = PRIVACY_PAGE
+    ) -> None:
         """Replace the generated part of the pages whose tables were measured."""
-        for path, tables in ((page, [*self._tables()]), (flower_page, [*self._flower_tables()])):
+        for path, tables in (
+            (page, [*self._tables()]),
+            (flower_page, [*self._flower_tables()]),
+            (privacy_page, [*self._privacy_tables()]),
+        ):
             if tables:
                 _replace(path, self.markdown(tables))
 
@@ -79,6 +89,10 @@ class Report:
     def _flower_tables(self) -> Iterator[Table]:
         if self.flower:
             yield from flower_tables(self.flower)
+
+    def _privacy_tables(self) -> Iterator[Table]:
+        if self.privacy:
+            yield from privacy_tables(self.privacy)
 
 
 def _replace(page: Path, generated: str) -> None:

@@ -53,21 +53,21 @@ def main() -> None:
 def _show(sigma: int, count: int, repeats: int) -> None:
     print(f"\nsigma = {sigma:,}")
     for kind in (Skellam, DiscreteGaussian):
-        seconds = _seconds(lambda kind=kind: Table(kind(sigma**2)))
+        seconds = seconds_of(lambda kind=kind: Table(kind(sigma**2)))
         size = table(kind(sigma**2)).lower.size
         print(f"  {kind.__name__ + ': table, once':38} {seconds:>13.3f} s, {size:,} entries")
-    samplers = [*_ours(sigma), *_opendp(sigma), _rounded(sigma)]
+    samplers = [*ours(sigma), *opendp(sigma), rounded(sigma)]
     best = dict.fromkeys((sampler.name for sampler in samplers), 0.0)
     for _ in range(repeats):
         for sampler in samplers:
             drawn = max(1, int(count * sampler.share))
-            rate = drawn / _seconds(lambda drawn=drawn, sampler=sampler: sampler.draw(drawn))
+            rate = drawn / seconds_of(lambda drawn=drawn, sampler=sampler: sampler.draw(drawn))
             best[sampler.name] = max(best[sampler.name], rate)
     for name, rate in best.items():
         print(f"  {name:38} {rate:>13,.0f} /s")
 
 
-def _ours(sigma: int) -> list[Sampler]:
+def ours(sigma: int) -> list[Sampler]:
     noises = Skellam(sigma**2), DiscreteGaussian(sigma**2)
     tables = [
         Sampler(
@@ -84,7 +84,7 @@ def _ours(sigma: int) -> list[Sampler]:
     return [*tables, rejection]
 
 
-def _opendp(sigma: int) -> list[Sampler]:
+def opendp(sigma: int) -> list[Sampler]:
     try:
         peer = importlib.import_module("opendp.prelude")
     except ModuleNotFoundError:
@@ -95,7 +95,7 @@ def _opendp(sigma: int) -> list[Sampler]:
     return [Sampler("OpenDP make_gaussian, int", lambda n: mechanism([0] * n), share=1 / 128)]
 
 
-def _rounded(sigma: int) -> Sampler:
+def rounded(sigma: int) -> Sampler:
     generator = np.random.default_rng()
     return Sampler(
         "numpy, rounded normal (not exact)",
@@ -103,7 +103,7 @@ def _rounded(sigma: int) -> Sampler:
     )
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds_of(work: Callable[[], object]) -> float:
     start = time.process_time()
     work()
     return time.process_time() - start

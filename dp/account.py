@@ -5,15 +5,13 @@ Both figures are for neighbors by zero-out: all that one client adds is replaced
 
 from __future__ import annotations
 
-import sys
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from numbers import Real
 
-import numpy as np
-
-from dp.errors import UnknownEvent, require
+from dp.errors import UnknownEvent
 from dp.events import Composed, Event
+from dp.noise import real
 
 __all__ = ["Accountant", "check_delta", "check_epsilon", "leaves", "unknown"]
 
@@ -49,17 +47,9 @@ def unknown(event: Event) -> UnknownEvent:
 
 def check_delta(delta: float) -> float:
     """`delta` as a float; `ParameterError` unless 0 < delta < 1."""
-    require(_is_real(delta) and 0 < delta < 1, f"0 < delta < 1, not {delta!r:.40},")
-    return float(delta)
+    return real("0 < delta < 1", delta, lambda value: 0 < value < 1)
 
 
 def check_epsilon(epsilon: float) -> float:
     """`epsilon` as a float; `ParameterError` unless 0 <= epsilon < infinity."""
-    holds = _is_real(epsilon) and 0 <= epsilon <= sys.float_info.max
-    require(holds, f"0 <= epsilon < infinity, not {epsilon!r:.40},")
-    return float(epsilon)
-
-
-def _is_real(value: object) -> bool:
-    # a narrower float of numpy would draw every comparison with a bound down to its own precision
-    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+    return real("0 <= epsilon < infinity", epsilon, lambda value: 0 <= value < math.inf)

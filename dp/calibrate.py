@@ -11,10 +11,10 @@ from dp.account import check_delta
 from dp.account_reduction import ReductionAccountant, gaussian_multiplier
 from dp.choose import Choice, choose
 from dp.errors import require
-from dp.events import Composed, Gaussian, Sampled
+from dp.events import Composed, Gaussian, Release, Sampled
 from dp.noise import whole
 
-__all__ = ["choose_within", "noise_multiplier"]
+__all__ = ["choose_within", "noise_multiplier", "release_multiplier"]
 
 _Point = tuple[float, float]
 
@@ -50,14 +50,30 @@ def noise_multiplier(
 def choose_within(epsilon: float, delta: float, *, rounds: int = 1, **parameters: Any) -> Choice:
     """The mechanism of which `rounds` releases are (epsilon, delta)-DP, with the least noise.
 
-    parameters: those of `choose`, but for the noise multiplier. Integers cost a hair more than the
-    Gaussian that the multiplier is found for, and so get a hair more noise.
+    parameters: those of `choose`, but for the noise multiplier.
 
     Raises `ParameterError` as `noise_multiplier` and `choose` do.
     """
+
+    def chosen(multiplier: float) -> Choice:
+        return choose(noise_multiplier=multiplier, **parameters)
+
+    return chosen(
+        release_multiplier(epsilon, delta, lambda z: chosen(z).mechanism.event, rounds=rounds)
+    )
+
+
+def release_multiplier(
+    epsilon: float, delta: float, release: Callable[[float], Release], *, rounds: int = 1
+) -> float:
+    """`noise_multiplier`, for the releases that `release` makes of a multiplier.
+
+    Integers cost a hair more than the Gaussian that the multiplier is found for, and so get a hair
+    more noise.
+    """
     wanted = noise_multiplier(epsilon, delta, rounds=rounds)
-    found = gaussian_multiplier(choose(noise_multiplier=wanted, **parameters).mechanism.event)
-    return choose(noise_multiplier=wanted * max(wanted / found, 1.0) * _HAIR, **parameters)
+    found = gaussian_multiplier(release(wanted))
+    return wanted * max(wanted / found, 1.0) * _HAIR
 
 
 def _least(spent: Callable[[float], float], most: float, tolerance: float) -> float:

@@ -10,7 +10,7 @@ from secagg.context import Round
 from secagg.errors import ParameterError
 from secagg.identity import Roster
 
-__all__ = ["Invitation"]
+__all__ = ["Invitation", "round_name"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Invitation:
     @property
     def name(self) -> bytes:
         """Session and number: what ledgers know the round by."""
-        return self.session + self.number.to_bytes(8, "little")
+        return round_name(self.session, self.number)
 
     def statement(self, model: bytes | None) -> bytes | None:
         """What a party says of the model that it was given after the start; None where it must
@@ -69,6 +69,11 @@ class Invitation:
                 f"{self.plan.scheme.name} binds the model first: give it to Invitation, not here"
             )
         return None
+
+
+def round_name(session: bytes, number: int) -> bytes:
+    """One name for one round of one session."""
+    return session + number.to_bytes(8, "little")
 
 
 def _check_model(model: bytes | None) -> bytes:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from typing import Any, Self
@@ -174,6 +174,15 @@ class RoundPlan:
             return None
         mechanism = self.quantize.mechanism
         return mechanism if isinstance(mechanism.noise, ByLayers) else None
+
+    def clipped(self, bound: float) -> Self:
+        """The same private plan with another clip bound; units, noise and price do not change.
+
+        Raises `ParameterError` for a plan without noise, or with a bound for each leaf.
+        """
+        if not isinstance(self.quantize, Private):
+            raise ParameterError("this plan adds no noise: its encoding follows from its clip")
+        return replace(self, quantize=self.quantize.clipped(bound))
 
     def encode(
         self,

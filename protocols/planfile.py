@@ -12,15 +12,15 @@ import dataclasses
 import difflib
 import math
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_type_hints
 
-from dp.account_reduction import gaussian_multiplier
-from dp.calibrate import noise_multiplier
+from dp.calibrate import release_multiplier
 from dp.clip import AdaptiveBound
+from dp.events import Release
 from protocols.plan import RoundPlan
 from protocols.private import CentralNoise, DistributedNoise, Privacy
 from secagg.errors import ParameterError
@@ -39,8 +39,7 @@ SCHEMES: dict[str, type[Scheme]] = {
 _WANTED = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 _CLIPS = {"norm": NormClip, "range": RangeClip}
 _ROUNDINGS: dict[str, Rounding] = {"stochastic": Stochastic(), "half-even": HalfEven()}
-_NOISES: dict[str, object] = {"clients": DistributedNoise, "server": CentralNoise}
-_HAIR = 1 + 1e-9  # so that float64 on the way to the last round's epsilon does not cost a round
+_NOISE_BY = ("clients", "server")
 
 T = TypeVar("T")
 
@@ -143,7 +142,7 @@ class PrivacyChoice:
             self.noise_multiplier,
         )  # fmt: skip
         _require(0 <= self.quantile < 1, "0 <= quantile < 1", self.quantile)
-        _require_one_of("by", self.by, _NOISES)
+        _require_one_of("by", self.by, _NOISE_BY)
         if self.noise_multiplier and not self.epsilon:
             raise ParameterError("noise_multiplier without epsilon: how much may be spent?")
 
@@ -153,11 +152,14 @@ class PrivacyChoice:
         """
         if self.noise_multiplier:
             return make(privacy=self._noise(self.noise_multiplier))
-        wanted = noise_multiplier(self.epsilon, self.delta, rounds=rounds)
-        event = make(privacy=self._noise(wanted)).event
-        assert event is not None, "a private plan has an event"
-        lacking = max(wanted / gaussian_multiplier(event), 1.0)
-        return make(privacy=self._noise(wanted * lacking * _HAIR))
+
+        def release(multiplier: float) -> Release:
+            event = make(privacy=self._noise(multiplier)).event
+            assert event is not None, "a private plan has an event"
+            return event
+
+        enough = release_multiplier(self.epsilon, self.delta, release, rounds=rounds)
+        return make(privacy=self._noise(enough))
 
     def _noise(self, multiplier: float) -> Privacy:
         counts_clipped = self.quantile > 0
@@ -294,7 +296,7 @@ def _require(holds: bool, inequality: str, value: object) -> None:
         raise ParameterError(f"{inequality} must hold, got {value}")
 
 
-def _require_one_of(key: str, value: str, known: dict[str, Any]) -> None:
+def _require_one_of(key: str, value: str, known: Collection[str]) -> None:
     if value not in known:
         near = difflib.get_close_matches(value, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"

@@ -13,7 +13,7 @@ import inspect
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -198,6 +198,13 @@ class Private:
     def event(self) -> Release:
         """What one release costs, for an accountant."""
         return self.mechanism.event
+
+    def clipped(self, bound: float) -> Private:
+        """The same with another clip bound, of the whole update."""
+        if self.leaves is not None:
+            raise ParameterError("each leaf has a bound of its own in this plan")
+        with _translated():
+            return replace(self, mechanism=replace(self.mechanism, clip=bound))
 
     def length(self, size: int) -> int:
         """Residues of an update of `size` coordinates; `ParameterError` for another size."""

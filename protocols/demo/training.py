@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from dp.errors import BudgetExceeded
 from protocols.demo import model
 from protocols.demo.data import split_digits
 from protocols.demo.model import Tree
+from protocols.invitation import round_name
 from protocols.ledger import PrivacyLedger
 from protocols.plan import RoundPlan, model_digest
 from protocols.planfile import PlanFile
@@ -121,15 +121,14 @@ class Federation:
         if self.ledger is None:
             return None
         assert self.plan.event is not None, "a plan with a budget has noise"
-        return self.ledger.charge(self._session + number.to_bytes(8, "little"), self.plan.event)
+        return self.ledger.charge(round_name(self._session, number), self.plan.event)
 
     def _follow(self, outcome: Outcome) -> None:
         """The next round's clip bound, from how many updates were within this one's."""
         if self._bound is None or outcome.result is None or outcome.result.within is None:
             return
         self._bound = self._bound.updated(outcome.result.within)
-        quantize = dataclasses.replace(self._file.quantize, bound=self._bound.bound)
-        self.plan = dataclasses.replace(self._file, quantize=quantize).plan(self._weights)
+        self.plan = self.plan.clipped(self._bound.bound)
 
     def _local(self, client: PartyId) -> Tree:
         return model.local_update(

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols import RoundPlan, model_digest
+from protocols.private import DistributedNoise, Private
 from secagg.errors import InputRefused, IntegrityError, ParameterError
 from secagg.primitives import ring
 from secagg.quantize import HalfEven, NormClip, RangeClip, Stochastic
@@ -341,3 +342,24 @@ def test_metrics_are_leaves_under_the_same_clip() -> None:
 
 def test_the_structure_of_the_plan_is_that_of_the_template() -> None:
     assert plan_for().structure == flatten(TEMPLATE)[1]
+
+
+def test_another_clip_bound_keeps_the_noise_the_units_and_the_price_of_a_private_plan() -> None:
+    plan = RoundPlan.for_update(
+        {"w": np.zeros(64)},
+        clients=10,
+        clip=NormClip(1.0),
+        privacy=DistributedNoise(multiplier=1.0),
+    )
+    wider = plan.clipped(2.0)
+    assert isinstance(wider.quantize, Private)
+    assert wider.quantize.mechanism.clip == 2.0
+    assert wider.event == plan.event
+    assert wider.scheme == plan.scheme
+    assert wider.digest != plan.digest
+
+
+def test_a_plan_without_noise_has_no_clip_bound_to_change() -> None:
+    plan = RoundPlan.for_update({"w": np.zeros(4)}, clients=10, clip=NormClip(1.0))
+    with pytest.raises(ParameterError, match="adds no noise"):
+        plan.clipped(2.0)

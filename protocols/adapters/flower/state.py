@@ -24,6 +24,7 @@ from pathlib import Path
 from flwr.app import ConfigRecord, RecordDict
 
 from protocols import files
+from protocols.invitation import round_name
 from protocols.journal import ClientJournal
 from secagg.errors import LocalProtocolError
 
@@ -105,7 +106,7 @@ class Store:
 
     def has(self, stage: str, session: bytes, number: int) -> bool:
         """Whether this round is in this stage."""
-        return bool(self._record.get(f"{stage}.round") == _name(session, number))
+        return bool(self._record.get(f"{stage}.round") == round_name(session, number))
 
     def get(self, stage: str, session: bytes, number: int) -> bytes:
         """The snapshot of this round; `LocalProtocolError` unless it is in this stage."""
@@ -136,15 +137,11 @@ class Store:
 
     def _put(self, stage: str, session: bytes, number: int, snapshot: bytes) -> None:
         self._record[stage] = snapshot
-        self._record[f"{stage}.round"] = _name(session, number)
+        self._record[f"{stage}.round"] = round_name(session, number)
 
     def _take(self, stage: str) -> object:
         self._record.pop(stage, None)
         return self._record.pop(f"{stage}.round", None)
-
-
-def _name(session: bytes, number: int) -> bytes:
-    return session + number.to_bytes(8, "little")
 
 
 def _taken(step: str, number: int) -> LocalProtocolError:
