@@ -18,6 +18,9 @@ from secagg.schemes.secagg_plus import messages as plus_messages
 from secagg.schemes.secagg_plus import states as plus_states
 from secagg.schemes.secagg_plus.brief import messages as brief_messages
 from secagg.schemes.secagg_plus.brief import states as brief_states
+from secagg.schemes.secagg_plus.verified import messages as verified_messages
+from secagg.schemes.secagg_plus.verified import states as verified_states
+from secagg.sketch import chance, most_norm, slack
 from secagg.wire import Message
 
 DOCS = Path(__file__).parent
@@ -27,6 +30,7 @@ MESSAGES = {
     "plain": plain_messages,
     "secagg_plus": plus_messages,
     "secagg_plus_brief": brief_messages,
+    "secagg_plus_verified": verified_messages,
 }
 TABLES: dict[str, dict[str, Transitions]] = {
     "plain": {"Client": plain_states.CLIENT, "Server": plain_states.SERVER},
@@ -37,6 +41,7 @@ TABLES: dict[str, dict[str, Transitions]] = {
         "Server, semi-honest": plus_states.SERVER_SEMI_HONEST,
     },
     "secagg_plus_brief": {"Client": brief_states.CLIENT, "Server": brief_states.SERVER},
+    "secagg_plus_verified": {"Client": verified_states.CLIENT, "Server": verified_states.SERVER},
 }
 
 
@@ -64,9 +69,21 @@ def states(scheme: str) -> Iterator[str]:
                 yield f"| `{state.__name__}` | {_named(trigger)} | {names} |"
 
 
+def bounds(_: str) -> Iterator[str]:
+    """Rows of a sketch: slack, soft bound, and how likely a larger norm passes."""
+    norms = (1.5, 2, 3, 4)
+    yield "| k | τ | β | " + " | ".join(f"{norm} B passes" for norm in norms) + " |"
+    yield "|--:" * (3 + len(norms)) + "|"
+    for rows in (64, 128, 256, 1024):
+        allowed = 1 + slack(rows)
+        ratios = ((allowed / norm) ** 2 for norm in norms)
+        shown = " | ".join(f"2^−{chance(rows, a):.0f}" if a < 1 else "may" for a in ratios)
+        yield f"| {rows} | {allowed - 1:.2f} | {most_norm(rows):.2f} | {shown} |"
+
+
 def render(text: str) -> str:
     """`text` with every generated block renewed."""
-    makers = {"messages": messages, "states": states}
+    makers = {"messages": messages, "states": states, "bounds": bounds}
 
     def block(match: re.Match[str]) -> str:
         kind, scheme = match.groups()

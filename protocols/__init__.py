@@ -1,10 +1,13 @@
 """Composes: one plan, one round, adapters to frameworks, the command line."""
 
 from protocols.journal import ClientJournal
+from protocols.leakage import LeakageLedger
 from protocols.ledger import PrivacyLedger
 from protocols.plan import RoundPlan, model_digest
 from protocols.private import CentralNoise, DistributedNoise, LeafClip
-from protocols.round import ClientRound, Invitation, Result, ServerRound
+from protocols.result import Result
+from protocols.round import ClientRound, Invitation, ServerRound
+from protocols.screening import NormScreen, SketchScreen, observed
 
 __all__ = [
     "CentralNoise",
@@ -13,9 +16,13 @@ __all__ = [
     "DistributedNoise",
     "Invitation",
     "LeafClip",
+    "LeakageLedger",
+    "NormScreen",
     "PrivacyLedger",
     "Result",
     "RoundPlan",
     "ServerRound",
+    "SketchScreen",
     "model_digest",
+    "observed",
 ]

@@ -15,10 +15,8 @@ each by itself, while under `NormClip` they count into the norm of the whole.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from functools import partial
 from typing import Any, Self
 
@@ -28,7 +26,9 @@ from numpy.typing import NDArray
 from dp.events import Release
 from dp.layers import ByLayers
 from dp.mechanism import Mechanism
+from protocols.precision import precision
 from protocols.private import LeafClip, Privacy, Private
+from protocols.screening import PlanScreen
 from secagg.errors import InputRefused, ParameterError
 from secagg.primitives.digest import Label, digest
 from secagg.primitives.ring import Words
@@ -36,15 +36,10 @@ from secagg.quantize import Clip, FixedPoint, NormClip, Rounding, Stochastic
 from secagg.rand import Rand
 from secagg.scheme import Scheme
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief
+from secagg.schemes.secagg_plus.verified import SecAggPlusVerified
 from secagg.structure import Leaf, Structure, flatten, structure_of
 
 __all__ = ["Decoded", "RoundPlan", "model_digest"]
-
-_WIDTHS = (32, 40, 48, 56, 64)
-_LEAST_UNITS = 256
-_UNITS_PER_ROOT = 16  # 2^f * clip over sqrt(d): the norm bound then keeps 99.9 % of itself
-_MOST_FRACTION_BITS = 128
-_EXACT = 1 << 52
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +51,7 @@ class RoundPlan:
     scheme: how the sum is computed; its `length` is that of the update and one weight.
     quantize: how an update becomes residues of the scheme's ring: exactly, or under noise.
     structure: what an update looks like; the mean looks the same.
+    screen: what the server may learn of each update before the sum; None for nothing.
 
     `for_update` computes what follows from the update. Raises `ParameterError` with the inequality
     where the three do not fit.
@@ -64,6 +60,7 @@ class RoundPlan:
     scheme: Scheme
     quantize: FixedPoint | Private
     structure: Structure
+    screen: PlanScreen | None = None
 
     def __post_init__(self) -> None:
         _require_type("scheme", self.scheme, Scheme)
@@ -71,7 +68,7 @@ class RoundPlan:
         _require_type("structure", self.structure, Structure)
         size = self.structure.size
         _require(size >= 1, "structure.size >= 1", size)
-        length = self.quantize.length(size)
+        length = self.quantize.length(size) + self._check_screen(size)
         _require_equal("scheme.length", self.scheme.length, "quantize.length(size)", length)
         _require_equal("scheme.width", self.scheme.width, "quantize.width", self.quantize.width)
         _require_equal(
@@ -94,6 +91,7 @@ class RoundPlan:
         fraction_bits: int | None = None,
         rounding: Rounding | None = None,
         privacy: Privacy | None = None,
+        screen: PlanScreen | None = None,
         scheme: Callable[..., Scheme] = SecAggPlus,
         **parameters: Any,
     ) -> Self:
@@ -106,8 +104,9 @@ class RoundPlan:
         the ring, thus of a coordinate on the wire; by default the least of 32, 40 … 64 that rounds
         finely. fraction_bits: by default as many as the width holds. rounding: by default
         `Stochastic`. privacy: `DistributedNoise` or `CentralNoise`, which round and scale in their
-        own way, and count every client as one. Other keywords are the scheme's own, such as
-        `corrupt` and `dropout`.
+        own way, and count every client as one. screen: `NormScreen` or `SketchScreen`, for
+        `SecAggPlus` and without `privacy`. Other keywords are the scheme's own, such as `corrupt`
+        and `dropout`.
 
         Raises `ParameterError` with the inequality that fails, `InputRefused` for a template that
         is no tree of arrays, and `TypeError` for a keyword that the scheme does not have.
@@ -116,7 +115,10 @@ class RoundPlan:
         _require_type("clip", clip, Clip | LeafClip)
         _require_count("clients", clients, 2)
         _require_count("max_weight", max_weight, 1)
-        make = partial(scheme, clients=clients, **parameters)
+        kind = scheme if screen is None else SecAggPlusVerified
+        make = partial(kind, clients=clients, **parameters)
+        if screen is not None:
+            _check_screened(screen, scheme, privacy)
         if privacy is not None:
             _require_type("privacy", privacy, Privacy)
             exact = {"max_weight": max_weight - 1, "fraction_bits": fraction_bits}
@@ -126,11 +128,31 @@ class RoundPlan:
         elif isinstance(clip, LeafClip):
             raise ParameterError("a LeafClip is for private plans: give privacy=, or a NormClip")
         else:
+            size = structure.size
+            room = clients if screen is None else screen.headroom(clients, size, clip)
             quantize = _fixed_point(
-                structure.size, clients, clip, max_weight, width, fraction_bits, rounding
+                size, clients, room, clip, max_weight, width, fraction_bits, rounding
             )
-        chosen = make(length=quantize.length(structure.size), width=quantize.width)
-        return cls(scheme=chosen, quantize=quantize, structure=structure)
+        length = quantize.length(structure.size)
+        if screen is not None:
+            assert isinstance(quantize, FixedPoint), "a screen is refused beside privacy"
+            opened = screen.of(quantize, structure.size)
+            make = partial(make, screen=opened)
+            length += opened.tail
+        chosen = make(length=length, width=quantize.width)
+        return cls(scheme=chosen, quantize=quantize, structure=structure, screen=screen)
+
+    def _check_screen(self, size: int) -> int:
+        """How many residues follow the coordinates."""
+        opened = self.scheme.screen if isinstance(self.scheme, SecAggPlusVerified) else None
+        due = None
+        if self.screen is not None:
+            _require_type("quantize", self.quantize, FixedPoint)
+            assert isinstance(self.quantize, FixedPoint)
+            due = self.screen.of(self.quantize, size)
+        if opened != due:
+            raise ParameterError("the scheme opens something else than the plan's screen says")
+        return opened.tail if opened is not None else 0
 
     @property
     def digest(self) -> bytes:
@@ -141,6 +163,7 @@ class RoundPlan:
             self.scheme.encoded(),
             repr(self.quantize).encode(),
             self.structure.digest,
+            repr(self.screen).encode(),
         )
 
     @property
@@ -211,7 +234,11 @@ class RoundPlan:
             return self.quantize.encode(vector, rand, context, layer_key)
         if layer_key is not None:
             raise ParameterError("layer_key is None in a plan that adds no noise")
-        return self.quantize.encode(vector, weight, rand)
+        encoded = self.quantize.encode(vector, weight, rand)
+        if self.screen is None:
+            return encoded
+        assert isinstance(self.scheme, SecAggPlusVerified), "checked when it was made"
+        return self.screen.extended(encoded, self.scheme.screen, self.scheme.width, rand)
 
     def decode(self, total: Words, clients: int, rand: Rand, context: bytes) -> Decoded:
         """What the sum of that many clients tells; with noise, where the server adds it.
@@ -222,7 +249,8 @@ class RoundPlan:
             released = self.quantize.release(total, rand)
             vector, within = self.quantize.decode(released, clients, context)
             return Decoded(self.structure.restore(vector), clients, released, within)
-        vector, total_weight = self.quantize.decode(total, clients)
+        coordinates = total[: self.quantize.length(self.structure.size)]
+        vector, total_weight = self.quantize.decode(coordinates, clients)
         return Decoded(self.structure.restore(vector), total_weight, total)
 
 
@@ -234,6 +262,16 @@ class Decoded:
     total_weight: int
     total: Words | NDArray[np.int64] = field(repr=False)
     within: float | None = None
+
+
+def _check_screened(screen: object, scheme: object, privacy: object) -> None:
+    _require_type("screen", screen, PlanScreen)
+    if scheme is not SecAggPlus:
+        raise ParameterError("a screen needs SecAggPlus: no other scheme can open statistics")
+    if privacy is not None:
+        raise ParameterError(
+            "a screen opens numbers of each update, and no budget counts them: take one of the two"
+        )
 
 
 def model_digest(tree: Any) -> bytes:
@@ -261,14 +299,16 @@ def _private(
 def _fixed_point(
     size: int,
     clients: int,
+    room: int,
     clip: Clip,
     max_weight: int,
     width: int | None,
     fraction_bits: int | None,
     rounding: Rounding | None,
 ) -> FixedPoint:
+    """room: how many updates at the bound the ring must hold, at least those of the clients."""
     if fraction_bits is None:
-        width, fraction_bits = _precision(clip, clients, max_weight, size, width)
+        width, fraction_bits = precision(clip, room, max_weight, size, width)
     return FixedPoint(
         clip=clip,
         fraction_bits=fraction_bits,
@@ -286,35 +326,6 @@ def _refuse_exact(**given: object) -> None:
                 f"a private plan takes no {name}: every client counts as one, and the noise "
                 "decides how finely is rounded"
             )
-
-
-def _precision(
-    clip: Clip, clients: int, max_weight: int, size: int, width: int | None
-) -> tuple[int, int]:
-    """(width, fraction bits): the finest unit of `width` bits, of the first width that will do."""
-    enough = max(_LEAST_UNITS, _UNITS_PER_ROOT * math.sqrt(size))
-    for bits in () if width else _WIDTHS[:-1]:
-        fraction = _most_fraction_bits(clip, clients, max_weight, bits)
-        if Fraction(clip.bound) * Fraction(2) ** fraction >= enough:
-            return bits, fraction
-    last = width or _WIDTHS[-1]
-    _require(type(last) is int and 2 <= last <= 64, "2 <= width <= 64, an integer,", last)
-    _require(
-        2 * clients * max_weight < 1 << (last - 1),
-        "2 * clients * max_weight < 2**(width - 1)",
-        2 * clients * max_weight,
-        1 << (last - 1),
-    )
-    return last, _most_fraction_bits(clip, clients, max_weight, last)
-
-
-def _most_fraction_bits(clip: Clip, clients: int, max_weight: int, width: int) -> int:
-    """The largest f with clients * 2^f * clip * max_weight <= 2^(width-1) - 1."""
-    room = min(((1 << (width - 1)) - 1) // clients, _EXACT)
-    ratio = Fraction(max(room, 1)) / (Fraction(clip.bound) * max_weight)
-    estimate = ratio.numerator.bit_length() - ratio.denominator.bit_length()
-    floor = estimate if ratio >= Fraction(2) ** estimate else estimate - 1
-    return max(-_MOST_FRACTION_BITS, min(floor, _MOST_FRACTION_BITS))
 
 
 def _difference(expected: Structure, found: Structure) -> str:

@@ -16,21 +16,20 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
 from typing import Any, Self, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from dp.mechanism import Mechanism
 from protocols.invitation import Invitation
 from protocols.journal import ClientJournal
+from protocols.leakage import LeakageLedger
 from protocols.ledger import PrivacyLedger
 from protocols.plan import RoundPlan
 from protocols.private import Private
 from protocols.removal import Discloser, Disclosures, endpoint, is_excess
+from protocols.result import Result
 from secagg.errors import IntegrityError, LocalProtocolError
+from secagg.event import Statistics
 from secagg.frame import Endpoint
 from secagg.identity import Identity, PartyId
 from secagg.machine import Aggregate, Discarded, Event, Failed, Finished, Machine, PeerRejected
@@ -43,33 +42,6 @@ from secagg.schemes.secagg_plus import Contribution
 __all__ = ["ClientRound", "Invitation", "Result", "ServerRound"]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What a round releases.
-
-    Attributes
-    ----------
-    mean: tree of the plan's structure, the weighted mean of the included updates.
-    total_weight: the sum of their weights.
-    included: the clients whose updates are in the mean.
-    dropped: per phase, the clients lost in it. One lost after its input arrived is in both.
-    total: ring vector (length,), the exact sum that `mean` was decoded from. In a private plan the
-        integers of it, int64 (length,), with the server's noise where it is the server that adds
-        noise.
-    within: in a private plan that counts it, the part of the updates that was within the bound;
-        it has noise too, and may leave [0, 1].
-    removed: the clients whose excess noise was taken off `total`, in a plan with `removal`.
-    """
-
-    mean: Any
-    total_weight: int
-    included: frozenset[PartyId]
-    dropped: Mapping[str, frozenset[PartyId]]
-    total: Words | NDArray[np.int64] = field(repr=False)
-    within: float | None = None
-    removed: frozenset[PartyId] = frozenset()
 
 
 class _Party:
@@ -141,10 +113,10 @@ class ClientRound(_Party):
     """One client's part. `floors` are what it insists on whatever the plan says.
 
     The round enters the `journal` before anything can be sent, and a round that is in it raises
-    `LocalProtocolError`. With a `ledger` an update leaves only once its release is charged. Raises
-    `ParameterError` for a plan below the floors, for one that the ledger cannot price (without
-    noise, or trusting a server that the ledger does not), and for a roster that does not list
-    `identity` as `me`.
+    `LocalProtocolError`. With a `ledger` an update leaves only once its release is charged, with a
+    `leakage` ledger once what the plan opens of it is. Raises `ParameterError` for a plan below
+    the floors, for one that the ledger cannot price (without noise, or trusting a server that the
+    ledger does not), and for a roster that does not list `identity` as `me`.
 
     In a plan with removal of noise one more frame leaves, just before the last of the scheme.
     """
@@ -157,6 +129,7 @@ class ClientRound(_Party):
         *,
         journal: ClientJournal,
         ledger: PrivacyLedger | None = None,
+        leakage: LeakageLedger | None = None,
         floors: Floors | None = None,
         rand: Rand = os.urandom,
     ) -> None:
@@ -166,7 +139,7 @@ class ClientRound(_Party):
         machine = scheme.client(invitation.round, identity, me, floors=floors, rand=rand)
         journal.join(invitation.session, invitation.number)
         super().__init__(invitation, machine)
-        self._setup(identity, ledger, rand)
+        self._setup(identity, ledger, leakage, rand)
 
     @classmethod
     def restore(
@@ -178,6 +151,7 @@ class ClientRound(_Party):
         *,
         journal: ClientJournal,
         ledger: PrivacyLedger | None = None,
+        leakage: LeakageLedger | None = None,
         floors: Floors | None = None,
         rand: Rand = os.urandom,
     ) -> Self:
@@ -196,11 +170,17 @@ class ClientRound(_Party):
             snapshot, invitation.round, identity, me, floors=floors, rand=rand
         )
         _Party.__init__(client, invitation, machine)
-        client._setup(identity, ledger, rand)
+        client._setup(identity, ledger, leakage, rand)
         return client
 
-    def _setup(self, identity: Identity, ledger: PrivacyLedger | None, rand: Rand) -> None:
-        self._ledger, self._rand = ledger, rand
+    def _setup(
+        self,
+        identity: Identity,
+        ledger: PrivacyLedger | None,
+        leakage: LeakageLedger | None,
+        rand: Rand,
+    ) -> None:
+        self._ledger, self._leakage, self._rand = ledger, leakage, rand
         self._discloser = _of(self, identity, Discloser)
         self._events: deque[Event] = deque()
 
@@ -234,6 +214,8 @@ class ClientRound(_Party):
         affair. Excess noise can be removed of what `encode` returned last, that very array.
         """
         statement = self.invitation.statement(model)
+        if self._leakage is not None:
+            self._leakage.require(self.invitation.name, self.plan.scheme.opened)
         if self._ledger is not None and self.plan.event is not None:
             self._ledger.require(self.plan.event, self.invitation.name)
         self._machine.submit(vector if statement is None else Contribution(vector, statement))
@@ -243,6 +225,8 @@ class ClientRound(_Party):
 
     def _charge(self) -> None:
         """Between the machine's taking the vector and its leaving; without it nothing leaves."""
+        if self._leakage is not None:
+            self._leakage.charge(self.invitation.name, self.plan.scheme.opened)
         if self._ledger is None or self.plan.event is None:
             return
         charged = False
@@ -297,6 +281,7 @@ class ServerRound(_Party):
         super().__init__(invitation, machine)
         self._identity = identity
         self._disclosures = _of(self, identity, Disclosures)
+        self._screened: frozenset[PartyId] = frozenset()
 
     @classmethod
     def restore(
@@ -317,6 +302,7 @@ class ServerRound(_Party):
         _Party.__init__(server, invitation, machine)
         server._identity = identity
         server._disclosures = _of(server, identity, Disclosures)
+        server._screened = frozenset()
         return server
 
     @property
@@ -344,9 +330,19 @@ class ServerRound(_Party):
         """
         self._machine.submit(self.invitation.statement(model))
 
-    def next_event(self) -> Result | Failed | PeerRejected | Discarded | None:
+    def accept(self, clients: Collection[PartyId]) -> None:
+        """Decide whose updates are summed, after `Statistics`, among its `eligible`.
+
+        Without a decision, the deadline accepts all of these. Raises `InputRefused` for others or
+        too few, and `LocalProtocolError` where nothing is to be decided.
+        """
+        self._machine.submit(frozenset(clients))
+
+    def next_event(self) -> Result | Failed | PeerRejected | Discarded | Statistics | None:
         """The oldest event not yet taken, or None."""
         event = self._machine.next_event()
+        if isinstance(event, Statistics):
+            self._screened = frozenset(event.clients)
         if event is None and self._disclosures is not None:
             return self._disclosures.next_event()
         if not isinstance(event, Finished):
@@ -369,6 +365,7 @@ class ServerRound(_Party):
             total=decoded.total,
             within=decoded.within,
             removed=removed,
+            refused=self._screened - aggregate.included,
         )
 
     def _noise(self, total: Words) -> Rand:

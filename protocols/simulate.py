@@ -13,7 +13,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
@@ -26,18 +26,20 @@ from protocols.plan import RoundPlan
 from protocols.removal import Excess
 from protocols.round import ClientRound, Invitation, Result, ServerRound
 from secagg.errors import Aborted, IntegrityError, ParameterError, RemoteProtocolError
+from secagg.event import Statistics
 from secagg.frame import parse_header
 from secagg.identity import SERVER, Identity, PartyId, Roster
 from secagg.machine import Aggregate, Discarded, Failed, PeerRejected
 from secagg.primitives.ring import Words, reduce
 from secagg.rand import Rand
-from secagg.scheme import Scheme
+from secagg.scheme import Floors, Scheme
 from secagg.structure import flatten
 from secagg.wire import Message
 
-__all__ = ["ClientCost", "Frame", "Outcome", "Population", "phases", "run_round"]
+__all__ = ["ClientCost", "Frame", "Judge", "Outcome", "Population", "phases", "run_round"]
 
 T = TypeVar("T")
+Judge = Callable[[Statistics], Collection[PartyId]]
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Outcome:
     largest_frame: bytes of the largest frame.
     peak_memory: most bytes that the process, hence all parties together, ever held; None where
         the platform does not tell.
+    statistics: what was opened before the sum, in a plan with a screen.
     """
 
     result: Result | None
@@ -94,6 +97,7 @@ class Outcome:
     server_cpu: float
     largest_frame: int
     peak_memory: int | None
+    statistics: Statistics | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ def run_round(
     number: int = 0,
     model: bytes = bytes(32),
     vectors: Mapping[PartyId, Words] | None = None,
+    judge: Judge | None = None,
     on_frame: Callable[[Frame], None] | None = None,
     rand: Rand = os.urandom,
 ) -> Outcome:
@@ -142,8 +147,9 @@ def run_round(
 
     drops: clients and the phase, one of `phases(plan.scheme)`, from which on they are silent.
     population: who takes part; invented when absent. vectors: ring vectors that these clients
-    submit in the place of what their update encodes to, as a client that cheats could. on_frame:
-    is shown every frame as it leaves.
+    submit in the place of what their update encodes to, as a client that cheats could. judge: in a
+    plan with a screen, whom to accept of what was opened; without it, all within the bounds are.
+    on_frame: is shown every frame as it leaves.
 
     Raises `ParameterError` for updates or drops that do not fit the plan, and what `ClientRound`
     raises for an update or a round that it refuses. How the round itself ends is the outcome.
@@ -158,7 +164,7 @@ def run_round(
         model=None if plan.binds_model_last else model,
         roster=people.roster,
     )
-    simulation = _Simulation(invitation, people, drops, on_frame, rand)
+    simulation = _Simulation(invitation, people, drops, judge, on_frame, rand)
     simulation.submit(updates, vectors or {}, model if plan.binds_model_last else None)
     simulation.run()
     return simulation.outcome(updates)
@@ -170,9 +176,11 @@ class _Simulation:
         invitation: Invitation,
         people: Population,
         drops: Mapping[PartyId, str],
+        judge: Judge | None,
         on_frame: Callable[[Frame], None] | None,
         rand: Rand,
     ) -> None:
+        self._judge = judge
         self._plan = invitation.plan
         self._drops = drops
         self._on_frame = on_frame
@@ -188,11 +196,19 @@ class _Simulation:
         self._stopped: dict[PartyId, Exception] = {}
         self._result: Result | None = None
         self._failure: Aborted | IntegrityError | None = None
+        self._statistics: Statistics | None = None
         self._rejected: list[PeerRejected | Discarded] = []
         self._server = self._timed(SERVER, _Observed, invitation, people.server, rand=rand)
         self._clients = {
             i: self._timed(
-                i, ClientRound, invitation, key, i, journal=people.journals[i], rand=rand
+                i,
+                ClientRound,
+                invitation,
+                key,
+                i,
+                journal=people.journals[i],
+                floors=Floors(opened=invitation.plan.scheme.opened),
+                rand=rand,
             )
             for i, key in people.clients.items()
         }
@@ -240,6 +256,7 @@ class _Simulation:
             server_cpu=self._cpu[SERVER],
             largest_frame=self._largest,
             peak_memory=_peak_memory(),
+            statistics=self._statistics,
         )
 
     def _clients_speak(self) -> int:
@@ -279,6 +296,11 @@ class _Simulation:
                     self._result = event
                 case Failed():
                     self._failure = event.error
+                case Statistics():
+                    self._statistics = event
+                    if self._judge is not None:
+                        accepted = self._judge(event)
+                        self._timed(SERVER, self._server.accept, accepted)
                 case _:
                     self._rejected.append(event)
 

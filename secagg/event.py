@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from secagg.errors import Aborted, IntegrityError
 from secagg.identity import PartyId
 from secagg.primitives.ring import Words
 
-__all__ = ["Aggregate", "Discarded", "Event", "Failed", "Finished", "PeerRejected"]
+__all__ = [
+    "Aggregate",
+    "Discarded",
+    "Event",
+    "Failed",
+    "Finished",
+    "FraudProven",
+    "PeerRejected",
+    "Statistics",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +71,33 @@ class PeerRejected:
 
 
 @dataclass(frozen=True)
+class FraudProven(PeerRejected):
+    """A peer signed what its own commitments contradict.
+
+    proof: an encoded `FraudProof`, which convinces whoever knows the roster and the plan.
+    """
+
+    proof: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Statistics:
+    """What a screening scheme opened before the sum. The caller decides whose input is summed.
+
+    clients: of the rows, ascending. eligible: who is within the bounds of the plan, and may be
+    accepted. weights: (n,) int64, or None where vectors have none. products: (n, q) int64, with
+    the references. rows: (n, k) int64, the sketches, noise included. seed: draws the map.
+    """
+
+    clients: tuple[PartyId, ...]
+    eligible: frozenset[PartyId]
+    weights: NDArray[np.int64] | None
+    products: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    seed: bytes
+
+
+@dataclass(frozen=True)
 class Discarded:
     """Bytes were thrown away without blame: not authentic, or too late.
 
@@ -70,4 +109,4 @@ class Discarded:
     count: int = 1
 
 
-Event = Finished | Failed | PeerRejected | Discarded
+Event = Finished | Failed | PeerRejected | Discarded | Statistics

@@ -31,12 +31,15 @@ class Floors:
     clients: least size of the invited cohort. survivors: fewest inputs in a released sum.
     honest_inputs: fewest of them by honest clients, if the server cheats as far as the scheme lets
     it. corrupt: least fraction of colluding clients that the parameters must withstand.
+    opened: most linear functionals of its own vector that a round may open beside the sum; none,
+    unless a client's operator says so.
     """
 
     clients: int = 3
     survivors: int = 2
     honest_inputs: int = 2
     corrupt: float = 0.0
+    opened: int = 0
 
     def check(self, scheme: Scheme) -> None:
         """Raise `ParameterError`, with the inequality, if `scheme` asks for less."""
@@ -51,6 +54,11 @@ class Floors:
                 raise ParameterError(
                     f"{name} >= {least} must hold by this client's floor, the plan has {offered}"
                 )
+        if not scheme.opened <= self.opened:
+            raise ParameterError(
+                f"opened <= {self.opened} must hold for this client, the plan opens "
+                f"{scheme.opened} numbers of each update: Floors(opened={scheme.opened}) allows it"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +93,11 @@ class Scheme(ABC):
     def honest_inputs(self) -> int:
         """The fewest honest inputs in a sum that a cheating server obtains, if it obtains one."""
         return self.survivors
+
+    @property
+    def opened(self) -> int:
+        """Linear functionals of each client's vector that a round opens beside the sum."""
+        return 0
 
     @property
     @abstractmethod

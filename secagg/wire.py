@@ -14,14 +14,13 @@ and trailing bytes are refused. Everything refused is a `DecodeError`. Little-en
 from __future__ import annotations
 
 import dataclasses
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 import numpy as np
-from numpy.typing import NDArray
 
+from secagg.codec import Array, Blob, Codec, Fixed, Limits, Packed, Reader, Uint
 from secagg.errors import DecodeError
 from secagg.table import IDS, Columns, Table, ids
 
@@ -29,6 +28,7 @@ __all__ = [
     "IDS",
     "Array",
     "Blob",
+    "Cells",
     "Codec",
     "Columns",
     "Fixed",
@@ -53,172 +53,6 @@ __all__ = [
 
 T = TypeVar("T")
 R = TypeVar("R", bound="Record")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What the public parameters of a round say about sizes; decoding allows no more.
-
-    parties: most rows of a list. near: most rows of a list of neighbours. vector: bytes of a
-    packed vector, exactly. blob: most bytes of a `Blob`, which only snapshots use.
-    """
-
-    parties: int = 0
-    near: int = 0
-    vector: int = 0
-    blob: int = 0
-
-
-class Reader:
-    """A cursor over received bytes that never reads past their end."""
-
-    __slots__ = ("_data", "_position", "limits")
-
-    def __init__(self, data: bytes | memoryview, limits: Limits) -> None:
-        self._data = memoryview(data)
-        self._position = 0
-        self.limits = limits
-
-    def take(self, size: int) -> memoryview:
-        """The next `size` bytes, as a view."""
-        end = self._position + size
-        if end > len(self._data):
-            raise DecodeError("message is shorter than its fields")
-        view = self._data[self._position : end]
-        self._position = end
-        return view
-
-    def uint(self, size: int) -> int:
-        """An unsigned little-endian integer of `size` bytes."""
-        return int.from_bytes(self.take(size), "little")
-
-    def finish(self) -> None:
-        """Refuse trailing bytes."""
-        if self._position != len(self._data):
-            raise DecodeError(f"{len(self._data) - self._position} trailing bytes")
-
-
-class Codec(ABC, Generic[T]):
-    """How one field is written and read. `spec` is what the generated tables print."""
-
-    spec: str
-
-    @abstractmethod
-    def write(self, value: T, out: bytearray) -> None:
-        """Append the one encoding of `value`."""
-
-    @abstractmethod
-    def read(self, reader: Reader) -> T:
-        """Read one value, or raise `DecodeError`."""
-
-    @abstractmethod
-    def most(self, limits: Limits) -> int:
-        """The most bytes a value takes under `limits`."""
-
-
-@dataclass(frozen=True)
-class Uint(Codec[int]):
-    """An unsigned integer of `size` bytes."""
-
-    size: int
-
-    @property
-    def spec(self) -> str:  # type: ignore[override]
-        return f"u{8 * self.size}"
-
-    def write(self, value: int, out: bytearray) -> None:
-        out += value.to_bytes(self.size, "little")
-
-    def read(self, reader: Reader) -> int:
-        return reader.uint(self.size)
-
-    def most(self, limits: Limits) -> int:
-        return self.size
-
-
-@dataclass(frozen=True)
-class Fixed(Codec[bytes]):
-    """Exactly `size` bytes."""
-
-    size: int
-
-    @property
-    def spec(self) -> str:  # type: ignore[override]
-        return f"{self.size} bytes"
-
-    def write(self, value: bytes, out: bytearray) -> None:
-        if len(value) != self.size:
-            raise ValueError(f"field of {self.size} bytes given {len(value)}")
-        out += value
-
-    def read(self, reader: Reader) -> bytes:
-        return bytes(reader.take(self.size))
-
-    def most(self, limits: Limits) -> int:
-        return self.size
-
-
-@dataclass(frozen=True)
-class Blob(Codec[bytes]):
-    """A u64 length and that many bytes, at most `limits.blob`. For snapshots."""
-
-    spec: str = dataclasses.field(default="u64 length, bytes", init=False)
-
-    def write(self, value: bytes, out: bytearray) -> None:
-        out += len(value).to_bytes(8, "little")
-        out += value
-
-    def read(self, reader: Reader) -> bytes:
-        size = reader.uint(8)
-        if size > reader.limits.blob:
-            raise DecodeError(f"blob of {size} bytes exceeds {reader.limits.blob}")
-        return bytes(reader.take(size))
-
-    def most(self, limits: Limits) -> int:
-        return 8 + limits.blob
-
-
-@dataclass(frozen=True)
-class Packed(Codec[bytes]):
-    """A packed vector of exactly `limits.vector` bytes; `ring.unpack` reads it."""
-
-    spec: str = dataclasses.field(default="packed residues", init=False)
-
-    def write(self, value: bytes, out: bytearray) -> None:
-        out += value
-
-    def read(self, reader: Reader) -> bytes:
-        return bytes(reader.take(reader.limits.vector))
-
-    def most(self, limits: Limits) -> int:
-        return limits.vector
-
-
-@dataclass(frozen=True)
-class Array(Codec["NDArray[Any] | None"]):
-    """An unsigned vector or nothing: item size (0 for none), u64 bytes, words. For snapshots."""
-
-    spec: str = dataclasses.field(default="u8 item size, u64 length, words", init=False)
-
-    def write(self, value: NDArray[Any] | None, out: bytearray) -> None:
-        if value is None:
-            out.append(0)
-            return
-        out.append(value.itemsize)
-        out += value.nbytes.to_bytes(8, "little")
-        out += value.astype(value.dtype.newbyteorder("<"), copy=False).tobytes()
-
-    def read(self, reader: Reader) -> NDArray[Any] | None:
-        itemsize = reader.uint(1)
-        if itemsize == 0:
-            return None
-        size = reader.uint(8)
-        if itemsize not in (1, 2, 4, 8) or size % itemsize or size > reader.limits.blob:
-            raise DecodeError("malformed array")
-        return np.frombuffer(reader.take(size), f"<u{itemsize}").copy()
-
-    def most(self, limits: Limits) -> int:
-        return 9 + limits.blob
 
 
 @dataclass(frozen=True)
@@ -260,6 +94,30 @@ class Rows(Codec[Table]):
 
 
 @dataclass(frozen=True)
+class Cells(Codec[Table]):
+    """A u32 size, then `Rows` with one column `value` of that size, which the parameters fix."""
+
+    spec: str = dataclasses.field(
+        default="u32 size, u32 count, rows of peer u32, value", init=False
+    )
+
+    def write(self, value: Table, out: bytearray) -> None:
+        out += value.rows.dtype["value"].itemsize.to_bytes(4, "little")
+        Rows(Columns()).write(value, out)
+
+    def read(self, reader: Reader) -> Table:
+        size, due = reader.uint(4), reader.limits.cell
+        if due and size != due:
+            raise DecodeError(f"cells of {size} bytes where {due} are due")
+        if size > max(due, reader.limits.blob):
+            raise DecodeError(f"cells of {size} bytes")
+        return Rows(Columns(value=size)).read(reader)
+
+    def most(self, limits: Limits) -> int:
+        return 4 + Rows(Columns(value=limits.cell)).most(limits)
+
+
+@dataclass(frozen=True)
 class Items(Codec["tuple[Any, ...]"]):
     """A u32 count and that many records. For snapshots: no order, no bound but the bytes."""
 
@@ -280,7 +138,7 @@ class Items(Codec["tuple[Any, ...]"]):
 
 @dataclass(frozen=True)
 class One(Codec["Any"]):
-    """One nested record. For snapshots."""
+    """One nested record."""
 
     record: type[Record]
     spec: str = dataclasses.field(default="record", init=False)
@@ -292,12 +150,12 @@ class One(Codec["Any"]):
         return _read(self.record, reader)
 
     def most(self, limits: Limits) -> int:
-        return limits.blob
+        return size_bound(self.record, limits)
 
 
 @dataclass(frozen=True)
 class Map(Codec["dict[int, Any]"]):
-    """A mutable mapping from parties to values of one codec. For the books a server keeps."""
+    """A mapping from parties to values of one codec, ascending: at most `limits.parties`."""
 
     value: Codec[Any]
     spec: str = dataclasses.field(default="u32 count, party and value", init=False)
@@ -310,8 +168,10 @@ class Map(Codec["dict[int, Any]"]):
 
     def read(self, reader: Reader) -> dict[int, Any]:
         found: dict[int, Any] = {}
-        last = -1
-        for _ in range(reader.uint(4)):
+        last, count = -1, reader.uint(4)
+        if count > reader.limits.parties:
+            raise DecodeError(f"{count} entries, at most {reader.limits.parties} are possible")
+        for _ in range(count):
             party = reader.uint(4)
             if party <= last:
                 raise DecodeError("parties are not strictly ascending")
@@ -320,7 +180,7 @@ class Map(Codec["dict[int, Any]"]):
         return found
 
     def most(self, limits: Limits) -> int:
-        return 4 + limits.blob
+        return 4 + limits.parties * (4 + self.value.most(limits))
 
 
 def field(codec: Codec[T], *, secret: bool = False) -> T:

@@ -41,6 +41,17 @@ class Label(bytes, enum.Enum):
     CHECK = b"secagg/1/check-vector\0"
     ROTATION = b"secagg/1/rotation\0"
     NOISE = b"secagg/1/noise\0"
+    DRAW = b"secagg/1/draw-nonce\0"
+    DRAWN = b"secagg/1/draw-commitment\0"
+    UPLOAD = b"secagg/1/upload\0"
+    SCREEN = b"secagg/1/transcript-screen\0"
+    SKETCH_SEED = b"secagg/1/sketch-seed\0"
+    SKETCH_MAP = b"secagg/1/sketch-map\0"
+    SKETCH = b"secagg/1/sketch-value\0"
+    SKETCH_ROOT = b"secagg/1/sketch-root\0"
+    ATTEST_SKETCHES = b"secagg/1/attest-sketches\0"
+    GROUPS = b"secagg/1/groups\0"
+    REFERENCE = b"secagg/1/reference\0"
 
 
 def digest(label: Label, *parts: bytes | memoryview, size: int = DIGEST_SIZE) -> bytes:

@@ -114,7 +114,10 @@ class Client:
     # -- adverts: share the secrets ---------------------------------------------------------
 
     def _on_cohort(self, state: Adverting, message: Cohort, rand: Rand) -> Step[State]:
-        adverts = message.adverts
+        cohort = transcript.cohort_transcript(self._endpoint.context, message.adverts)
+        return self._share(state, message.adverts, cohort, rand)
+
+    def _share(self, state: Adverting, adverts: Table, cohort: bytes, rand: Rand) -> Step[State]:
         self._check_set("advertised", adverts.peers, self._invited)
         mask_keys, share_keys = adverts.by_peer("mask_key"), adverts.by_peer("share_key")
         if (mask_keys[self.me], share_keys[self.me]) != (
@@ -122,7 +125,6 @@ class Client:
             agreement.public_key(state.share_private),
         ):
             raise RemoteProtocolError("the server replaced this client's advert")
-        cohort = transcript.cohort_transcript(self._endpoint.context, adverts)
         holders = self._params.graph(self._invited, cohort).neighbours(self.me)
         live = [peer for peer in holders if peer in mask_keys]
         self._check_holders(state, live)
@@ -207,6 +209,9 @@ class Client:
             ),
             self_key=transcript.self_mask_key(state.seed, members, self.me),
         )
+        return self._keyed(state, keyed, secrets)
+
+    def _keyed(self, state: Shared, keyed: Keyed, secrets: dict[PartyId, bytes]) -> Step[State]:
         return Step(keyed) if state.vector is None else self._mask(keyed, state.vector)
 
     def _check_edges(self, cohort: bytes, parcels: Table, secrets: dict[PartyId, bytes]) -> None:
@@ -233,26 +238,31 @@ class Client:
             attestation=self._endpoint.attest(Label.ATTEST, state.transcript),
             vector=pack(reduce(total, self._params.width), self._params.width),
         )
-        after = Sent(
+        return Step(self._sent(state, masked), (_to_server(masked),))
+
+    def _sent(self, state: Keyed, masked: Masked) -> State:
+        return Sent(
             cohort=state.cohort,
             transcript=state.transcript,
             members=state.members,
             holdings=state.holdings,
         )
-        return Step(after, (_to_server(masked),))
 
     # -- consent and unmask -----------------------------------------------------------------
 
     def _on_survivors(self, state: Sent, message: Survivors) -> Step[State]:
         included = message.included.peers
-        self._check_set("included", included, state.members.peers)
-        self._check_windows(state.cohort, included)
+        self._check_included(state.cohort, included, state.members)
         self._check_attested(state, message.included.by_peer("attestation"))
         if not self._params.consent:
             return self._unmask(included, state.holdings)
         agreed = transcript.survivors_transcript(state.transcript, included)
         after = Consented(transcript=agreed, included=ids(included), holdings=state.holdings)
         return Step(after, (_to_server(Consent(transcript=agreed)),))
+
+    def _check_included(self, cohort: bytes, included: list[PartyId], within: Table) -> None:
+        self._check_set("included", included, within.peers)
+        self._check_windows(cohort, included)
 
     def _check_attested(self, state: Sent, attestations: dict[PartyId, bytes]) -> None:
         """A self seed is opened only for a dealer that masked under the members known here.

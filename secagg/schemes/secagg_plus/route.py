@@ -12,7 +12,7 @@ from secagg.identity import PartyId
 from secagg.schemes.secagg_plus.states import TAGS
 from secagg.wire import Table
 
-__all__ = ["agreeing", "deliver"]
+__all__ = ["agreeing", "deliver", "quarrels"]
 
 
 def agreeing(
@@ -27,13 +27,13 @@ def agreeing(
     go than liars, and at most `corrupt`. At last, dealers with fewer than `least` neighbours
     among the rest are left out: their secrets could not be rebuilt.
     """
-    quarrels = _quarrels(parcels) if parcels else {}
+    found = quarrels(parcels, "edge_tag")
     out = {
         peer: f"posted other tags than {len(others)} neighbours, where {corrupt} may collude"
-        for peer, others in quarrels.items()
+        for peer, others in found.items()
         if len(others) > corrupt
     }
-    for peer, others in sorted(quarrels.items()):
+    for peer, others in sorted(found.items()):
         for other in sorted(others):
             if peer not in out and other not in out:
                 out[peer] = f"posted another edge tag than client {other}: one of the two lies"
@@ -63,13 +63,19 @@ def deliver(
     return _split(rows[order], holders[order]), tables
 
 
-def _quarrels(parcels: Mapping[PartyId, Table]) -> dict[PartyId, set[PartyId]]:
-    rows, dealers = _stack(parcels)
-    known = np.isin(rows["peer"], np.fromiter(parcels, np.uint32))
+def quarrels(posted: Mapping[PartyId, Table], column: str) -> dict[PartyId, set[PartyId]]:
+    """With whom each party does not agree on an edge: where one end has a row, so has the other.
+
+    Rows on edges to oneself, or to parties that posted nothing, are passed over.
+    """
+    if not posted:
+        return {}
+    rows, dealers = _stack(posted)
+    known = np.isin(rows["peer"], np.fromiter(posted, np.uint32)) & (rows["peer"] != dealers)
     rows, dealers = rows[known], dealers[known]
     low, high = np.minimum(dealers, rows["peer"]), np.maximum(dealers, rows["peer"])
     order = np.lexsort((high, low))
-    low, high, tags = low[order], high[order], rows["edge_tag"][order]
+    low, high, tags = low[order], high[order], rows[column][order]
     # the two postings of an edge are now adjacent
     differ = (tags[0::2] != tags[1::2]).any(axis=1)
     found: dict[PartyId, set[PartyId]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +44,7 @@ from secagg.schemes.secagg_plus.states import (
     Unmasking,
 )
 from secagg.schemes.secagg_plus.unmask import can_release, release
-from secagg.wire import Table, encode, ids
+from secagg.wire import Message, Table, encode, ids
 
 if TYPE_CHECKING:
     from secagg.schemes.secagg_plus.params import PairwiseScheme
@@ -193,11 +193,11 @@ class Server:
                 return self._open_unmask(state)
             case Unmasking():
                 graph = self._graph_of(state.book.cohort)
-                return Step(Over(), events=release(self._params, graph, state))
+                return Step(Over(), events=release(self._params, graph, state, self.phases))
         raise AssertionError("no other state waits")
 
     def _lose(self, state: Collecting, peers: Iterable[PartyId]) -> None:
-        phase, lost = PHASES.index(state.phase), state.losses
+        phase, lost = self.phases.index(state.phase), state.losses
         for peer in peers:
             lost.setdefault(peer, phase)
 
@@ -211,9 +211,13 @@ class Server:
         adverts = ADVERTS.table(
             {peer: (row[:32], row[32:64], row[64:]) for peer, row in state.adverts.items()}
         )
-        cohort = transcript.cohort_transcript(self._endpoint.context, adverts)
+        cohort, message = self._cohort(adverts)
         after = Sharing(cohort=cohort, adverts=adverts, shares={}, lost=state.lost)
-        return Step(after, (_to_all(Cohort(adverts=adverts), adverts.peers),))
+        return Step(after, (_to_all(message, adverts.peers),))
+
+    def _cohort(self, adverts: Table) -> tuple[bytes, Message]:
+        cohort = transcript.cohort_transcript(self._endpoint.context, adverts)
+        return cohort, Cohort(adverts=adverts)
 
     def _open_masked(self, state: Sharing) -> Step[State]:
         self._require(state, len(state.shares), self._params.survivors, "clients shared")
@@ -237,22 +241,25 @@ class Server:
             tags=tags,
             lost=state.lost,
         )
-        words = self._params.length + self._params.check_count
-        after = Masking(
-            book=book,
-            transcript=transcript.members_transcript(state.cohort, members),
-            total=np.zeros(words, word(self._params.width)),
-            arrived={},
-        )
+        agreed_on = transcript.members_transcript(state.cohort, members)
         send = (
             Send(Inbox(members=members, parcels=table), (peer,)) for peer, table in inboxes.items()
         )
         blamed = (PeerRejected(peer, state.phase, reason) for peer, reason in quarrels.items())
-        return Step(after, tuple(send), tuple(blamed))
+        return Step(self._masking(state, book, agreed_on), tuple(send), tuple(blamed))
+
+    def _masking(self, state: Sharing, book: Book, agreed_on: bytes) -> State:
+        words = self._params.length + self._params.check_count
+        return Masking(
+            book=book,
+            transcript=agreed_on,
+            total=np.zeros(words, word(self._params.width)),
+            arrived={},
+        )
 
     def _open_consent(self, state: Masking) -> Step[State]:
         self._require(state, len(state.arrived), self._params.survivors, "masked inputs")
-        self._check_windows(state)
+        self._check_stretches(state, state.book.cohort, state.arrived)
         included = ids(state.arrived)
         agreed = transcript.survivors_transcript(state.transcript, state.arrived)
         attested = SURVIVORS.table({peer: (text,) for peer, text in state.arrived.items()})
@@ -269,19 +276,24 @@ class Server:
         )
         return Step(after, send)
 
-    def _check_windows(self, state: Masking) -> None:
+    def _check_stretches(
+        self, state: Collecting, cohort: bytes, included: Collection[PartyId]
+    ) -> None:
         floor = self._params.window_floor
         if floor < 0:
             return
-        weakest = self._graph_of(state.book.cohort).weakest_window(state.arrived)
+        weakest = self._graph_of(cohort).weakest_window(included)
         self._require(state, weakest, floor + 1, "inputs in the emptiest stretch of the ring")
 
     def _open_unmask(self, state: Consenting) -> Step[State]:
-        self._require(state, len(state.votes), self._params.quorum, "consents")
-        chosen = sorted(state.votes)[: self._params.quorum]
-        votes = VOTES.table({peer: (state.votes[peer],) for peer in chosen})
+        votes = self._quorum_of(state)
         after = _unmasking(state.book, state.members, state.total, state.included)
         return Step(after, (_to_all(Consents(votes=votes), state.included.peers),))
+
+    def _quorum_of(self, state: Consenting) -> Table:
+        self._require(state, len(state.votes), self._params.quorum, "consents")
+        chosen = sorted(state.votes)[: self._params.quorum]
+        return VOTES.table({peer: (state.votes[peer],) for peer in chosen})
 
     def _graph_of(self, cohort: bytes) -> Graph:
         if self._graph is None or self._graph[0] != cohort:

@@ -164,7 +164,7 @@ class Collecting(State):
 
     @property
     def losses(self) -> dict[PartyId, int]:
-        """The clients lost so far, with the number of the phase in `PHASES`."""
+        """The clients lost so far, with the number of the phase in the role's phases."""
         raise NotImplementedError
 
     def due(self, invited: tuple[PartyId, ...]) -> Iterable[PartyId]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,38 +15,43 @@ from secagg.primitives import agreement, prg, shamir
 from secagg.primitives.ring import Words, reduce
 from secagg.schemes.secagg_plus import transcript
 from secagg.schemes.secagg_plus.graph import Graph
-from secagg.schemes.secagg_plus.states import PHASES, Unmasking
+from secagg.schemes.secagg_plus.states import Book, Unmasking
 
 if TYPE_CHECKING:
     from secagg.schemes.secagg_plus.params import PairwiseScheme
 
-__all__ = ["can_release", "release"]
+__all__ = ["Opener", "by_phase", "can_release", "release"]
 
 
 def can_release(params: PairwiseScheme, graph: Graph, state: Unmasking) -> bool:
     """Whether enough shares of every secret are there that fit its dealer's commitments."""
-    return _Opener(params, graph, state).complete()
+    return Opener(params, graph, state).complete()
 
 
-def release(params: PairwiseScheme, graph: Graph, state: Unmasking) -> tuple[Event, ...]:
+def release(
+    params: PairwiseScheme, graph: Graph, state: Unmasking, phases: Sequence[str]
+) -> tuple[Event, ...]:
     """The aggregate, once every remaining mask is removed from the total; and who lied about it.
 
     Raises `Aborted` when the shares of some secret are too few or do not fit the commitments, and
     `IntegrityError` when the check words say that masks are left in the sum.
     """
-    opener = _Opener(params, graph, state)
+    opener = Opener(params, graph, state)
     included = state.included.peers
     dropped = sorted(set(state.book.members.peers).difference(included))
     minus = [transcript.self_mask_key(opener.seed(peer), state.members, peer) for peer in included]
     plus: list[bytes] = []
     for peer in dropped:
-        for other, key in opener.edges(peer):
+        for other, shared in opener.secrets(peer):
+            key = transcript.mask_key(shared, state.members, peer, other)
             (minus if other < peer else plus).append(key)
     prg.add_streams(state.total, plus, minus)
     total = reduce(state.total, params.width)
     vector, checks = total[: params.length], total[params.length :]
     _check(params, state, vector, checks)
-    aggregate = Aggregate(total=vector, included=frozenset(included), dropped=_by_phase(state))
+    aggregate = Aggregate(
+        total=vector, included=frozenset(included), dropped=by_phase(state.book, phases)
+    )
     return *opener.rejected(), Finished(aggregate)
 
 
@@ -55,7 +60,7 @@ _SELF = transcript.SELF, "self_tag"
 _KEY = transcript.KEY, "key_tag"
 
 
-class _Opener:
+class Opener:
     """Rebuilds secrets from opened shares, and proves each against what its owner committed to."""
 
     def __init__(self, params: PairwiseScheme, graph: Graph, state: Unmasking) -> None:
@@ -80,15 +85,14 @@ class _Opener:
 
         return self._open(dealer, *_SELF, proven)
 
-    def edges(self, dealer: PartyId) -> Iterator[tuple[PartyId, bytes]]:
-        """The included neighbours of a dropped client, each with the key of their common mask."""
+    def secrets(self, dealer: PartyId) -> Iterator[tuple[PartyId, bytes]]:
+        """The included neighbours of a dropped client, each with the secret that they share."""
         public = self._mask_keys[dealer]
         secret = self._open(dealer, *_KEY, lambda key: agreement.public_key(key) == public)
         private = X25519PrivateKey.from_private_bytes(secret)
         for other in self._graph.neighbours(dealer):
             if other in self._included:
-                shared = agreement.agree(private, self._mask_keys[other])
-                yield other, transcript.mask_key(shared, self._state.members, dealer, other)
+                yield other, agreement.agree(private, self._mask_keys[other])
 
     def complete(self) -> bool:
         """Whether every secret can be rebuilt from shares that fit their commitments."""
@@ -172,9 +176,9 @@ def _check(params: PairwiseScheme, state: Unmasking, vector: Words, checks: Word
         )
 
 
-def _by_phase(state: Unmasking) -> dict[str, frozenset[PartyId]]:
-    lost = state.book.lost
+def by_phase(book: Book, phases: Sequence[str]) -> dict[str, frozenset[PartyId]]:
+    """Who was lost in which phase."""
     return {
-        name: frozenset(peer for peer, phase in lost.items() if phase == number)
-        for number, name in enumerate(PHASES)
+        name: frozenset(peer for peer, phase in book.lost.items() if phase == number)
+        for number, name in enumerate(phases)
     }

@@ -1,0 +1,52 @@
+"""How finely a plan rounds: the width of the ring, and the bits after the point."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from secagg.errors import ParameterError
+from secagg.quantize import Clip
+
+__all__ = ["precision"]
+
+_WIDTHS = (32, 40, 48, 56, 64)
+_LEAST_UNITS = 256
+_UNITS_PER_ROOT = 16  # 2^f * clip over sqrt(d): the norm bound then keeps 99.9 % of itself
+_MOST_FRACTION_BITS = 128
+_EXACT = 1 << 52
+
+
+def precision(
+    clip: Clip, clients: int, max_weight: int, size: int, width: int | None
+) -> tuple[int, int]:
+    """(width, fraction bits): the finest unit of `width` bits, of the first width that will do."""
+    enough = max(_LEAST_UNITS, _UNITS_PER_ROOT * math.sqrt(size))
+    for bits in () if width else _WIDTHS[:-1]:
+        fraction = _most_fraction_bits(clip, clients, max_weight, bits)
+        if Fraction(clip.bound) * Fraction(2) ** fraction >= enough:
+            return bits, fraction
+    last = width or _WIDTHS[-1]
+    _require(type(last) is int and 2 <= last <= 64, "2 <= width <= 64, an integer,", last)
+    _require(
+        2 * clients * max_weight < 1 << (last - 1),
+        "2 * clients * max_weight < 2**(width - 1)",
+        2 * clients * max_weight,
+        1 << (last - 1),
+    )
+    return last, _most_fraction_bits(clip, clients, max_weight, last)
+
+
+def _most_fraction_bits(clip: Clip, clients: int, max_weight: int, width: int) -> int:
+    """The largest f with clients * 2^f * clip * max_weight <= 2^(width-1) - 1."""
+    room = min(((1 << (width - 1)) - 1) // clients, _EXACT)
+    ratio = Fraction(max(room, 1)) / (Fraction(clip.bound) * max_weight)
+    estimate = ratio.numerator.bit_length() - ratio.denominator.bit_length()
+    floor = estimate if ratio >= Fraction(2) ** estimate else estimate - 1
+    return max(-_MOST_FRACTION_BITS, min(floor, _MOST_FRACTION_BITS))
+
+
+def _require(holds: bool, inequality: str, *found: object) -> None:
+    if not holds:
+        shown = " and ".join(map(repr, found))
+        raise ParameterError(f"{inequality} must hold, got {shown}")

@@ -1,0 +1,175 @@
+"""What the server may learn of each update before the sum: the plan's choice, and what comes of it.
+
+    plan = RoundPlan.for_update(model, clients=40, clip=NormClip(1.0), screen=SketchScreen())
+
+    event = server.next_event()                    # secagg.event.Statistics
+    seen = observed(plan, event, number, known=[last_mean])
+    server.accept(judge(seen))                     # or let the deadline accept all in bounds
+
+EXPERIMENTAL, as the scheme behind it is: docs/spec/verified.md. What is opened is numbers of each
+client; how much they tell is in docs/explanation/detection.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dp.noise_discrete_gaussian import DiscreteGaussian
+from robust.observe import Norms, Observation, Public, Sketches
+from secagg.errors import InputRefused, ParameterError
+from secagg.event import Statistics
+from secagg.primitives.ring import Words, reduce
+from secagg.quantize import Clip, FixedPoint, RangeClip
+from secagg.rand import Rand
+from secagg.schemes.secagg_plus.verified import Screen, SecAggPlusVerified
+from secagg.sketch import check_shape
+from secagg.structure import flatten
+
+if TYPE_CHECKING:
+    from protocols.plan import RoundPlan
+
+__all__ = ["NormScreen", "PlanScreen", "SketchScreen", "observed"]
+
+Reals = NDArray[np.float64]
+
+_TABLE_BITS = 16  # of a standard deviation that is drawn from a table of some 10^6 entries
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Screening:
+    """What is opened of each update: `rows` numbers, and the weight where the plan has weights.
+
+    rows: of the sketch; an inner product or a norm is known to about 1 / sqrt(rows). noise:
+    standard deviation of noise that clients commit to before the sketch is drawn, in each number,
+    over the clip bound: numbers are scaled so that their squares add up to that of the norm.
+    tables, buckets: see `secagg.sketch`.
+
+    Raises `ParameterError` with the inequality that fails.
+    """
+
+    rows: int
+    noise: float = 0.0
+    tables: int = 3
+    buckets: int = 1 << 13
+
+    def __post_init__(self) -> None:
+        check_shape(rows=self.rows, tables=self.tables, buckets=self.buckets)
+        if type(self.noise) not in (int, float) or not 0 <= self.noise <= 100:
+            raise ParameterError(f"0 <= noise <= 100 must hold, got {self.noise!r:.40}")
+
+    def of(self, quantize: FixedPoint, size: int) -> Screen:
+        """What the scheme opens, for updates of `size` coordinates."""
+        if 8 * self.rows > size:
+            raise ParameterError(
+                f"8 * rows <= d must hold, got {self.rows} rows of updates of {size} coordinates: "
+                "a sketch must be much smaller than what it is of"
+            )
+        bound = quantize.bound
+        if isinstance(quantize.clip, RangeClip):
+            bound *= math.isqrt(size - 1) + 1
+        return self._of(bound, quantize.max_weight)
+
+    def headroom(self, clients: int, size: int, clip: Clip) -> int:
+        """How many updates at the bound of `clip` the ring must hold, so that cheaters up to the
+        soft bound do not wrap it and none passes by wrapping.
+        """
+        unit = 1 << 20
+        screen = self._of(unit, 0)
+        needed = -(-max(clients * screen.most_norm, 4 * screen.row_bound) // unit) + 1
+        return needed * (math.isqrt(size - 1) + 1 if isinstance(clip, RangeClip) else 1)
+
+    def extended(self, vector: Words, screen: Screen, width: int, rand: Rand) -> Words:
+        """`vector` with the noise of each row after it."""
+        if not screen.noise:
+            return vector
+        # coarser than a unit where its table would be huge: no account rests on its law
+        step = 1 << max(0, math.frexp(screen.noise)[1] - _TABLE_BITS)
+        drawn = DiscreteGaussian(Fraction(screen.noise / step) ** 2).sample(screen.rows, rand)
+        return np.concatenate([vector, reduce((drawn * step).astype(vector.dtype), width)])
+
+    def _of(self, bound: int, max_weight: int) -> Screen:
+        return Screen(
+            bound=bound,
+            rows=self.rows,
+            tables=self.tables,
+            buckets=self.buckets,
+            max_weight=max_weight,
+            noise=self.noise * bound * math.sqrt(self.rows * self.tables / 2),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormScreen(_Screening):
+    """Detectors see an estimate of each norm. The server has the numbers that it is made from."""
+
+    rows: int = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class SketchScreen(_Screening):
+    """Detectors see the sketches: norms, and the angles between updates and to public vectors."""
+
+    rows: int = 256
+
+
+PlanScreen = NormScreen | SketchScreen
+
+
+def observed(
+    plan: RoundPlan,
+    statistics: Statistics,
+    number: int,
+    *,
+    known: Sequence[Any] = (),
+    root: Any = None,
+    classes: Sequence[Any] = (),
+) -> Observation:
+    """What a detector of `robust` may see of round `number`: of those who may be accepted.
+
+    known: trees of the plan's structure that everybody knows, which a client without data could
+    send: the last means, the model, an audit perturbation. root: the server's own update. classes:
+    one update for each class of the server's own data. Raises `InputRefused` for other trees.
+    """
+    screen, scheme = plan.screen, plan.scheme
+    if screen is None or not isinstance(scheme, SecAggPlusVerified):
+        raise ParameterError("this plan opens nothing: give it a screen")
+    assert isinstance(plan.quantize, FixedPoint), "only exact plans have a screen"
+    sketch = scheme.opened_map(statistics.seed).sketch
+    kept = np.isin(np.array(statistics.clients), list(statistics.eligible))
+    weights = np.ones(int(kept.sum()))
+    if statistics.weights is not None:
+        weights = statistics.weights[kept].astype(np.float64)
+    units = plan.quantize.resolution / (sketch.scale * weights)
+    clients, rows = tuple(sorted(statistics.eligible)), statistics.rows[kept] * units[:, None]
+    noise = scheme.screen.noise * units
+    if isinstance(screen, NormScreen):
+        squares = np.maximum((rows**2).sum(axis=1) - screen.rows * noise**2, 0)
+        return Norms(
+            number=number, clients=clients, norms=np.sqrt(squares), bound=plan.quantize.clip.bound
+        )
+
+    def sketched(trees: Sequence[Any]) -> Reals:
+        return sketch.of_reals(np.stack([_vector(plan, tree) for tree in trees]))
+
+    public = Public(
+        known=sketched(known) if len(known) else np.zeros((0, screen.rows)),
+        root=None if root is None else sketched([root])[0],
+        classes=sketched(classes) if len(classes) else None,
+    )
+    return Sketches(
+        number=number, clients=clients, rows=rows, public=public, noise=float(noise.max())
+    )
+
+
+def _vector(plan: RoundPlan, tree: Any) -> Reals:
+    vector, structure = flatten(tree)
+    if structure.digest != plan.structure.digest:
+        raise InputRefused("a public vector is a tree of the plan's structure")
+    return vector

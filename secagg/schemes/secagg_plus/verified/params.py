@@ -1,0 +1,110 @@
+"""Parameters of secagg_plus_verified: those of secagg_plus, and what is opened of each client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar
+
+from secagg.errors import ParameterError
+from secagg.frame import Endpoint
+from secagg.identity import PartyId
+from secagg.machine import Role
+from secagg.primitives.ring import Words, word
+from secagg.schemes.secagg_plus import messages as base
+from secagg.schemes.secagg_plus.params import SecAggPlus
+from secagg.schemes.secagg_plus.verified import messages
+from secagg.schemes.secagg_plus.verified.client import VerifiedClient
+from secagg.schemes.secagg_plus.verified.screen import OpenedMap, Screen
+from secagg.schemes.secagg_plus.verified.server import VerifiedServer
+from secagg.wire import Columns, Limits, Message, Table
+
+__all__ = ["SecAggPlusVerified"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecAggPlusVerified(SecAggPlus):
+    """`SecAggPlus`, and before the sum the server learns a few linear functions of each client's
+    vector, about which no client can lie. EXPERIMENTAL until externally reviewed.
+
+    The server's input is the set of clients to accept; without one, at its deadline, all within the
+    bounds of `screen` are. It keeps every masked input until the end: clients * length words.
+    Docs: docs/spec/verified.md.
+    """
+
+    screen: Screen
+
+    code: ClassVar[int] = 5
+    name: ClassVar[str] = "secagg_plus_verified"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.screen, Screen):
+            raise ParameterError(f"screen is a Screen, got {type(self.screen).__name__}")
+        self.screen.check(self.clients, self.length, self.width)
+
+    @property
+    def opened(self) -> int:
+        """Linear functionals of each client that a round opens."""
+        return self.screen.opened
+
+    @property
+    def check_count(self) -> int:
+        """None: what remains of masks is some accepted client's input, and was screened as such."""
+        return 0
+
+    @property
+    def limits(self) -> Limits:
+        known = super().limits
+        cell = self.screen.opened * word(self.width).itemsize
+        return Limits(parties=known.parties, near=known.near, vector=known.vector, cell=cell)
+
+    @property
+    def client_messages(self) -> tuple[type[Message], ...]:
+        return (
+            messages.Call,
+            base.Inbox,
+            messages.Draw,
+            messages.Dispute,
+            messages.Accepted,
+            base.Consents,
+            messages.Closing,
+        )
+
+    @property
+    def server_messages(self) -> tuple[type[Message], ...]:
+        return (
+            base.Advert,
+            base.Shares,
+            base.Masked,
+            messages.Sketches,
+            messages.Edges,
+            base.Consent,
+            base.Unmask,
+            messages.Strike,
+        )
+
+    def opened_map(self, seed: bytes) -> OpenedMap:
+        """The linear map that `seed` draws."""
+        return _opened_map(self.screen, seed, self.length, self.width)
+
+    def cell(self, opened: Words) -> bytes:
+        """What was opened of one mask, as it travels."""
+        return opened.astype(word(self.width), copy=False).tobytes()
+
+    def values(self, opened: Mapping[PartyId, Words]) -> Table:
+        """What was opened of several masks, as it travels."""
+        columns = Columns(value=self.limits.cell)
+        return columns.table({peer: (self.cell(row),) for peer, row in opened.items()})
+
+    def client_role(self, endpoint: Endpoint) -> Role[Any]:
+        return VerifiedClient(self, endpoint)
+
+    def server_role(self, endpoint: Endpoint) -> Role[Any]:
+        return VerifiedServer(self, endpoint)
+
+
+@lru_cache(maxsize=2)
+def _opened_map(screen: Screen, seed: bytes, length: int, width: int) -> OpenedMap:
+    return OpenedMap(screen, seed, length=length, width=width)

@@ -1,0 +1,251 @@
+"""What a verified round opens beside the sum: the public choice, and the linear map it leads to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secagg.errors import ParameterError
+from secagg.primitives import prg
+from secagg.primitives.digest import Label, digest
+from secagg.primitives.ring import Words, centered, reduce, word
+from secagg.sketch import Folding, SketchMap, check_shape, most_norm, slack, spike_bound
+
+__all__ = ["OpenedMap", "Reference", "Screen"]
+
+_BATCH = 64  # vectors that are sketched at a time: each has tables of its own
+_FLATNESS = 64
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Reference:
+    """A public integer vector (d,), int64: its inner product with each update is opened exactly.
+
+    Both sides need it before the round; its digest is in the plan. The squares must be spread over
+    64 coordinates (over half of them where there are fewer than 128), by their participation
+    ratio: a vector of one coordinate would read that coordinate of every client.
+    """
+
+    vector: NDArray[np.int64]
+    digest: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        found = self.vector
+        if type(found) is not np.ndarray or found.dtype != np.int64 or found.ndim != 1:
+            raise ParameterError("a reference is an int64 array of shape (d,)")
+        squares = found.astype(np.float64) ** 2
+        least = min(_FLATNESS, found.size / 2)
+        spread = squares.sum() ** 2 / max(float(squares @ squares), 1e-300)
+        if not spread >= least:
+            raise ParameterError(
+                f"(sum r^2)^2 / sum r^4 >= {least} must hold, got {spread:.3g}: the reference "
+                "would read single coordinates"
+            )
+        kept = found.astype("<i8")
+        kept.flags.writeable = False
+        object.__setattr__(self, "vector", kept)
+        object.__setattr__(self, "digest", digest(Label.REFERENCE, kept.data.cast("B")))
+
+    @cached_property
+    def norm(self) -> int:
+        """Its L2 norm, rounded up."""
+        return math.isqrt(sum(int(value) ** 2 for value in self.vector.tolist())) + 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reference) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"Reference({self.digest.hex()})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Screen:
+    """What is opened of every client before the sum. EXPERIMENTAL: the construction is this
+    library's own and has had no external review.
+
+    Attributes
+    ----------
+    bound: the L2 norm that an honest update does not exceed, as an integer, in units of the ring.
+    rows, tables, buckets: of the sketch map; more rows estimate more finely and reveal more.
+    max_weight: 0 for vectors without a weight. Otherwise the first residue is a weight, is opened
+        exactly, and must be in [1, max_weight]; with 1 it says nothing.
+    noise: standard deviation, in units, of noise that the last `rows` residues of each client
+        hold, and that is opened with the rows; 0.0 for vectors without.
+    references: public vectors whose inner products are opened exactly.
+
+    Raises `ParameterError` with the inequality that fails.
+    """
+
+    bound: int
+    rows: int = 64
+    tables: int = 3
+    buckets: int = 1 << 13
+    max_weight: int = 0
+    noise: float = 0.0
+    references: tuple[Reference, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_shape(rows=self.rows, tables=self.tables, buckets=self.buckets)
+        _require_int("bound", self.bound, 1, 1 << 62)
+        _require_int("max_weight", self.max_weight, 0, 1 << 52)
+        if type(self.noise) not in (int, float) or not 0 <= self.noise <= 2.0**60:
+            raise ParameterError(f"0 <= noise <= 2**60 must hold, got {self.noise!r:.40}")
+        object.__setattr__(self, "noise", float(self.noise) + 0.0)
+        if not isinstance(self.references, tuple) or not all(
+            isinstance(item, Reference) for item in self.references
+        ):
+            raise ParameterError("references is a tuple of Reference")
+
+    @property
+    def head(self) -> int:
+        """Residues before the update: the weight, or none."""
+        return 1 if self.max_weight else 0
+
+    @property
+    def tail(self) -> int:
+        """Residues after the update: noise for each row, or none."""
+        return self.rows if self.noise else 0
+
+    @property
+    def opened(self) -> int:
+        """Linear functionals of one client that become known."""
+        return self.head + len(self.references) + self.rows
+
+    @property
+    def row_bound(self) -> int:
+        """What no row of an honest client exceeds, but with probability 2**-54."""
+        spread = math.sqrt(self.tables / 2 * self.bound**2 + self.noise**2)
+        return math.ceil(spike_bound(1, self.rows, 2) * spread) + self.bound
+
+    @property
+    def most_norm(self) -> int:
+        """A norm that a client can exceed with probability 2**-40 at most, without being seen."""
+        spread = math.sqrt(self.bound**2 + 2 * self.noise**2 / self.tables)
+        return math.ceil(most_norm(self.rows) * spread)
+
+    def check(self, clients: int, length: int, width: int) -> None:
+        """`ParameterError` unless vectors of this length, summed in this ring, can be screened."""
+        size = length - self.head - self.tail
+        _require(size >= 1, f"length > head + tail = {self.head + self.tail}", length)
+        room = 1 << (width - 3)
+        _require(self.row_bound < room, "row_bound < 2**(width - 3)", self.row_bound)
+        total = clients * max(self.most_norm, self.max_weight)
+        _require(total < 1 << (width - 1), "clients * most_norm < 2**(width - 1)", total)
+        for reference in self.references:
+            _require(reference.vector.size == size, f"d = {size}, of a reference,", length)
+            product = self.most_norm * reference.norm
+            _require(
+                product < 1 << (width - 1), "most_norm * |reference| < 2**(width - 1)", product
+            )
+
+    def within(self, opened: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether what was opened (n, opened) is what an honest client may send.
+
+        Weights are checked exactly, norms by their estimate: see `slack` and `most_norm`.
+        """
+        weights = opened[:, : self.head]
+        weighs = ((weights >= 1) & (weights <= self.max_weight)).all(axis=1)
+        rows = opened[:, self.opened - self.rows :].astype(np.float64)
+        variance = self.tables / 2 * float(self.bound) ** 2 + self.noise**2
+        estimates = (rows**2).sum(axis=1) / self.rows
+        small = np.abs(rows).max(axis=1) <= self.row_bound
+        found: NDArray[np.bool_] = (
+            weighs & small & (estimates <= (1 + slack(self.rows)) ** 2 * variance)
+        )
+        return found
+
+    def signed(self, opened: Words, width: int) -> NDArray[np.int64]:
+        """The integers (n, opened) that residues stand for."""
+        return centered(opened.reshape(-1), width).reshape(opened.shape)
+
+
+class _Source(Protocol):
+    def take(self, count: int) -> Words: ...
+
+
+class OpenedMap:
+    """The linear map of a round: weight, inner products with references, sketch plus noise.
+
+    seed: 32 bytes that nobody could know when the vectors were committed to.
+    """
+
+    def __init__(self, screen: Screen, seed: bytes, *, length: int, width: int) -> None:
+        self._screen, self._width, self._dtype = screen, width, word(width)
+        self.sketch = SketchMap(
+            seed,
+            length=length - screen.head - screen.tail,
+            width=width,
+            rows=screen.rows,
+            tables=screen.tables,
+            buckets=screen.buckets,
+        )
+        self._references = [item.vector.astype(self._dtype) for item in screen.references]
+
+    def of_streams(self, keys: Sequence[bytes]) -> Words:
+        """What is opened (n, opened) of the mask streams of these keys."""
+        return self._of([_Stream(key, self._dtype) for key in keys])
+
+    def of_words(self, vectors: Sequence[Words]) -> Words:
+        """What is opened (n, opened) of vectors of residues (length,)."""
+        return self._of([_Array(vector) for vector in vectors])
+
+    def _of(self, sources: Sequence[_Source]) -> Words:
+        pieces = [
+            self._batch(sources[at : at + _BATCH]) for at in range(0, len(sources), _BATCH)
+        ] or [np.zeros((0, self._screen.opened), self._dtype)]
+        return reduce(np.concatenate(pieces), self._width)
+
+    def _batch(self, sources: Sequence[_Source]) -> Words:
+        head = np.stack([source.take(self._screen.head) for source in sources])
+        products = np.zeros((len(sources), len(self._references)), self._dtype)
+        folding = Folding(self.sketch, len(sources))
+        for start, places in self.sketch.places():
+            for at, source in enumerate(sources):
+                part = source.take(places.shape[1])
+                folding.add(at, part, places)
+                for number, reference in enumerate(self._references):
+                    products[at, number : number + 1] += np.dot(
+                        part, reference[start : start + part.size]
+                    )  # a slice wraps without a warning
+        rows = folding.rows()
+        if self._screen.tail:
+            rows = rows + np.stack([source.take(self._screen.tail) for source in sources])
+        return np.concatenate([head, products, rows], axis=1)
+
+
+class _Stream:
+    """The words of a mask stream, one after the other."""
+
+    def __init__(self, key: bytes, dtype: np.dtype[Any]) -> None:
+        self._source, self._dtype = prg.encryptor(key), dtype
+
+    def take(self, count: int) -> Words:
+        return np.frombuffer(self._source.update(bytes(count * self._dtype.itemsize)), self._dtype)
+
+
+class _Array:
+    def __init__(self, vector: Words) -> None:
+        self._vector, self._at = vector, 0
+
+    def take(self, count: int) -> Words:
+        self._at += count
+        return self._vector[self._at - count : self._at]
+
+
+def _require(holds: bool, inequality: str, found: object) -> None:
+    if not holds:
+        raise ParameterError(f"{inequality} must hold, got {found}")
+
+
+def _require_int(name: str, value: object, least: int, most: int) -> None:
+    holds = type(value) is int and least <= value <= most
+    _require(holds, f"{least} <= {name} <= {most}, an int,", repr(value)[:40])
