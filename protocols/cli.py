@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from protocols.cli_contest import refuse_beside_attacks, run_contest
 from protocols.cli_privacy import audit, privacy
 from protocols.cli_shared import NOT_AS_PROMISED, PRIVATE_CLIP, Commands, Json, grid, print_json
 from protocols.cost import client_cost
@@ -51,9 +52,20 @@ app.add_typer(audit, name="audit")
 @app.command()
 def demo(
     *,
-    clients: Annotated[int, typer.Option(help="Size of the cohort.")] = 20,
-    rounds: Annotated[int, typer.Option(help="Rounds of federated averaging.")] = 15,
-    drop: Annotated[float, typer.Option(help="Fraction that falls silent in each round.")] = 0.2,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(help="By 3 clients, who are screened; may be given again. 'list' lists."),
+    ] = None,
+    clients: Annotated[
+        int | None, typer.Option(help="Size of the cohort; 20, or 40 with attackers.")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="Rounds of federated averaging; 15, or 12 with attackers.")
+    ] = None,
+    drop: Annotated[
+        float | None,
+        typer.Option(help="Fraction silent in each round; 0.2, or 0.05 with attackers."),
+    ] = None,
     scheme: Annotated[str, typer.Option(help=f"One of {', '.join(SCHEMES)}.")] = "secagg_plus",
     epsilon: Annotated[
         float, typer.Option(help="Privacy budget of the run; 0 for no noise.")
@@ -69,11 +81,19 @@ def demo(
     record: _Record = None,
 ) -> None:
     """Train a model on digits; every update goes through the real protocol as real bytes."""
+    if attack:
+        refuse_beside_attacks(epsilon=epsilon, record=record, scheme=scheme != "secagg_plus")
+        sizes = {"clients": clients or 40, "rounds": rounds or 12}
+        silent = 0.05 if drop is None else drop
+        run_contest(attack, **sizes, drop=silent, seed=seed, as_json=as_json)
+        return
+    fraction = 0.2 if drop is None else drop
+    cohort = 20 if clients is None else clients
     file = PlanFile(
-        scheme=SchemeChoice(name=scheme, clients=clients, dropout=max(drop, 0.3)),
+        scheme=SchemeChoice(name=scheme, clients=cohort, dropout=max(fraction, 0.3)),
         quantize=Quantizer(bound=PRIVATE_CLIP, max_weight=1) if epsilon else Quantizer(),
         privacy=PrivacyChoice(epsilon=epsilon, delta=delta, by=noise_by),
-        training=Training(rounds=rounds, drop=drop, seed=seed),
+        training=Training(rounds=15 if rounds is None else rounds, drop=fraction, seed=seed),
     )
     _train(file, as_json=as_json, record=record)
 

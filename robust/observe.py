@@ -4,7 +4,8 @@ A detector works on these and on nothing else, so that whatever opens them (two 
 shares, a trusted enclave, nobody but a simulation) has one list of what it discloses.
 
 All arrays are float64, copied and read-only. Construction refuses, with `ObservationError`, what
-is not finite or has the wrong shape; entries beyond 1e100 too, whose products would overflow.
+is not finite or has the wrong shape; entries beyond 1e70 too. Entries below 1e-70 become 0. So
+ratios of sums of squares stay finite.
 
 Sketches. For a projection P of d-dimensional updates u_i, row i is P u_i, scaled so that
 <row_i, row_j> estimates <u_i, u_j> without bias, with standard error about |u_i||u_j|/sqrt(k).
@@ -31,8 +32,8 @@ Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
 
-_MOST = 1e100
-"""The fourth power of an entry is still finite."""
+_MOST = 1e70
+_LEAST = 1e-70
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -239,6 +240,7 @@ def _array(name: str, value: object, shape: tuple[int | None, ...]) -> Array:
     copied = np.array(found, dtype=np.float64)
     if not bool((np.abs(copied) <= _MOST).all()):
         raise ObservationError(f"{name}: entries must be finite and at most {_MOST:g}")
+    copied[np.abs(copied) < _LEAST] = 0.0
     return _frozen(copied)
 
 

@@ -1,0 +1,239 @@
+"""The story of the demo with attackers: one federation screened through the real protocol, and the
+same without protection beside it.
+
+Both start from one model and see the same data, batches and attacks. In the screened one the server
+never sees an update: it has the sum of whom it accepted, and of each client the numbers that the
+plan opens.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from protocols.demo.training import fallen_silent
+from protocols.federation.data import Owners, Split, digits, owners_dirichlet, split
+from protocols.federation.federation import Federation, RoundData
+from protocols.plan import RoundPlan, model_digest
+from protocols.screening import SketchScreen, observed
+from protocols.simulate import Outcome, Population, phases, run_round
+from robust.attacks.attack import Attack, Goal
+from robust.attacks.catalog import backdoors, free_riders, poisoners
+from robust.attacks.trigger import Trigger
+from robust.decide import Cascade, Screening, Verdict, Verdicts
+from robust.observe import Array, Sketches
+from secagg.errors import ParameterError
+from secagg.event import Statistics
+from secagg.identity import PartyId
+from secagg.primitives.ring import Words, reduce, word
+from secagg.quantize import FixedPoint, NormClip
+
+__all__ = ["ATTACKS", "Contest", "Match", "Settings", "last_verdicts"]
+
+TRIGGER = Trigger(indices=(0, 1, 8, 9), value=3.0, target=3)
+"""The upper left corner of the image is bright; it is then to be taken for a 3."""
+
+ATTACKS: Mapping[str, Attack] = {
+    f"{prefix}_{attack.name.replace(', ', '-').replace(' ', '-')}": attack
+    for prefix, attacks in (
+        ("fr", free_riders()),
+        ("po", poisoners()),
+        ("bd", backdoors(TRIGGER)),
+    )
+    for attack in attacks
+    if attack.name != "null space"  # it needs a sketch that is known beforehand
+}
+"""By the name that the command line gives them."""
+
+_HISTORY = 6
+_CLIP = 4.0
+_ROOT = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is run.
+
+    attacks: names in `ATTACKS`, each made by `attackers` clients of `clients`. drop: fraction that
+    falls silent in a round. rows: numbers that are opened of each update. alpha: of the Dirichlet
+    draw of labels.
+    """
+
+    attacks: tuple[str, ...]
+    clients: int = 40
+    attackers: int = 3
+    rounds: int = 12
+    drop: float = 0.05
+    rows: int = 256
+    alpha: float = 0.3
+    hidden: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in self.attacks:
+            if name not in ATTACKS:
+                raise ParameterError(f"unknown attack {name!r}; known are {', '.join(ATTACKS)}")
+        if not 1 <= self.attackers * len(self.attacks) < self.clients / 2:
+            raise ParameterError("1 <= attackers * attacks < clients / 2 must hold")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """One round of both.
+
+    accuracy, success: of the screened model on the test set, and the share of other digits that
+    the trigger turns into its target; open_accuracy, open_success without screening.
+    outcome: of the secure round. verdicts: on those within the bounds. beyond: who was not.
+    excluded: attackers whose update was kept out, and honest clients whose update was.
+    opened: numbers opened of each client.
+    """
+
+    number: int
+    accuracy: float
+    success: float
+    open_accuracy: float
+    open_success: float
+    outcome: Outcome
+    verdicts: Verdicts
+    beyond: frozenset[PartyId]
+    excluded: tuple[frozenset[PartyId], frozenset[PartyId]]
+    opened: int
+    seconds: float
+
+
+class Contest:
+    """Two federations, and the screening of one of them."""
+
+    def __init__(self, settings: Settings, cascade: Cascade | None = None) -> None:
+        self.settings = settings
+        chosen = [ATTACKS[name] for name in settings.attacks]
+        shared = _shared(settings)
+        self.screened, self.unprotected = (
+            _federation(settings, shared, chosen) for _ in ("screened", "open")
+        )
+        self.cascade = cascade or Cascade(rounds=settings.rounds)
+        self._screening = Screening(self.cascade)
+        self._rng = np.random.default_rng(settings.seed)
+        size = self.screened.network.size
+        self.plan = RoundPlan.for_update(
+            np.zeros(size),
+            clients=settings.clients,
+            clip=NormClip(_CLIP),
+            screen=SketchScreen(rows=settings.rows, tables=4, buckets=1 << 11),
+        )
+        self._people = Population.generate(self.screened.clients)
+        self._session = os.urandom(16)
+
+    @property
+    def has_backdoor(self) -> bool:
+        """Whether some attack plants the trigger."""
+        return any(ATTACKS[name].goal is Goal.BACKDOOR for name in self.settings.attacks)
+
+    def rounds(self, watch: Callable[[str], None] = lambda _: None) -> Iterator[Match]:
+        """The rounds, as they are done. `watch` is told what is going on."""
+        for number in range(self.settings.rounds):
+            start = time.perf_counter()
+            watch("clients train, attackers attack")
+            data, unguarded = self.screened.round(), self.unprotected.round()
+            watch("one secure sum, screened")
+            outcome, verdicts = self._sum(number, data)
+            if outcome.result is not None:
+                self.screened.apply(outcome.result.mean)
+            self.unprotected.apply(unguarded.mean())
+            yield self._match(number, data, outcome, verdicts, time.perf_counter() - start)
+
+    def _sum(self, number: int, data: RoundData) -> tuple[Outcome, Verdicts]:
+        judged: list[Verdicts] = []
+
+        def judge(statistics: Statistics) -> Collection[PartyId]:
+            seen = self._seen(number, statistics, data)
+            judged.append(self._screening.judge(seen))
+            return statistics.eligible - set(judged[-1].excluded)
+
+        updates = {i: (row, 1) for i, row in zip(data.clients, data.updates, strict=True)}
+        stages = [stage for stage in phases(self.plan.scheme) if stage in ("masked", "unmask")]
+        outcome = run_round(
+            self.plan,
+            updates,
+            drops=fallen_silent(
+                number + 1, list(updates), tuple(stages), self.settings.drop, self._rng
+            ),
+            vectors={i: self._unclipped(updates[i][0]) for i in self._attacking(data)},
+            judge=judge,
+            population=self._people,
+            session=self._session,
+            number=number,
+            model=model_digest(self.screened.weights),
+        )
+        return outcome, judged[-1]
+
+    def _seen(self, number: int, statistics: Statistics, data: RoundData) -> Sketches:
+        known = [*data.history[-_HISTORY:], data.weights]
+        seen = observed(
+            self.plan, statistics, number, known=known, root=data.root, classes=list(data.classes)
+        )
+        assert isinstance(seen, Sketches), "the plan opens sketches"
+        return seen
+
+    def _attacking(self, data: RoundData) -> list[PartyId]:
+        return [i for i, honest in zip(data.clients, data.honest, strict=True) if not honest]
+
+    def _unclipped(self, update: Array) -> Words:
+        """What a client sends that does not clip: attackers follow no rule but the ring's."""
+        assert isinstance(self.plan.quantize, FixedPoint), "the plan is exact"
+        units = np.rint(update / self.plan.quantize.resolution).astype(np.int64)
+        residues = np.concatenate([[1], units]).astype(word(self.plan.scheme.width))
+        return reduce(residues, self.plan.scheme.width)
+
+    def _match(
+        self, number: int, data: RoundData, outcome: Outcome, verdicts: Verdicts, seconds: float
+    ) -> Match:
+        statistics = outcome.statistics
+        assert statistics is not None, "somebody was judged"
+        beyond = frozenset(statistics.clients) - statistics.eligible
+        out = beyond | set(verdicts.excluded)
+        attackers = frozenset(self._attacking(data))
+        return Match(
+            number=number,
+            accuracy=self.screened.accuracy(),
+            success=self.screened.attack_success(TRIGGER),
+            open_accuracy=self.unprotected.accuracy(),
+            open_success=self.unprotected.attack_success(TRIGGER),
+            outcome=outcome,
+            verdicts=verdicts,
+            beyond=beyond,
+            excluded=(out & attackers, out - attackers),
+            opened=self.plan.scheme.opened,
+            seconds=seconds,
+        )
+
+
+def last_verdicts(matches: Sequence[Match]) -> dict[PartyId, tuple[int, Verdict]]:
+    """The last verdict on each client that was ever excluded, and its round."""
+    found: dict[PartyId, tuple[int, Verdict]] = {}
+    for match in matches:
+        for client in match.verdicts.excluded:
+            found[client] = match.number, match.verdicts.by_client[client]
+    return found
+
+
+def _shared(settings: Settings) -> tuple[Split, Owners]:
+    rng = np.random.default_rng(settings.seed)
+    parts = split(digits(), rng, root=_ROOT)
+    return parts, owners_dirichlet(parts.train, settings.clients, settings.alpha, rng)
+
+
+def _federation(
+    settings: Settings, shared: tuple[Split, Owners], chosen: Sequence[Attack]
+) -> Federation:
+    return Federation(
+        split=shared[0],
+        owners=shared[1],
+        seed=settings.seed,
+        attackers=[(attack, settings.attackers) for attack in chosen],
+        hidden=settings.hidden,
+    )

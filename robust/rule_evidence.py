@@ -1,0 +1,183 @@
+"""Rules on evidence of training: a client's own, and what it has beyond its nearest neighbor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import sqrt
+from statistics import NormalDist
+from typing import ClassVar
+
+import numpy as np
+
+from robust.detect import Abstained
+from robust.detect_copy import CopiedTraining
+from robust.detect_evidence import EvidenceOfTraining
+from robust.features import between, proportion
+from robust.observe import Array, Sketches
+from robust.rule import Found, Rule
+from robust.window import Past
+
+__all__ = ["CopyRule", "TrainingRule", "fisher", "mean_share", "share_threshold"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRule(Rule[Sketches]):
+    """Excludes clients whose mean share of the typical energy is near 0.
+
+    Honest model: the true share of an honest client is at least `honest` in every round. Roots of
+    shares deviate from the true ones about normally (a share is a square of what the sketch has
+    noise in), by half of sqrt(error^2/honest + spread). So the mean root over the window falls
+    below the root of the threshold,
+
+        min(sqrt(floor), sqrt(honest) - z sqrt((error^2/honest + spread)/rounds)/2),
+
+    with at most the level, for z its upper normal quantile. In a first round the threshold may be
+    0, which excludes nobody; it rises to `floor` as rounds add up. An honest client with a true
+    share between `floor` and `honest` is protected less, one below `floor` not at all. The defaults
+    of both were set by looking at label-skewed digits, not derived.
+
+    p_value of a finding: Fisher's, over the window, of "public history and noise of its own".
+    It is exact for rounds that are independent, which the projections are.
+
+    Attributes
+    ----------
+    detector: what is measured.
+    floor, honest: 0 <= floor < honest <= 1.
+    plausible: excludes only where the p-value is above it: the client must look like one without
+        data, and not only less typical than others. In [0, 1); 0 switches this off.
+    """
+
+    name: ClassVar[str] = "training"
+    sees: ClassVar[type[Sketches]] = Sketches
+
+    detector: EvidenceOfTraining = field(default_factory=EvidenceOfTraining)
+    floor: float = 0.15
+    honest: float = 0.5
+    plausible: float = 0.0
+
+    def __post_init__(self) -> None:
+        between("honest", self.honest, 0.0, 1.0 + 1e-12)
+        proportion("floor", self.floor, self.honest)
+        proportion("plausible", self.plausible, 1.0)
+
+    def measure(self, seen: Sketches) -> Mapping[str, Array] | Abstained:
+        """share, error, spread, and the logarithm of the p-value."""
+        scores = self.detector.score(seen)
+        if isinstance(scores, Abstained):
+            return scores
+        figures = {name: scores.figures[name] for name in ("share", "error", "spread")}
+        if scores.p_values is not None:
+            figures["log_p"] = np.log(np.maximum(scores.p_values, 1e-300))
+        return figures
+
+    def find(self, past: Past, level: float) -> Found:
+        """Whom to exclude for lack of evidence."""
+        share = mean_share(past)
+        threshold = share_threshold(past, level, self.floor, self.honest)
+        p = fisher(past.figures["log_p"])
+        excludes = (share < threshold) & (p > self.plausible)
+        return Found(figure=share, threshold=threshold, excludes=excludes, p_values=p)
+
+    def words(self, found: Found, at: int) -> str:
+        """Shares, and how a client without data would look."""
+        share, p = max(float(found.figure[at]), 0.0), found.p_at(at) or 0.0
+        verdict = "No evidence of training" if found.excludes[at] else "Evidence of training"
+        if not found.excludes[at] and found.threshold[at] <= 0:
+            verdict = "Too little seen to judge the training"
+        return (
+            f"{verdict}: shares {100 * share:.0f} % of the typical client's energy with the "
+            f"others; a client without data looks like this, or better, with probability {p:.2g}."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyRule(Rule[Sketches]):
+    """Excludes clients that share nothing beyond what one other client, their nearest, shares.
+
+    Threshold and honest model are those of `TrainingRule`, for shares beyond the neighbor. In
+    addition the mean cosine with the neighbor must be at least `near`: a copy is near its original.
+
+    Who copies with little noise (below about a third of the norm) leaves nothing beyond itself to
+    the original either: both are excluded. So who can read another client's update can frame it;
+    under secure aggregation that takes the other client's help.
+
+    Attributes
+    ----------
+    detector: what is measured.
+    floor, honest: 0 <= floor < honest <= 1.
+    near: in [0, 1).
+    """
+
+    name: ClassVar[str] = "copy"
+    sees: ClassVar[type[Sketches]] = Sketches
+
+    detector: CopiedTraining = field(default_factory=CopiedTraining)
+    floor: float = 0.1
+    honest: float = 0.5
+    near: float = 0.3
+
+    def __post_init__(self) -> None:
+        between("honest", self.honest, 0.0, 1.0 + 1e-12)
+        proportion("floor", self.floor, self.honest)
+        proportion("near", self.near, 1.0)
+
+    def measure(self, seen: Sketches) -> Mapping[str, Array] | Abstained:
+        """share, error and spread beyond the neighbor; the neighbor and its cosine."""
+        scores = self.detector.score(seen)
+        if isinstance(scores, Abstained):
+            return scores
+        kept = ("share", "error", "spread", "nearest", "neighbor")
+        return {name: scores.figures[name] for name in kept}
+
+    def find(self, past: Past, level: float) -> Found:
+        """Whom to exclude for lack of anything of its own."""
+        share = mean_share(past)
+        threshold = share_threshold(past, level, self.floor, self.honest)
+        return Found(
+            figure=share,
+            threshold=threshold,
+            excludes=(share < threshold) & (past.mean("nearest") >= self.near),
+            neighbors=past.latest("neighbor"),
+        )
+
+    def words(self, found: Found, at: int) -> str:
+        """What is left beyond whom."""
+        share = max(float(found.figure[at]), 0.0)
+        verdict = "Nothing of its own" if found.excludes[at] else "Work of its own"
+        return (
+            f"{verdict}: beyond what {found.neighbor_at(at)} sends as well, shares "
+            f"{100 * share:.0f} % of what is typical; a copy with noise added would share nothing."
+        )
+
+
+def mean_share(past: Past) -> Array:
+    """(n,), square of the mean root of shares, negative ones as 0."""
+    roots = np.sqrt(np.maximum(past.figures["share"], 0.0))
+    return Past(figures={"root": roots}).mean("root") ** 2
+
+
+def share_threshold(past: Past, level: float, floor: float, honest: float) -> Array:
+    """(n,), the mean share below which clients are excluded; see `TrainingRule`. Never negative."""
+    rounds = np.maximum(past.counts("share"), 1.0)
+    variance = np.nansum(past.figures["error"] ** 2, axis=0) / honest + past.total("spread")
+    deviation = np.sqrt(variance / 4.0) / rounds
+    root = sqrt(honest) - NormalDist().inv_cdf(1.0 - level) * deviation
+    found: Array = np.clip(root, 0.0, sqrt(floor)) ** 2
+    return found
+
+
+def fisher(log_p: Array) -> Array:
+    """(rounds, n) logarithms, NaN for none -> (n,): P[a product of so many p-values <= this one].
+
+    Minus twice the sum of w logarithms of uniform numbers has the chi-square law of 2w degrees,
+    whose upper tail at 2x is exp(-x) sum_{j<w} x^j/j!.
+    """
+    x = -np.nansum(log_p, axis=0)
+    rounds = (~np.isnan(log_p)).sum(axis=0)
+    term, total = np.ones_like(x), np.zeros_like(x)
+    for j in range(len(log_p)):
+        total += np.where(j < rounds, term, 0.0)
+        term = term * x / (j + 1)
+    found: Array = np.minimum(np.where(rounds > 0, np.exp(-x) * total, 1.0), 1.0)
+    return found

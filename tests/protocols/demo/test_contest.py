@@ -1,0 +1,137 @@
+"""The demo with attackers: screened through the real protocol, with the open run beside it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from protocols.cli import app
+from protocols.demo import contest_table
+from protocols.demo.contest import ATTACKS, Contest, Match, Settings, last_verdicts
+from robust.attacks.attack import Goal
+from secagg.errors import ParameterError
+
+SMALL = {"clients": 20, "attackers": 2, "rounds": 3, "hidden": 16, "rows": 64, "drop": 0.0}
+
+
+@pytest.fixture(scope="module")
+def played() -> tuple[Contest, list[Match]]:
+    settings = Settings(attacks=("fr_delta", "bd_model-replacement"), **SMALL)  # type: ignore[arg-type]
+    contest = Contest(settings)
+    return contest, list(contest.rounds())
+
+
+def test_every_sum_is_exact_and_without_those_kept_out(
+    played: tuple[Contest, list[Match]],
+) -> None:
+    contest, matches = played
+    assert [match.number for match in matches] == [0, 1, 2]
+    for match in matches:
+        assert match.outcome.exact
+        result = match.outcome.result
+        assert result is not None
+        out = match.excluded[0] | match.excluded[1]
+        assert result.refused == out
+        assert match.beyond <= out
+    assert contest_table.all_exact(matches)
+
+
+def test_a_backdoor_beyond_the_bound_is_kept_out_and_free_riders_are_found(
+    played: tuple[Contest, list[Match]],
+) -> None:
+    contest, matches = played
+    sides = {client: contest.screened.attack_of(client) for client in contest.screened.malicious}
+    scaled = {client for client, attack in sides.items() if attack and attack.trains}
+    assert len(scaled) == 2
+    assert all(scaled <= match.beyond for match in matches)
+    assert matches[-1].open_success > 0.9
+    assert matches[-1].success < 0.7 * matches[-1].open_success
+
+
+def test_both_runs_start_alike_and_differ_by_the_screening_alone(
+    played: tuple[Contest, list[Match]],
+) -> None:
+    contest, _ = played
+    fresh = Contest(contest.settings)
+    one, other = fresh.screened.round(), fresh.unprotected.round()
+    assert (one.updates == other.updates).all()
+    assert one.clients == other.clients
+
+
+def test_what_is_printed_names_every_client_kept_out_and_why(
+    played: tuple[Contest, list[Match]],
+) -> None:
+    contest, matches = played
+    console = Console(width=100, record=True, quiet=False, file=None)
+    with console.capture() as capture:
+        console.print(contest_table.heading(contest))
+        console.print(contest_table.rounds_table(contest, matches))
+        console.print(contest_table.reasons(contest, matches))
+        console.print(contest_table.verdict(contest, matches, 1.0))
+    shown = capture.get()
+    for client in set().union(*(match.beyond for match in matches)) | last_verdicts(matches).keys():
+        assert f"client {client:>2} " in shown
+    assert "beyond the norm bound" in shown
+    assert "3 of 3 sums exact" in shown
+    assert f"{contest.plan.scheme.opened} numbers opened" in shown
+
+
+def test_the_json_document_is_json(played: tuple[Contest, list[Match]]) -> None:
+    contest, matches = played
+    document = json.loads(json.dumps(contest_table.json_document(contest, matches, 1.0)))
+    assert document["exact"] is True
+    assert len(document["rounds"]) == 3
+    assert document["rounds"][0]["opened"] == 65
+    assert sorted(map(int, document["attackers"])) == list(contest.screened.malicious)
+
+
+def test_every_attack_has_a_name_of_its_goal() -> None:
+    prefixes = {Goal.FREE_RIDE: "fr_", Goal.POISON: "po_", Goal.BACKDOOR: "bd_"}
+    assert len(ATTACKS) == len({attack.name for attack in ATTACKS.values()})
+    for name, attack in ATTACKS.items():
+        assert name.startswith(prefixes[attack.goal])
+        assert " " not in name
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"attacks": ("fr_nothing",)},
+        {"attacks": ()},
+        {"attacks": ("fr_delta",), "attackers": 10},
+        {"attacks": ("fr_delta",), "attackers": 0},
+    ],
+)
+def test_other_settings_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ParameterError):
+        Settings(**{**SMALL, **wrong})  # type: ignore[arg-type]
+
+
+def test_the_command_runs_it_and_lists_attacks() -> None:
+    runner = CliRunner()
+    listed = runner.invoke(app, ["demo", "--attack", "list"])
+    assert listed.exit_code == 0
+    assert listed.output.split() == list(ATTACKS)
+    ran = runner.invoke(
+        app, ["demo", "--attack", "fr_noise", "--clients", "20", "--rounds", "1", "--json"]
+    )
+    assert ran.exit_code == 0
+    assert json.loads(ran.output)["exact"] is True
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--attack", "nonsense"], "unknown attack 'nonsense'"),
+        (["--attack", "fr_delta", "--epsilon", "8"], "--epsilon and --attack do not go together"),
+        (["--attack", "fr_delta", "--clients", "6"], "attackers * attacks < clients / 2"),
+    ],
+)
+def test_the_command_refuses_in_one_line(options: list[str], words: str) -> None:
+    ran = CliRunner().invoke(app, ["demo", *options])
+    assert ran.exit_code == 2
+    assert words in ran.output
+    assert len(ran.output.splitlines()) == 1
