@@ -68,7 +68,7 @@ class RoundPlan:
         _require_type("structure", self.structure, Structure)
         size = self.structure.size
         _require(size >= 1, "structure.size >= 1", size)
-        length = self.quantize.length(size) + self._check_screen(size)
+        length = self.quantize.length(size) + self._check_screen()
         _require_equal("scheme.length", self.scheme.length, "quantize.length(size)", length)
         _require_equal("scheme.width", self.scheme.width, "quantize.width", self.quantize.width)
         _require_equal(
@@ -129,27 +129,27 @@ class RoundPlan:
             raise ParameterError("a LeafClip is for private plans: give privacy=, or a NormClip")
         else:
             size = structure.size
-            room = clients if screen is None else screen.headroom(clients, size, clip)
+            room = clients if screen is None else screen.headroom(clients)
             quantize = _fixed_point(
                 size, clients, room, clip, max_weight, width, fraction_bits, rounding
             )
         length = quantize.length(structure.size)
         if screen is not None:
             assert isinstance(quantize, FixedPoint), "a screen is refused beside privacy"
-            opened = screen.of(quantize, structure.size)
+            opened = screen.of(quantize)
             make = partial(make, screen=opened)
             length += opened.tail
         chosen = make(length=length, width=quantize.width)
         return cls(scheme=chosen, quantize=quantize, structure=structure, screen=screen)
 
-    def _check_screen(self, size: int) -> int:
+    def _check_screen(self) -> int:
         """How many residues follow the coordinates."""
         opened = self.scheme.screen if isinstance(self.scheme, SecAggPlusVerified) else None
         due = None
         if self.screen is not None:
             _require_type("quantize", self.quantize, FixedPoint)
             assert isinstance(self.quantize, FixedPoint)
-            due = self.screen.of(self.quantize, size)
+            due = self.screen.of(self.quantize)
         if opened != due:
             raise ParameterError("the scheme opens something else than the plan's screen says")
         return opened.tail if opened is not None else 0

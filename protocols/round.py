@@ -281,7 +281,6 @@ class ServerRound(_Party):
         super().__init__(invitation, machine)
         self._identity = identity
         self._disclosures = _of(self, identity, Disclosures)
-        self._screened: frozenset[PartyId] = frozenset()
 
     @classmethod
     def restore(
@@ -302,7 +301,6 @@ class ServerRound(_Party):
         _Party.__init__(server, invitation, machine)
         server._identity = identity
         server._disclosures = _of(server, identity, Disclosures)
-        server._screened = frozenset()
         return server
 
     @property
@@ -341,8 +339,6 @@ class ServerRound(_Party):
     def next_event(self) -> Result | Failed | PeerRejected | Discarded | Statistics | None:
         """The oldest event not yet taken, or None."""
         event = self._machine.next_event()
-        if isinstance(event, Statistics):
-            self._screened = frozenset(event.clients)
         if event is None and self._disclosures is not None:
             return self._disclosures.next_event()
         if not isinstance(event, Finished):
@@ -365,7 +361,7 @@ class ServerRound(_Party):
             total=decoded.total,
             within=decoded.within,
             removed=removed,
-            refused=self._screened - aggregate.included,
+            refused=aggregate.refused,
         )
 
     def _noise(self, total: Words) -> Rand:

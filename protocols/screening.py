@@ -26,7 +26,7 @@ from robust.observe import Norms, Observation, Public, Sketches
 from secagg.errors import InputRefused, ParameterError
 from secagg.event import Statistics
 from secagg.primitives.ring import Words, reduce
-from secagg.quantize import Clip, FixedPoint, RangeClip
+from secagg.quantize import FixedPoint, RangeClip
 from secagg.rand import Rand
 from secagg.schemes.secagg_plus.verified import Screen, SecAggPlusVerified
 from secagg.sketch import check_shape
@@ -64,35 +64,33 @@ class _Screening:
         if type(self.noise) not in (int, float) or not 0 <= self.noise <= 100:
             raise ParameterError(f"0 <= noise <= 100 must hold, got {self.noise!r:.40}")
 
-    def of(self, quantize: FixedPoint, size: int) -> Screen:
-        """What the scheme opens, for updates of `size` coordinates."""
-        if 8 * self.rows > size:
-            raise ParameterError(
-                f"8 * rows <= d must hold, got {self.rows} rows of updates of {size} coordinates: "
-                "a sketch must be much smaller than what it is of"
-            )
-        bound = quantize.bound
+    def of(self, quantize: FixedPoint) -> Screen:
+        """What the scheme opens of updates in this encoding."""
         if isinstance(quantize.clip, RangeClip):
-            bound *= math.isqrt(size - 1) + 1
-        return self._of(bound, quantize.max_weight)
+            raise ParameterError(
+                "a screen bounds norms: take a NormClip, as no sketch can hold each coordinate to "
+                "a range"
+            )
+        return self._of(quantize.bound, quantize.max_weight)
 
-    def headroom(self, clients: int, size: int, clip: Clip) -> int:
-        """How many updates at the bound of `clip` the ring must hold, so that cheaters up to the
-        soft bound do not wrap it and none passes by wrapping.
+    def headroom(self, clients: int) -> int:
+        """How many updates at the bound the ring must hold, so that cheaters up to the soft bound
+        do not wrap it and none passes by wrapping.
         """
         unit = 1 << 20
         screen = self._of(unit, 0)
-        needed = -(-max(clients * screen.most_norm, 4 * screen.row_bound) // unit) + 1
-        return needed * (math.isqrt(size - 1) + 1 if isinstance(clip, RangeClip) else 1)
+        return -(-max(clients * screen.most_norm, 4 * screen.row_bound) // unit) + 1
 
     def extended(self, vector: Words, screen: Screen, width: int, rand: Rand) -> Words:
         """`vector` with the noise of each row after it."""
         if not screen.noise:
             return vector
-        # coarser than a unit where its table would be huge: no account rests on its law
+        # steps where its table would be huge, and uniform bits below, or rows would show theirs
         step = 1 << max(0, math.frexp(screen.noise)[1] - _TABLE_BITS)
         drawn = DiscreteGaussian(Fraction(screen.noise / step) ** 2).sample(screen.rows, rand)
-        return np.concatenate([vector, reduce((drawn * step).astype(vector.dtype), width)])
+        below = np.frombuffer(rand(8 * screen.rows), "<u8") & np.uint64(step - 1)
+        noise = drawn * step + below.astype(np.int64) - step // 2
+        return np.concatenate([vector, reduce(noise.astype(vector.dtype), width)])
 
     def _of(self, bound: int, max_weight: int) -> Screen:
         return Screen(

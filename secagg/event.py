@@ -32,11 +32,14 @@ class Aggregate:
     included: the clients whose inputs are in the sum.
     dropped: per phase, the clients that were lost in it. A client lost after its input arrived is
         both included and listed.
+    refused: in a scheme that screens, the clients of which statistics were due, and whose inputs
+        are not in the sum: beyond the bounds, not accepted, or convicted of a lie.
     """
 
     total: Words
     included: frozenset[PartyId]
     dropped: Mapping[str, frozenset[PartyId]]
+    refused: frozenset[PartyId] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from secagg.errors import ParameterError
+from secagg.kernels import folder
 from secagg.primitives import prg
 from secagg.primitives.digest import Label, digest
 from secagg.primitives.ring import Words, check_width, reduce, word
@@ -80,7 +82,7 @@ class SketchMap:
         rows: Reals = signed.reshape(len(vectors), -1) @ self._ternary.T.astype(np.float64)
         return rows / self.scale
 
-    def places(self) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    def places(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Coordinates chunk by chunk: the first, and per table the place of each.
 
         Places beyond `buckets` are those of the coordinates that count negatively.
@@ -90,12 +92,12 @@ class SketchMap:
         for start in range(0, self.length, _CHUNK):
             count = min(_CHUNK, self.length - start)
             drawn = [np.frombuffer(source.update(bytes(2 * count)), "<u2") for source in sources]
-            yield start, np.stack([(part & mask).astype(np.intp) for part in drawn])
+            yield start, np.stack([(part & mask).astype(folder().places) for part in drawn])
 
     def combined(self, tables: Words) -> Words:
         """The ternary rows (n, rows) of tables (n, tables, 2 * buckets)."""
         signed = tables[..., : self._buckets] - tables[..., self._buckets :]
-        flat = signed.reshape(len(tables), -1)
+        flat = signed.reshape(len(tables), self.tables * self._buckets)
         out = np.zeros((len(tables), self.rows), np.uint64)
         for shift in range(0, 8 * flat.itemsize, _LIMB):
             limbs = ((flat >> flat.dtype.type(shift)) & flat.dtype.type((1 << _LIMB) - 1)).astype(
@@ -133,10 +135,9 @@ class Folding:
         self._sketch = sketch
         self._tables = sketch.empty(count)
 
-    def add(self, at: int, part: Words, places: NDArray[np.intp]) -> None:
+    def add(self, at: int, part: Words, places: NDArray[Any]) -> None:
         """Add some coordinates of vector `at`, of which `places` came from `SketchMap.places`."""
-        for table, place in enumerate(places):
-            np.add.at(self._tables[at, table], place, part)
+        folder().fold(self._tables[at], places, part)
 
     def rows(self) -> Words:
         """The sketches (count, rows)."""
@@ -173,7 +174,7 @@ def most_norm(rows: int) -> float:
     return (1 + slack(rows)) / math.sqrt(_solved(rows, _CHEATING, above=False))
 
 
-def spike_bound(bound: int, rows: int, tables: int) -> int:
+def spike_bound(bound: float, rows: int, tables: int) -> int:
     """What one row of a sketch of a vector of norm `bound` does not exceed in absolute value, but
     with probability 2**-54.
     """

@@ -97,6 +97,7 @@ class Rows(Codec[Table]):
 class Cells(Codec[Table]):
     """A u32 size, then `Rows` with one column `value` of that size, which the parameters fix."""
 
+    near: bool = False
     spec: str = dataclasses.field(
         default="u32 size, u32 count, rows of peer u32, value", init=False
     )
@@ -111,10 +112,13 @@ class Cells(Codec[Table]):
             raise DecodeError(f"cells of {size} bytes where {due} are due")
         if size > max(due, reader.limits.blob):
             raise DecodeError(f"cells of {size} bytes")
-        return Rows(Columns(value=size)).read(reader)
+        return self._rows(size).read(reader)
 
     def most(self, limits: Limits) -> int:
-        return 4 + Rows(Columns(value=limits.cell)).most(limits)
+        return 4 + self._rows(limits.cell).most(limits)
+
+    def _rows(self, size: int) -> Rows:
+        return Rows(Columns(value=size), self.near)
 
 
 @dataclass(frozen=True)
@@ -155,9 +159,12 @@ class One(Codec["Any"]):
 
 @dataclass(frozen=True)
 class Map(Codec["dict[int, Any]"]):
-    """A mapping from parties to values of one codec, ascending: at most `limits.parties`."""
+    """A mapping from parties to values of one codec, ascending: at most `limits.parties`, or
+    `limits.near` where `near` says that only neighbours have one.
+    """
 
     value: Codec[Any]
+    near: bool = False
     spec: str = dataclasses.field(default="u32 count, party and value", init=False)
 
     def write(self, value: dict[int, Any], out: bytearray) -> None:
@@ -168,9 +175,9 @@ class Map(Codec["dict[int, Any]"]):
 
     def read(self, reader: Reader) -> dict[int, Any]:
         found: dict[int, Any] = {}
-        last, count = -1, reader.uint(4)
-        if count > reader.limits.parties:
-            raise DecodeError(f"{count} entries, at most {reader.limits.parties} are possible")
+        last, count, most = -1, reader.uint(4), self._most_entries(reader.limits)
+        if count > most:
+            raise DecodeError(f"{count} entries, at most {most} are possible")
         for _ in range(count):
             party = reader.uint(4)
             if party <= last:
@@ -180,7 +187,10 @@ class Map(Codec["dict[int, Any]"]):
         return found
 
     def most(self, limits: Limits) -> int:
-        return 4 + limits.parties * (4 + self.value.most(limits))
+        return 4 + self._most_entries(limits) * (4 + self.value.most(limits))
+
+    def _most_entries(self, limits: Limits) -> int:
+        return limits.near if self.near else limits.parties
 
 
 def field(codec: Codec[T], *, secret: bool = False) -> T:

@@ -50,7 +50,6 @@ class Label(bytes, enum.Enum):
     SKETCH = b"secagg/1/sketch-value\0"
     SKETCH_ROOT = b"secagg/1/sketch-root\0"
     ATTEST_SKETCHES = b"secagg/1/attest-sketches\0"
-    GROUPS = b"secagg/1/groups\0"
     REFERENCE = b"secagg/1/reference\0"
 
 

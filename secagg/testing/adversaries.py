@@ -17,7 +17,7 @@ from secagg import wire
 from secagg.errors import RemoteProtocolError
 from secagg.frame import HEADER_SIZE, OVERHEAD, SIGNATURE_SIZE, Endpoint, Header
 from secagg.identity import BROADCAST, PartyId
-from secagg.machine import Event, Machine
+from secagg.machine import Event, Machine, State
 from secagg.primitives.digest import Label
 from secagg.testing.node import Outbox, Peer
 from secagg.testing.parties import Parties
@@ -88,6 +88,13 @@ class Hostile:
             receiver=to,
         ).encode()
         return header + body + self.endpoint.identity.sign(Label.FRAME, header, body)
+
+    @property
+    def state(self) -> State:
+        """The honest machine's state."""
+        assert isinstance(self._honest, Machine)
+        state: State = self._honest._state
+        return state
 
     def adopt(self, **changes: object) -> None:
         """Change fields in the honest machine's state, so that it goes along with the lie."""

@@ -13,7 +13,7 @@ from secagg.frame import Endpoint, parse_header
 from secagg.identity import SERVER, Identity, PartyId, Roster
 from secagg.machine import Machine
 from secagg.rand import Rand
-from secagg.scheme import Scheme
+from secagg.scheme import Floors, Scheme
 from secagg.testing.rand import SeededRand
 from secagg.wire import Message
 
@@ -43,14 +43,18 @@ class Parties:
         identity = self.identities[party]
         if party == SERVER:
             return self.scheme.server(self.round, identity, rand=rand)
-        return self.scheme.client(self.round, identity, party, rand=rand)
+        floors = Floors(opened=self.scheme.opened)
+        return self.scheme.client(self.round, identity, party, floors=floors, rand=rand)
 
     def resume(self, party: PartyId, snapshot: bytes, rand: Rand) -> Machine[Any]:
         """The machine of `party` as it was at `snapshot`."""
         identity = self.identities[party]
         if party == SERVER:
             return self.scheme.resume_server(snapshot, self.round, identity, rand=rand)
-        return self.scheme.resume_client(snapshot, self.round, identity, party, rand=rand)
+        floors = Floors(opened=self.scheme.opened)
+        return self.scheme.resume_client(
+            snapshot, self.round, identity, party, floors=floors, rand=rand
+        )
 
     def endpoint(self, party: PartyId) -> Endpoint:
         """What signs as `party`: for adversaries."""

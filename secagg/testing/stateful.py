@@ -19,6 +19,7 @@ from typing import Any
 from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.strategies import SearchStrategy
 
 from secagg import wire
 from secagg.errors import Aborted, IntegrityError
@@ -61,14 +62,16 @@ class RoundRules(RuleBasedStateMachine):
         """What the server submits; None where it submits nothing."""
         return None
 
+    def inputs_strategy(self) -> SearchStrategy[dict[PartyId, Words]]:
+        """What clients may submit; any ring vectors, where the scheme takes all of them."""
+        return strategies.inputs(self.parties.scheme, self.parties.clients)
+
     @initialize(data=st.data(), seed=st.integers(0, 1 << 32), harm=st.integers(0, 4))
     def begin(self, data: st.DataObject, seed: int, harm: int) -> None:
         """`harm` bounds what gets lost: without a bound hardly a round would reach its end."""
         self.harm = harm
         clients = self.parties.clients
-        self.inputs: dict[PartyId, Words] = data.draw(
-            strategies.inputs(self.parties.scheme, clients)
-        )
+        self.inputs: dict[PartyId, Words] = data.draw(self.inputs_strategy())
         self.network = Network(self.parties, durable=True, rand=SeededRand(seed))
         self.waiting = data.draw(st.lists(st.sampled_from(clients), unique=True))
         self.given = {party: self.wrap(vector) for party, vector in self.inputs.items()}

@@ -35,6 +35,7 @@ from secagg.testing.faults import Crash as CrashFault
 from secagg.wire import (
     Array,
     Blob,
+    Cells,
     Codec,
     Columns,
     Fixed,
@@ -199,9 +200,12 @@ _STRATEGIES: dict[type[Codec[Any]], Callable[[Any, Limits], SearchStrategy[Any]]
     Rows: lambda codec, limits: tables(
         codec.columns, limits.near if codec.near else limits.parties
     ),
+    Cells: lambda codec, limits: tables(
+        Columns(value=limits.cell), limits.near if codec.near else limits.parties
+    ),
     Items: lambda codec, limits: st.lists(records(codec.record, limits), max_size=3).map(tuple),
     One: lambda codec, limits: records(codec.record, limits),
     Map: lambda codec, limits: st.dictionaries(
-        st.integers(0, BROADCAST), _values(codec.value, limits), max_size=3
+        st.integers(0, BROADCAST), _values(codec.value, limits), max_size=min(limits.parties, 3)
     ),
 }

@@ -16,13 +16,13 @@ from secagg.quantize import NormClip
 from secagg.scheme import Floors
 
 PLAN = RoundPlan.for_update(
-    {"w": np.zeros(200)},
+    {"w": np.zeros(600)},
     clients=4,
     clip=NormClip(1.0),
     max_weight=5,
     dropout=0.25,
     corrupt=0.0,
-    screen=SketchScreen(rows=16, buckets=64),
+    screen=SketchScreen(rows=64, tables=5, buckets=256),
 )
 
 
@@ -42,17 +42,17 @@ def joined(ledger: LeakageLedger | None, people: Population, number: int = 1) ->
 
 def test_a_round_is_charged_with_all_that_it_opens() -> None:
     ledger = LeakageLedger(most=100)
-    joined(ledger, Population.generate(range(1, 5))).submit({"w": np.ones(200)}, 2)
-    assert ledger.spent == PLAN.scheme.opened == 17  # sixteen rows and the weight
+    joined(ledger, Population.generate(range(1, 5))).submit({"w": np.ones(600)}, 2)
+    assert ledger.spent == PLAN.scheme.opened == 65  # the rows and the weight
 
 
 def test_an_update_that_would_open_too_much_does_not_leave() -> None:
-    people, ledger = Population.generate(range(1, 5)), LeakageLedger(most=33)
-    joined(ledger, people).submit({"w": np.ones(200)}, 2)
+    people, ledger = Population.generate(range(1, 5)), LeakageLedger(most=129)
+    joined(ledger, people).submit({"w": np.ones(600)}, 2)
     late = joined(ledger, people, number=2)
-    with pytest.raises(LeakageExceeded, match="17 numbers were opened"):
-        late.submit({"w": np.ones(200)}, 2)
-    assert ledger.spent == 17
+    with pytest.raises(LeakageExceeded, match="65 numbers were opened"):
+        late.submit({"w": np.ones(600)}, 2)
+    assert ledger.spent == 65
     assert not any(data for _, data in late.to_send() if len(data) > 10_000)
 
 
@@ -61,10 +61,10 @@ def test_a_client_opens_nothing_unless_its_floors_say_so() -> None:
     invitation = Invitation(
         plan=PLAN, session=bytes(16), number=1, model=bytes(32), roster=people.roster
     )
-    with pytest.raises(ParameterError, match=r"opened <= 0 must hold .* 17 numbers"):
+    with pytest.raises(ParameterError, match=r"opened <= 0 must hold .* 65 numbers"):
         ClientRound(invitation, people.clients[1], 1, journal=people.journals[1])
-    floors = Floors(opened=16)
-    with pytest.raises(ParameterError, match="opened <= 16"):
+    floors = Floors(opened=64)
+    with pytest.raises(ParameterError, match="opened <= 64"):
         ClientRound(invitation, people.clients[1], 1, journal=people.journals[1], floors=floors)
     joined(None, people)
 

@@ -19,6 +19,7 @@ from secagg.wire import (
     IDS,
     Array,
     Blob,
+    Cells,
     Codec,
     Columns,
     Fixed,
@@ -345,6 +346,9 @@ LIARS: list[tuple[str, Callable[[], object]]] = [
     ("items", lambda: read(Items(Inner), b"\xff" * 4 + bytes(4))),
     ("map", lambda: read(Map(Fixed(1)), b"\xff" * 4 + bytes(5))),
     ("map of maps", lambda: read(Map(Map(Fixed(1))), b"\xff" * 12)),
+    ("cells", lambda: read(Cells(), b"\xff" * 40, Limits(parties=9, cell=3))),
+    ("cells of a snapshot", lambda: read(Cells(), b"\xff" * 40, Limits(parties=9, blob=40))),
+    ("rows of cells", lambda: read(Cells(), b"\3\0\0\0" + b"\xff" * 9, Limits(parties=9, cell=3))),
     ("nested rows", lambda: read(Map(Rows(CELLS)), b"\1\0\0\0" + bytes(4) + b"\xff" * 4)),
 ]
 
@@ -372,6 +376,57 @@ def test_rows_of_neighbours_have_their_own_bound() -> None:
     with pytest.raises(DecodeError, match="3 rows, at most 2"):
         read(near, written(u32, 3) + rows)
     read(Rows(IDS), written(u32, 3) + rows)
+
+
+def cells(size: int, *parties: int) -> Table:
+    rows = {party: (bytes([party]) * size,) for party in parties}
+    return Columns(value=size).table(rows)
+
+
+def test_cells_have_the_size_that_the_parameters_fix() -> None:
+    """No other, whatever the bytes say; in snapshots, which have no such parameter, any."""
+    due, book = Limits(parties=4, cell=3), Limits(parties=4, blob=100)
+    data = written(Cells(), cells(3, 1, 7))
+    assert data == b"\3\0\0\0" + b"\2\0\0\0" + b"\1\0\0\0\1\1\1" + b"\7\0\0\0\7\7\7"
+    for limits in (due, book):
+        assert read(Cells(), data, limits) == cells(3, 1, 7)
+    for size in (1, 2, 4, 8):
+        other = written(Cells(), cells(size, 1, 7))
+        assert read(Cells(), other, book) == cells(size, 1, 7)
+        with pytest.raises(DecodeError, match="where 3 are due"):
+            read(Cells(), other, due)
+    with pytest.raises(DecodeError, match="cells of 101 bytes"):
+        read(Cells(), written(Cells(), cells(101, 1)), book)
+    with pytest.raises(DecodeError, match="cells of 3 bytes"):
+        read(Cells(), data, Limits(parties=4))
+
+
+def test_cells_are_bounded_and_in_order_like_rows() -> None:
+    limits = Limits(parties=2, cell=3)
+    full = written(Cells(), cells(3, 1, 2))
+    assert read(Cells(), full, limits) == cells(3, 1, 2)
+    assert len(full) == Cells().most(limits)
+    assert read(Cells(), written(Cells(), cells(3)), limits) == cells(3)
+    with pytest.raises(DecodeError, match="3 rows, at most 2"):
+        read(Cells(), written(Cells(), cells(3, 1, 2, 3)), limits)
+    for peers in ([2, 1], [1, 1]):
+        body = b"".join(written(u32, peer) + b"abc" for peer in peers)
+        with pytest.raises(DecodeError, match="not strictly ascending"):
+            read(Cells(), written(u32, 3) + written(u32, 2) + body, limits)
+    for cut in range(len(full)):
+        with pytest.raises(DecodeError):
+            read(Cells(), full[:cut], limits)
+
+
+def test_more_entries_of_a_map_than_parties_are_refused() -> None:
+    """Even if their bytes are there; and the bound of a message counts on it."""
+    limits = Limits(parties=2)
+    two, three = (dict.fromkeys(range(count), b"x") for count in (2, 3))
+    codec = Map(Fixed(1))
+    assert read(codec, written(codec, two), limits) == two
+    assert len(written(codec, two)) == codec.most(limits)
+    with pytest.raises(DecodeError, match="3 entries, at most 2"):
+        read(codec, written(codec, three), limits)
 
 
 def test_a_blob_over_the_limit_is_refused_even_if_its_bytes_are_there() -> None:

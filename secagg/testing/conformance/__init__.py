@@ -4,7 +4,8 @@
         def scheme(self, clients, length, width):
             return MyScheme(clients=clients, length=length, width=width)
 
-`Harness` lists the hooks for schemes that differ.
+`Harness` lists the hooks for schemes that differ. One with messages that only rounds with liars
+have inherits `Provoked` as well.
 """
 
 import pytest
@@ -16,6 +17,7 @@ _PARTS = (
     "encoding",
     "refusals",
     "hostiles",
+    "provoked",
     "resumption",
     "secrets",
     "inputs",
@@ -27,12 +29,13 @@ from secagg.testing.conformance.encoding import Encoding  # noqa: E402
 from secagg.testing.conformance.harness import Harness  # noqa: E402
 from secagg.testing.conformance.hostiles import Hostiles  # noqa: E402
 from secagg.testing.conformance.inputs import Inputs  # noqa: E402
+from secagg.testing.conformance.provoked import Provoked  # noqa: E402
 from secagg.testing.conformance.refusals import Refusals  # noqa: E402
 from secagg.testing.conformance.resumption import Resumption  # noqa: E402
 from secagg.testing.conformance.secrets import Secrets  # noqa: E402
 from secagg.testing.conformance.sums import Sums  # noqa: E402
 
-__all__ = ["Harness", "SchemeConformance"]
+__all__ = ["Harness", "Provoked", "SchemeConformance"]
 
 
 class SchemeConformance(Sums, Dropouts, Inputs, Encoding, Refusals, Hostiles, Resumption, Secrets):

@@ -16,7 +16,7 @@ from secagg.scheme import Scheme
 from secagg.testing import strategies
 from secagg.testing.conformance.harness import Harness
 from secagg.testing.faults import Flight
-from secagg.testing.network import Network
+from secagg.testing.network import Frame, Network
 from secagg.testing.parties import Parties
 from secagg.testing.rand import SeededRand
 from secagg.wire import Message
@@ -36,7 +36,7 @@ class Encoding(Harness):
     def test_frames_of_a_round_are_canonical(self) -> None:
         """Decoded and encoded again, every body and every signature is the same bytes."""
         parties = self.usual()
-        for frame in self.play(parties).frames:
+        for frame in self._frames(parties):
             assert frame.kind is not None
             body = frame.data[HEADER_SIZE:-SIGNATURE_SIZE]
             message = wire.decode(frame.kind, body, parties.scheme.limits)
@@ -77,7 +77,7 @@ class Encoding(Harness):
 
     def test_shorter_and_longer_bodies_are_refused(self) -> None:
         scheme = self.usual().scheme
-        for frame in self.play(self.usual()).frames:
+        for frame in self._frames(self.usual()):
             assert frame.kind is not None
             body = frame.data[HEADER_SIZE:-SIGNATURE_SIZE]
             for wrong in (body[:-1], body[: len(body) // 2], body + b"\0", body + body):
@@ -91,8 +91,9 @@ class Encoding(Harness):
             for forged in _forgeries(parties, flight):
                 self.intrude(network, flight.receiver, flight.sender, forged)
 
-        result = self.network(parties, ahead)
-        self.check_exact(result, self.inputs(parties), set(parties.clients))
+        for lies in self.casts(parties):
+            result = self.network(parties, ahead, hostile=lies)
+            self.check_exact(result, self.inputs(parties), set(parties.clients) - lies.keys())
 
     def test_frames_in_a_strangers_name_leave_no_trace(self) -> None:
         """A genuine frame that the transport attributes to somebody else is refused."""
@@ -154,6 +155,10 @@ class Encoding(Harness):
 
         result = self.network(parties, ahead)
         self.check_exact(result, self.inputs(parties), set(parties.clients))
+
+    def _frames(self, parties: Parties) -> Iterator[Frame]:
+        for lies in self.casts(parties):
+            yield from self.play(parties, hostile=lies).frames
 
 
 def _messages(scheme: Scheme) -> SearchStrategy[Message]:

@@ -32,8 +32,11 @@ class Harness:
     clients, length, width: the parameters of most tests; the scheme must allow at least one
     drop-out with so many clients. cohorts, widths: what sums are tried over. patterns: the most
     drop-outs or lies tried in one test; fewer are tried exhaustively, more are sampled.
-    hides_inputs: whether the server must not see inputs. collateral: how many honest clients one
-    hostile client may take out of the sum with it by the generic lies.
+    hides_inputs: whether the server must not see inputs. stores_inputs: whether it keeps what each
+    client sent, one vector per client. collateral: how many honest clients one hostile client may
+    take out of the sum with it by the generic lies.
+    rare: messages of rounds with liars only; `provocations` makes them occur. parting: messages
+    with which the server sends the sum's end: whoever misses one has finished all the same.
     """
 
     clients: ClassVar[int] = 5
@@ -43,7 +46,10 @@ class Harness:
     widths: ClassVar[Sequence[int]] = (2, 7, 8, 16, 17, 31, 32, 33, 48, 63, 64)
     patterns: ClassVar[int] = 45
     hides_inputs: ClassVar[bool] = True
+    stores_inputs: ClassVar[bool] = False
     collateral: ClassVar[int] = 0
+    rare: ClassVar[frozenset[type[Message]]] = frozenset()
+    parting: ClassVar[frozenset[type[Message]]] = frozenset()
 
     def scheme(self, clients: int, length: int, width: int) -> Scheme:
         """The scheme under test."""
@@ -71,6 +77,16 @@ class Harness:
         """Whether the scheme takes `vector` as an input; a scheme with bounds says no to some."""
         return True
 
+    def provocations(self, parties: Parties) -> Sequence[Mapping[PartyId, Lie]]:
+        """Liars, one set per round, by whom each of the `rare` messages occurs. Not the first two
+        clients, who are watched. A scheme that has some inherits `Provoked` as well.
+        """
+        return ()
+
+    def least(self, result: RunResult) -> int:
+        """The fewest inputs that the sum of this round may hold."""
+        return result.parties.scheme.survivors
+
     # -- what the parts use --------------------------------------------------------------------
 
     def sample(self, patterns: Iterable[T]) -> list[T]:
@@ -94,10 +110,19 @@ class Harness:
         return wrapped if own is None else {SERVER: own, **wrapped}
 
     def kinds(self, scheme: Scheme) -> list[type[Message]]:
-        """What clients send, in the order of the phases."""
+        """What clients send in every round, in the order of the phases."""
         parties = make_round(scheme)
         phases = scheme.server_role(parties.endpoint(SERVER)).phases
-        return sorted(scheme.server_messages, key=lambda kind: phases.index(kind.phase))
+        usual = set(scheme.server_messages) - self.rare
+        return sorted(usual, key=lambda kind: (phases.index(kind.phase), kind.code))
+
+    def told(self, scheme: Scheme) -> list[type[Message]]:
+        """What the server sends in every round, in the order of the phases."""
+        return [kind for kind in scheme.client_messages if kind not in self.rare]
+
+    def casts(self, parties: Parties) -> list[Mapping[PartyId, Lie]]:
+        """Nobody who lies, and then those who make the rare messages occur."""
+        return [{}, *self.provocations(parties)]
 
     def play(
         self,
@@ -130,7 +155,7 @@ class Harness:
         included = result.aggregate.included
         scheme = result.parties.scheme
         assert at_least <= included, f"left out: {sorted(at_least - included)}"
-        assert len(included) >= scheme.survivors
+        assert len(included) >= self.least(result)
         total = result.aggregate.total
         assert total.dtype == word(scheme.width)
         assert total.tolist() == plain_sum(scheme, inputs, included).tolist()
@@ -154,10 +179,16 @@ class Harness:
         ahead: Callable[[Network, Flight], None],
         *,
         faults: Sequence[Fault] = (),
+        hostile: Mapping[PartyId, Lie] | None = None,
     ) -> RunResult:
         """A durable round in which `ahead` sees every frame before it is delivered."""
         network = Network(
-            parties, durable=True, faults=faults, rand=SeededRand("network"), ahead=ahead
+            parties,
+            durable=True,
+            faults=faults,
+            hostile=hostile,
+            rand=SeededRand("network"),
+            ahead=ahead,
         )
         for party, value in self.given(self.inputs(parties)).items():
             network.submit(party, value)

@@ -26,9 +26,10 @@ from secagg.testing.faults import Crash, Flight
 from secagg.testing.network import Network, RunResult, run
 from secagg.testing.parties import Parties
 
-__all__ = ["Hostiles"]
+__all__ = ["BLAMED", "Hostiles", "rejected"]
 
-_BLAMED = (body_cut, body_garbage, second_different)
+BLAMED: tuple[Lie, ...] = (body_cut, body_garbage, second_different)
+"""Lies under a valid signature, of which the server must say who told them."""
 
 
 class Hostiles(Harness):
@@ -43,9 +44,7 @@ class Hostiles(Harness):
     def test_a_hostile_client_never_stops_the_server(self) -> None:
         """Each lie at each message: everybody else is in the sum, and nobody else is blamed."""
         parties = self.usual()
-        for lie, kind in self.sample(
-            itertools.product(CLIENT_LIES, parties.scheme.server_messages)
-        ):
+        for lie, kind in self.sample(itertools.product(CLIENT_LIES, self.kinds(parties.scheme))):
             self._outlive(parties, on(kind, lie))
 
     def test_a_hostile_client_may_lie_all_the_time(self) -> None:
@@ -61,9 +60,9 @@ class Hostiles(Harness):
     def test_signed_nonsense_is_blamed_on_its_sender(self) -> None:
         """A malformed body or a second message under a valid signature: `PeerRejected`."""
         parties = self.usual()
-        for lie, kind in self.sample(itertools.product(_BLAMED, parties.scheme.server_messages)):
+        for lie, kind in self.sample(itertools.product(BLAMED, self.kinds(parties.scheme))):
             result, liar = self._outlive(parties, on(kind, lie))
-            assert liar in _blamed(result), f"{lie} at {kind.__name__} went unnoticed"
+            assert liar in rejected(result), f"{lie} at {kind.__name__} went unnoticed"
 
     def test_a_rejected_client_is_not_heard_again(self) -> None:
         """Nothing that it sends has any effect, nor on a server that crashed in between."""
@@ -73,8 +72,8 @@ class Hostiles(Harness):
 
         def ahead(network: Network, flight: Flight) -> None:
             server = network.server
-            rejected = [e.peer for e in server.events if isinstance(e, PeerRejected)]
-            if flight.sender == liar in rejected:
+            known = [e.peer for e in server.events if isinstance(e, PeerRejected)]
+            if flight.sender == liar in known:
                 before = server.stored, len(server.events)
                 network.act(SERVER, lambda peer: peer.receive(liar, flight.data))
                 assert (server.stored, len(server.events)) == before
@@ -96,7 +95,7 @@ class Hostiles(Harness):
         first, *later = self.kinds(parties.scheme)
         if later:
             result, liar = self._outlive(parties, on(first, early))
-            assert _blamed(result) == {liar}
+            assert rejected(result) == {liar}
 
     def test_a_client_is_deaf_to_other_clients(self) -> None:
         """Nothing that a client sends to another one has any effect."""
@@ -147,5 +146,6 @@ class Hostiles(Harness):
         return result, liar
 
 
-def _blamed(result: RunResult) -> set[PartyId]:
+def rejected(result: RunResult) -> set[PartyId]:
+    """Whom the server blamed."""
     return {e.peer for e in result.events[SERVER] if isinstance(e, PeerRejected)}

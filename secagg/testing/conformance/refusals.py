@@ -19,7 +19,7 @@ from secagg.testing.node import Node
 from secagg.testing.parties import Parties
 from secagg.testing.rand import SeededRand
 
-__all__ = ["Refusals"]
+__all__ = ["Refusals", "followed_by"]
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,9 @@ class Refusals(Harness):
         inputs = self.inputs(parties)
         liar = parties.clients[1]
         others = self.play(parties, self.inputs(parties, "other"), seed=1)
-        for kind in parties.scheme.server_messages:
+        for kind in self.kinds(parties.scheme):
             second = others.frames_of(liar, kind)[0].data
-            lie = on(kind, _followed_by(second))
+            lie = on(kind, followed_by(second))
             result = self.play(parties, inputs, hostile={liar: lie})
             blamed = [e.peer for e in result.events[SERVER] if isinstance(e, PeerRejected)]
             assert blamed == [liar]
@@ -158,9 +158,9 @@ class Refusals(Harness):
         parties = self.usual()
         victim = parties.clients[1]
         others = self.play(parties, seed=1)
-        for kind in parties.scheme.client_messages:
+        for kind in self.told(parties.scheme):
             second = next(f.data for f in others.frames_of(SERVER, kind) if f.receiver == victim)
-            lie = on(kind, _followed_by(second), to=victim)
+            lie = on(kind, followed_by(second), to=victim)
             result = self.play(parties, hostile={SERVER: lie})
             assert isinstance(result.errors[victim], RemoteProtocolError)
             self.check_outcome(result, self.inputs(parties))
@@ -169,7 +169,11 @@ class Refusals(Harness):
         self, parties: Parties, stages: list[Stage], sender: PartyId
     ) -> Iterator[tuple[Stage, Frame]]:
         """Each stage with one frame of `sender` for each message that its table lacks."""
-        frames = self.play(parties, seed=1).frames_of(sender)
+        frames = [
+            frame
+            for lies in self.casts(parties)
+            for frame in self.play(parties, hostile=lies, seed=1).frames_of(sender)
+        ]
         for stage in stages:
             table = _role(parties, stage.party).transitions.get(stage.state, {})
             mine = {frame.kind: frame for frame in frames if frame.receiver == stage.party}
@@ -178,7 +182,9 @@ class Refusals(Harness):
                     yield stage, frame
 
     def _walk(self, parties: Parties, *faults: Fault) -> list[Stage]:
-        """Every party in every state: with inputs at once, and with inputs at the last moment."""
+        """Every party in every state: with inputs at once, with inputs at the last moment, and
+        where somebody provokes the rare messages.
+        """
         found: dict[tuple[PartyId, type[State]], Stage] = {}
 
         def watch(node: Node) -> None:
@@ -187,12 +193,14 @@ class Refusals(Harness):
                 found.setdefault((node.me, state), Stage(parties, node.me, state, node.stored))
 
         tardy = [Tardy(party) for party in parties.everybody]
-        for extra in ([], tardy):
-            self.play(parties, faults=[*faults, *extra], durable=True, watch=watch)
+        for extra, lies in (*(([], lies) for lies in self.casts(parties)), (tardy, {})):
+            self.play(parties, faults=[*faults, *extra], durable=True, watch=watch, hostile=lies)
         return list(found.values())
 
 
-def _followed_by(second: bytes) -> Lie:
+def followed_by(second: bytes) -> Lie:
+    """The honest frame, and then this one."""
+
     def lie(liar: Hostile, out: Outgoing) -> Iterator[tuple[PartyId, bytes]]:
         yield from honest(liar, out)
         yield out.to, second

@@ -16,7 +16,7 @@ from secagg import wire
 from secagg.errors import SecAggError
 from secagg.frame import HEADER_SIZE, SIGNATURE_SIZE
 from secagg.identity import SERVER, PartyId
-from secagg.machine import Failed
+from secagg.machine import Failed, Machine
 from secagg.primitives.ring import pack
 from secagg.testing.adversaries import CLIENT_LIES, Lie
 from secagg.testing.conformance.harness import Harness, state_of
@@ -40,15 +40,16 @@ class Secrets(Harness):
         seen: set[type[Record]] = set()
 
         def watch(node: Node) -> None:
-            if node.error is None and not node.gone:
+            if node.error is None and not node.gone and isinstance(node.peer, Machine):
                 state = state_of(node.peer)
                 seen.add(type(state))
                 hidden = [*secret_bytes(state), parties.identities[node.me].to_bytes()]
                 shown = (repr(state), str(state), repr(node.peer), str(node.peer))
                 _absent(hidden, *shown, *_innards(node.peer))
 
-        for faults in ([], [Tardy(party) for party in parties.everybody]):
-            self.play(parties, faults=faults, watch=watch)
+        self.play(parties, faults=[Tardy(party) for party in parties.everybody], watch=watch)
+        for lies in self.casts(parties):
+            self.play(parties, hostile=lies, watch=watch)
         assert len(seen) >= 3, "hardly any state was looked at"
 
     def test_what_a_client_shows_is_known_to_the_server(self) -> None:
@@ -60,16 +61,17 @@ class Secrets(Harness):
         known: list[bytes] = [parties.endpoint(SERVER).context]
 
         def watch(node: Node) -> None:
-            if node.error is None and not node.gone:
+            if node.error is None and not node.gone and isinstance(node.peer, Machine):
                 state = state_of(node.peer)
                 if node.me == SERVER:
                     known.append(wire.encode(state))
                 else:
                     shown.extend(_shown_bytes(state))
 
-        for faults in ([], [Tardy(party) for party in parties.everybody]):
-            result = self.play(parties, faults=faults, watch=watch)
-            known += [frame.data for frame in result.frames]
+        results = [self.play(parties, hostile=lies, watch=watch) for lies in self.casts(parties)]
+        tardy = [Tardy(party) for party in parties.everybody]
+        results.append(self.play(parties, faults=tardy, watch=watch))
+        known += [frame.data for result in results for frame in result.frames]
         everything = b"\0".join(known)
         for value in shown:
             assert len(value) < LEAST or value in everything, "a repr shows what nobody else knows"
@@ -145,7 +147,7 @@ class Secrets(Harness):
             [Vanish(party, kind) for party in gone]
             for kind in (*parties.scheme.server_messages, None)
         ]
-        for lies in hostile:
+        for lies in (*hostile, *self.provocations(parties)):
             self._check_texts(parties, [], lies)
         for schedule in faults:
             self._check_texts(parties, schedule, {})

@@ -63,10 +63,13 @@ class Sums(Harness):
         assert one.received == same.received
 
     def test_the_server_keeps_one_vector_however_many_arrive(self) -> None:
-        """Bytes of its snapshot that grow with the length, per coordinate: at most two words."""
+        """Bytes of its snapshot that grow with the length, per coordinate: at most two words; and
+        a word for each client where the scheme says that it `stores_inputs`.
+        """
         long, short = (self._peak(length) for length in (20_000, 1))
         itemsize = word(self.width).itemsize
-        assert long - short <= 2 * itemsize * 20_000
+        words = 2 + (self.clients if self.stores_inputs else 0)
+        assert long - short <= words * itemsize * 20_000
 
     def _peak(self, length: int) -> int:
         parties = make_round(self.scheme(self.clients, length, self.width))

@@ -5,12 +5,14 @@ Each is the plain scheme with one thing wrong, and odd on purpose.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from secagg.errors import Aborted, RemoteProtocolError
+from secagg.event import FraudProven
 from secagg.frame import Endpoint, Signed
 from secagg.identity import SERVER, PartyId
 from secagg.machine import Aggregate, Finished, Over, Role, Send, Signal, Step
@@ -21,7 +23,14 @@ from secagg.schemes.plain.client import PlainClient
 from secagg.schemes.plain.messages import Update
 from secagg.schemes.plain.server import PlainServer
 from secagg.schemes.plain.states import Summing, Waiting
-from secagg.testing.conformance import SchemeConformance
+from secagg.schemes.secagg_plus.messages import Shares
+from secagg.schemes.secagg_plus.verified import SecAggPlusVerified
+from secagg.schemes.secagg_plus.verified.messages import Edges
+from secagg.schemes.secagg_plus.verified.server import VerifiedServer
+from secagg.testing import Lie, Parties
+from secagg.testing.conformance import Provoked, SchemeConformance
+from secagg.testing.secagg_plus.toy import ToyScreen
+from secagg.testing.secagg_plus.verified import about_all_edges
 from secagg.wire import Blob, declare, field
 
 
@@ -212,3 +221,64 @@ def test_a_plain_vector_is_noticed_where_inputs_should_be_hidden() -> None:
         Suite().test_inputs_do_not_travel()
     with pytest.raises(NotImplementedError, match="return your scheme here"):
         SchemeConformance().test_ids_may_have_gaps()
+
+
+# -- rounds with liars ----------------------------------------------------------------------------
+
+
+class Discreet(VerifiedServer):
+    """Convicts, and tells nobody."""
+
+    def _open_verdict(self, state: Any) -> Any:
+        step = super()._open_verdict(state)
+        return replace(step, events=tuple(e for e in step.events if not isinstance(e, FraudProven)))
+
+
+class Lenient(VerifiedServer):
+    """Convicts, and sums all the same."""
+
+    def _open_decision(self, state: Any, convicted: Any) -> Any:
+        step = super()._open_decision(state, ())
+        return replace(step, events=(*convicted, *step.events))
+
+
+def provoked(role: type[VerifiedServer], *, rare: Any = Edges, liars: bool = True) -> Provoked:
+    """The part for rounds with liars, over the verified scheme with this server."""
+
+    class Broken(SecAggPlusVerified):
+        def server_role(self, endpoint: Endpoint) -> Role[Any]:
+            return role(self, endpoint)
+
+    class Suite(Provoked):
+        clients = 7
+
+        def scheme(self, clients: int, length: int, width: int) -> Scheme:
+            screen = ToyScreen(bound=1 << 40, rows=4, buckets=4)
+            return Broken(clients=clients, length=length, width=64, screen=screen)
+
+        def provocations(self, parties: Parties) -> Sequence[Mapping[PartyId, Lie]]:
+            return ({5: about_all_edges},) if liars else ()
+
+        def inputs(self, parties: Parties, seed: object = 0) -> Any:
+            drawn = super().inputs(parties, seed)
+            return {party: value >> value.dtype.type(32) for party, value in drawn.items()}
+
+    Suite.rare = frozenset({rare})
+    return Suite()
+
+
+@pytest.mark.parametrize("role", [Discreet, Lenient])
+def test_a_server_that_spares_liars_is_noticed(role: type[VerifiedServer]) -> None:
+    with pytest.raises(AssertionError):
+        provoked(role).test_liars_are_named_and_the_others_are_summed()
+    provoked(VerifiedServer).test_liars_are_named_and_the_others_are_summed()
+
+
+def test_rare_messages_are_rare_and_occur() -> None:
+    with pytest.raises(AssertionError):
+        provoked(VerifiedServer, rare=Shares).test_every_rare_message_occurs()
+    with pytest.raises(AssertionError):
+        provoked(VerifiedServer, liars=False).test_every_rare_message_occurs()
+    with pytest.raises(AssertionError):
+        provoked(VerifiedServer, liars=False).test_a_second_different_rare_message_ends_a_client()
+    provoked(VerifiedServer).test_every_rare_message_occurs()

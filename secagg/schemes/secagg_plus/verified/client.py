@@ -187,14 +187,16 @@ class VerifiedClient(Client):
         return Step(after, (_to_server(Consent(transcript=agreed)),))
 
     def _check_sketched(self, state: Sketched, included: Table) -> None:
-        """A self seed is opened only for a dealer that was sketched by the map known here.
+        """Nothing is opened unless everybody in the sum was sketched by the map known here.
 
-        Shown another draw, it would have been sketched twice: once by what it said itself, and
-        once by what its neighbours said of their common masks.
+        Everybody, and not only the dealers whose shares are held: the server can spoil parcels, and
+        with them decide who holds what. Clients that were shown another draw would speak of masks
+        that they share with the others by another map, and the two accounts together say more
+        than either.
         """
-        roots, signatures = included.by_peer("root"), included.by_peer("attestation")
-        for dealer in roots.keys() & set(state.holdings.peers):
-            parts = state.transcript, roots[dealer]
+        signatures = included.by_peer("attestation")
+        for dealer, root in included.by_peer("root").items():
+            parts = state.transcript, root
             try:
                 self._endpoint.check_attested(
                     dealer, signatures[dealer], Label.ATTEST_SKETCHES, *parts

@@ -48,7 +48,7 @@ def screen_transcript(context: bytes, members: bytes, nonce: bytes, uploads: Tab
 
 
 def sketch_seed(screen: bytes) -> bytes:
-    """The seed of the map, and of the groups."""
+    """The seed of the map."""
     return digest(Label.SKETCH_SEED, screen)
 
 

@@ -66,7 +66,7 @@ class Sketches(Message):
     """
 
     attestation: bytes = field(Fixed(64))
-    values: Table = field(Cells())
+    values: Table = field(Cells(near=True))
 
 
 @declare(code=30, phase="dispute")
@@ -74,14 +74,14 @@ class Claim(Record):
     """Digests of what one client signed."""
 
     attestation: bytes = field(Fixed(64))
-    digests: Table = field(Rows(DIGESTS))
+    digests: Table = field(Rows(DIGESTS, near=True))
 
 
 @declare(code=23, phase="dispute")
 class Dispute(Message):
     """server -> one client: neighbours that signed another value for the mask with it."""
 
-    claims: dict[int, Claim] = field(Map(One(Claim)))
+    claims: dict[int, Claim] = field(Map(One(Claim), near=True))
 
 
 @declare(code=24, phase="dispute")
@@ -110,7 +110,7 @@ class Proof(Record):
     secret: bytes = field(Fixed(32))
     shares: Shares = field(One(Shares))
     claim: Claim = field(One(Claim))
-    value: Table = field(Cells())
+    value: Table = field(Cells(near=True))
 
 
 @declare(code=26, phase="strike")

@@ -58,7 +58,8 @@ class SecAggPlusVerified(SecAggPlus):
     def limits(self) -> Limits:
         known = super().limits
         cell = self.screen.opened * word(self.width).itemsize
-        return Limits(parties=known.parties, near=known.near, vector=known.vector, cell=cell)
+        # one more than neighbours: a client has a value for its own mask too
+        return Limits(parties=known.parties, near=known.near + 1, vector=known.vector, cell=cell)
 
     @property
     def client_messages(self) -> tuple[type[Message], ...]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,11 @@ _FLATNESS = 64
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Reference:
-    """A public integer vector (d,), int64: its inner product with each update is opened exactly.
+    """A public vector (d,), int64, of -1, 0 and 1: its inner product with each update is opened.
 
-    Both sides need it before the round; its digest is in the plan. The squares must be spread over
-    64 coordinates (over half of them where there are fewer than 128), by their participation
-    ratio: a vector of one coordinate would read that coordinate of every client.
+    Both sides need it before the round; its digest is in the plan. At least 64 entries are not
+    zero, or half of them where there are fewer than 128: one of a single entry would read that
+    coordinate of every client, and so would one whose entries differ in size.
     """
 
     vector: NDArray[np.int64]
@@ -39,13 +39,13 @@ class Reference:
         found = self.vector
         if type(found) is not np.ndarray or found.dtype != np.int64 or found.ndim != 1:
             raise ParameterError("a reference is an int64 array of shape (d,)")
-        squares = found.astype(np.float64) ** 2
+        if not bool(((found >= -1) & (found <= 1)).all()):  # the least int64 has no absolute value
+            raise ParameterError("a reference has no entries but -1, 0 and 1")
         least = min(_FLATNESS, found.size / 2)
-        spread = squares.sum() ** 2 / max(float(squares @ squares), 1e-300)
-        if not spread >= least:
+        if not self.norm**2 >= least:
             raise ParameterError(
-                f"(sum r^2)^2 / sum r^4 >= {least} must hold, got {spread:.3g}: the reference "
-                "would read single coordinates"
+                f"at least {least:g} entries of a reference must not be zero, got {self.norm**2:g}:"
+                " it would read single coordinates"
             )
         kept = found.astype("<i8")
         kept.flags.writeable = False
@@ -53,9 +53,9 @@ class Reference:
         object.__setattr__(self, "digest", digest(Label.REFERENCE, kept.data.cast("B")))
 
     @cached_property
-    def norm(self) -> int:
-        """Its L2 norm, rounded up."""
-        return math.isqrt(sum(int(value) ** 2 for value in self.vector.tolist())) + 1
+    def norm(self) -> float:
+        """Its L2 norm: the root of how many entries are not zero."""
+        return math.sqrt(np.count_nonzero(self.vector))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Reference) and self.digest == other.digest
@@ -80,10 +80,19 @@ class Screen:
         exactly, and must be in [1, max_weight]; with 1 it says nothing.
     noise: standard deviation, in units, of noise that the last `rows` residues of each client
         hold, and that is opened with the rows; 0.0 for vectors without.
-    references: public vectors whose inner products are opened exactly.
+    reference: a public vector whose inner product with each update is opened exactly. One, as two
+        could differ in a single coordinate.
 
-    Raises `ParameterError` with the inequality that fails.
+    Raises `ParameterError` with the inequality that fails. An update beyond the bounds passes with
+    probability 2**-39 at most, which takes enough rows, tables and buckets.
     """
+
+    least_bits: ClassVar[int] = 39
+    """tables * log2(buckets): what spikes in one bucket of every table would pass with."""
+    least_rows: ClassVar[int] = 64
+    """Fewer rows than these let norms over `most_norm` pass, where they are of few coordinates."""
+    least_ratio: ClassVar[int] = 8
+    """An update has at least so many coordinates for each number that is opened of it."""
 
     bound: int
     rows: int = 64
@@ -91,7 +100,7 @@ class Screen:
     buckets: int = 1 << 13
     max_weight: int = 0
     noise: float = 0.0
-    references: tuple[Reference, ...] = ()
+    reference: Reference | None = None
 
     def __post_init__(self) -> None:
         check_shape(rows=self.rows, tables=self.tables, buckets=self.buckets)
@@ -100,10 +109,12 @@ class Screen:
         if type(self.noise) not in (int, float) or not 0 <= self.noise <= 2.0**60:
             raise ParameterError(f"0 <= noise <= 2**60 must hold, got {self.noise!r:.40}")
         object.__setattr__(self, "noise", float(self.noise) + 0.0)
-        if not isinstance(self.references, tuple) or not all(
-            isinstance(item, Reference) for item in self.references
-        ):
-            raise ParameterError("references is a tuple of Reference")
+        if self.reference is not None and not isinstance(self.reference, Reference):
+            raise ParameterError("reference is a Reference, or None")
+        bits = self.tables * (self.buckets.bit_length() - 1)
+        least = self.least_bits
+        _require(bits >= least, f"tables * log2(buckets) >= {least}", bits)
+        _require(self.rows >= self.least_rows, f"rows >= {self.least_rows}", self.rows)
 
     @property
     def head(self) -> int:
@@ -118,13 +129,13 @@ class Screen:
     @property
     def opened(self) -> int:
         """Linear functionals of one client that become known."""
-        return self.head + len(self.references) + self.rows
+        return self.head + (self.reference is not None) + self.rows
 
     @property
     def row_bound(self) -> int:
         """What no row of an honest client exceeds, but with probability 2**-54."""
-        spread = math.sqrt(self.tables / 2 * self.bound**2 + self.noise**2)
-        return math.ceil(spike_bound(1, self.rows, 2) * spread) + self.bound
+        spread = math.sqrt(self.bound**2 + 2 * self.noise**2 / self.tables)
+        return spike_bound(spread, self.rows, self.tables)
 
     @property
     def most_norm(self) -> int:
@@ -140,26 +151,29 @@ class Screen:
         _require(self.row_bound < room, "row_bound < 2**(width - 3)", self.row_bound)
         total = clients * max(self.most_norm, self.max_weight)
         _require(total < 1 << (width - 1), "clients * most_norm < 2**(width - 1)", total)
-        for reference in self.references:
-            _require(reference.vector.size == size, f"d = {size}, of a reference,", length)
-            product = self.most_norm * reference.norm
-            _require(
-                product < 1 << (width - 1), "most_norm * |reference| < 2**(width - 1)", product
-            )
+        numbers = self.least_ratio * (self.opened - self.head)
+        _require(numbers <= size, f"{self.least_ratio} * numbers opened <= d = {size}", numbers)
+        if self.reference is not None:
+            _require(self.reference.vector.size == size, f"d = {size}, of a reference,", length)
+            product = math.ceil(self.most_norm * self.reference.norm)
+            fits = product < 1 << (width - 1)
+            _require(fits, "most_norm * |reference| < 2**(width - 1)", product)
 
     def within(self, opened: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether what was opened (n, opened) is what an honest client may send.
 
-        Weights are checked exactly, norms by their estimate: see `slack` and `most_norm`.
+        Weights are checked exactly, norms by their estimate: see `slack` and `most_norm`. A client
+        of less than the largest weight may have that share of the bound.
         """
         weights = opened[:, : self.head]
         weighs = ((weights >= 1) & (weights <= self.max_weight)).all(axis=1)
         rows = opened[:, self.opened - self.rows :].astype(np.float64)
-        variance = self.tables / 2 * float(self.bound) ** 2 + self.noise**2
+        share = weights[:, 0] / self.max_weight if self.max_weight else np.ones(len(opened))
+        squares = self.tables / 2 * (share * self.bound) ** 2 + self.noise**2
         estimates = (rows**2).sum(axis=1) / self.rows
         small = np.abs(rows).max(axis=1) <= self.row_bound
         found: NDArray[np.bool_] = (
-            weighs & small & (estimates <= (1 + slack(self.rows)) ** 2 * variance)
+            weighs & small & (estimates <= (1 + slack(self.rows)) ** 2 * squares)
         )
         return found
 
@@ -188,7 +202,8 @@ class OpenedMap:
             tables=screen.tables,
             buckets=screen.buckets,
         )
-        self._references = [item.vector.astype(self._dtype) for item in screen.references]
+        reference = screen.reference
+        self._reference = None if reference is None else reference.vector.astype(self._dtype)
 
     def of_streams(self, keys: Sequence[bytes]) -> Words:
         """What is opened (n, opened) of the mask streams of these keys."""
@@ -206,16 +221,14 @@ class OpenedMap:
 
     def _batch(self, sources: Sequence[_Source]) -> Words:
         head = np.stack([source.take(self._screen.head) for source in sources])
-        products = np.zeros((len(sources), len(self._references)), self._dtype)
+        products = np.zeros((len(sources), int(self._reference is not None)), self._dtype)
         folding = Folding(self.sketch, len(sources))
         for start, places in self.sketch.places():
             for at, source in enumerate(sources):
                 part = source.take(places.shape[1])
                 folding.add(at, part, places)
-                for number, reference in enumerate(self._references):
-                    products[at, number : number + 1] += np.dot(
-                        part, reference[start : start + part.size]
-                    )  # a slice wraps without a warning
+                if self._reference is not None:  # and a slice wraps without a warning
+                    products[at, :1] += np.dot(part, self._reference[start : start + part.size])
         rows = folding.rows()
         if self._screen.tail:
             rows = rows + np.stack([source.take(self._screen.tail) for source in sources])

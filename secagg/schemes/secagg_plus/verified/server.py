@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from secagg.errors import DecodeError, InputRefused, RemoteProtocolError
-from secagg.event import FraudProven
+from secagg.errors import Aborted, DecodeError, InputRefused, RemoteProtocolError
+from secagg.event import Failed, FraudProven
 from secagg.frame import Endpoint, Signed
 from secagg.identity import PartyId
-from secagg.machine import Send, State, Step
+from secagg.machine import Over, Send, State, Step
 from secagg.primitives.digest import Label
 from secagg.primitives.ring import reduce, unpack, word
 from secagg.rand import Rand
@@ -71,11 +71,10 @@ class VerifiedServer(Server):
             raise InputRefused(f"whom to accept is a set of ids, got {type(value).__name__}")
         if not value <= set(state.eligible.peers):
             raise InputRefused("not all of the accepted were within the bounds")
-        if len(value) < self._params.survivors:
-            raise InputRefused(
-                f"{len(value)} accepted, at least {self._params.survivors} must remain"
-            )
-        return self._settle(state, sorted(value))
+        try:
+            return self._settle(state, [peer for peer in state.eligible.peers if peer in value])
+        except Aborted as error:  # another set may do
+            raise InputRefused(error.reason) from None
 
     def on_lost(self, state: Collecting, peer: PartyId, rand: Rand) -> Step[State]:
         if isinstance(state, Deciding):
@@ -231,7 +230,11 @@ class VerifiedServer(Server):
         liars = {event.peer for event in convicted}
         heard = state.drawn.values.keys() - liars - state.book.lost.keys()
         statistics = hearing.statistics(self._params, state.drawn, heard)
-        self._require(state, len(statistics.eligible), self._params.survivors, "clients passed")
+        try:
+            self._require(state, len(statistics.eligible), self._params.survivors, "clients passed")
+        except Aborted as error:  # what was found out is told all the same
+            ended = Failed(Aborted(error.phase, error.reason, error.missing, liars))
+            return Step(Over(), events=(*convicted, statistics, ended))
         after = Deciding(
             book=state.book, drawn=state.drawn, eligible=ids(statistics.eligible), none={}
         )

@@ -138,7 +138,7 @@ class Sketched(State):
     uploaded: Table = field(Rows(IDS))
     holdings: Table = field(Rows(HOLDINGS), secret=True)
     secrets: Table = field(Rows(STREAMS), secret=True)
-    digests: Table = field(Rows(DIGESTS))
+    digests: Table = field(Rows(DIGESTS), secret=True)
 
 
 @declare(code=68, phase="consent")
@@ -289,12 +289,15 @@ class Uncovering(Unmasking):
 
 @declare(code=87, phase="strike")
 class Striking(Hearing):
-    """Collecting the shares that take liars out of the sum. `opened` is what came before."""
+    """Collecting the shares that take liars out of the sum. `opened` is what came before, and
+    `rejected` who opened false shares then.
+    """
 
     book: Book = field(One(Book))
     drawn: Drawn = field(One(Drawn))
     included: Table = field(Rows(IDS))
     liars: Table = field(Rows(IDS))
+    rejected: Table = field(Rows(IDS))
     opened: dict[int, Table] = field(Map(Rows(OPENED, near=True)), secret=True)
     struck: dict[int, Table] = field(Map(Rows(OPENED, near=True)), secret=True)
 
@@ -318,8 +321,8 @@ SERVER: Transitions = {
     Inviting: _until(Advert, Inviting, Sharing),
     Sharing: _until(Shares, Sharing, Storing),
     Storing: _until(Masked, Storing, Screening),
-    Screening: _until(Sketches, Screening, Disputing, Deciding),
-    Disputing: _until(Edges, Disputing, Deciding),
+    Screening: _until(Sketches, Screening, Disputing, Deciding, Over),
+    Disputing: _until(Edges, Disputing, Deciding, Over),
     Deciding: {
         Signal.INPUT: (Settling,),
         Signal.LOST: (Deciding,),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from secagg.errors import Aborted
-from secagg.event import Aggregate, Finished, FraudProven
+from secagg.event import Aggregate, Failed, Finished, FraudProven
 from secagg.frame import Endpoint
 from secagg.identity import PartyId
 from secagg.machine import Over, Send, State, Step
@@ -61,67 +61,77 @@ def uncover(
     if not found:
         return Step(Over(), send, (*opener.rejected(), _finished(params, state)))
     events = tuple(event for event, _, _ in found)
+    rejected = opener.rejected()
     liars = {event.peer for event in events}
     after = Striking(
         book=state.book,
         drawn=state.drawn,
         included=ids(peer for peer in state.included.peers if peer not in liars),
         liars=ids(liars),
+        rejected=ids(event.peer for event in rejected),
         opened=state.opened,
         struck={},
     )
-    return Step(after, send, (*opener.rejected(), *events))
+    return Step(after, send, (*rejected, *events))
 
 
 def settle(
     params: SecAggPlusVerified, endpoint: Endpoint, graph: Graph, state: Striking
 ) -> Step[State]:
-    """The sum without the liars. Whoever vouched for a liar's edge is found out only now.
+    """The sum without the liars. Whoever vouched for a liar's edge is found out only now, and ends
+    the round: its neighbours have left.
 
-    Raises `Aborted` for such an accomplice: its neighbours have left.
+    Raises `Aborted` where shares of a liar's key are missing.
     """
-    rest = _rest(params, state)
+    total = np.zeros(params.length, word(params.width))
+    for peer in state.included.peers:
+        total += state.drawn.uploads[peer]
+    rest = _rest(state, total)
     opener = Opener(params, graph, rest)
-    found = _convictions(params, endpoint, rest, opener)
+    try:
+        found = _convictions(params, endpoint, rest, opener)
+    except Aborted as error:
+        silent = set(state.included.peers).difference(state.struck)
+        culprits = error.culprits.union(state.liars.peers)
+        raise Aborted(state.phase, error.reason, silent, culprits) from None
+    rejected = [event for event in opener.rejected() if event.peer not in state.rejected.peers]
     if found:
-        culprits = {event.peer for event, _, _ in found}
+        events = [replace(event, phase=state.phase) for event, _, _ in found]
         reason = "a client was in league with one that was taken out of the sum"
-        raise Aborted(state.phase, reason, culprits={*culprits, *state.liars.peers})
-    return Step(Over(), events=(*opener.rejected(), _finished(params, rest)))
+        named = {*state.liars.peers, *(event.peer for event in events)}
+        ended = Failed(Aborted(state.phase, reason, culprits=named))
+        return Step(Over(), events=(*rejected, *events, ended))
+    return Step(Over(), events=(*rejected, _finished(params, rest)))
 
 
 def can_settle(params: SecAggPlusVerified, graph: Graph, state: Striking) -> bool:
     """Whether enough shares are there to take the liars out."""
-    return Opener(params, graph, _rest(params, state)).complete()
+    nothing = np.zeros(0, word(params.width))  # it is asked after each message: no sum is made
+    return Opener(params, graph, _rest(state, nothing)).complete()
 
 
-def _rest(params: SecAggPlusVerified, state: Striking) -> Uncovering:
-    """The round as if the liars had dropped out before the sum."""
-    included, liars = state.included.peers, set(state.liars.peers)
-    total = np.zeros(params.length, word(params.width))
-    for peer in included:
-        total += state.drawn.uploads[peer]
+def _rest(state: Striking, total: Words) -> Uncovering:
+    """The round as if the liars had dropped out before the sum, which is `total`, masks and all."""
+    liars = set(state.liars.peers)
+    nothing = OPENED.table({})
     opened = {
-        holder: _merged(table, state.struck.get(holder), liars)
-        for holder, table in state.opened.items()
+        holder: _merged(state.opened.get(holder, nothing), state.struck.get(holder, nothing), liars)
+        for holder in state.opened.keys() | state.struck.keys()
     }
     return Uncovering(
         book=state.book,
         members=state.drawn.members,
-        total=reduce(total, params.width),
-        included=ids(included),
+        total=total,
+        included=state.included,
         opened=opened,
         drawn=state.drawn,
     )
 
 
-def _merged(opened: Table, struck: Table | None, liars: set[PartyId]) -> Table:
-    shares = {
-        dealer: (share,) for dealer, share in opened.by_peer("share").items() if dealer not in liars
-    }
-    if struck is not None:
-        shares |= {dealer: (share,) for dealer, share in struck.by_peer("share").items()}
-    return OPENED.table(shares)
+def _merged(opened: Table, struck: Table, liars: set[PartyId]) -> Table:
+    before, after = opened.by_peer("share"), struck.by_peer("share")
+    kept = {dealer: share for dealer, share in before.items() if dealer not in liars}
+    return OPENED.table({dealer: (share,) for dealer, share in {**kept, **after}.items()})
 
 
 def _finished(params: SecAggPlusVerified, state: Uncovering) -> Finished:
@@ -130,6 +140,7 @@ def _finished(params: SecAggPlusVerified, state: Uncovering) -> Finished:
             total=reduce(state.total, params.width),
             included=frozenset(state.included.peers),
             dropped=by_phase(state.book, PHASES),
+            refused=frozenset(state.drawn.values).difference(state.included.peers),
         )
     )
 
@@ -176,13 +187,18 @@ def _conviction(
 
 
 def _masks_by_client(state: Uncovering, opener: Opener) -> dict[PartyId, list[_Mask]]:
-    included = state.included.peers
+    included, cohort = state.included.peers, state.book.cohort
     masks: dict[PartyId, list[_Mask]] = {}
+    tags = {peer: state.drawn.shares[peer].parcels.by_peer("edge_tag") for peer in included}
     for peer in included:
         seed = opener.seed(peer)
         masks[peer] = [_Mask(peer, seed, transcript.self_mask_key(seed, state.members, peer), True)]
     for gone in sorted(set(state.book.members.peers).difference(included)):
         for peer, secret in opener.secrets(gone):
+            if tags[peer][gone] != transcript.edge_tag(secret, cohort, gone, peer):
+                # an honest end compares the tags: both must have posted the same false one
+                reason = "two clients committed to another secret than that of their edge"
+                raise Aborted(state.phase, reason, culprits={peer, gone})
             key = transcript.mask_key(secret, state.members, gone, peer)
             masks[peer].append(_Mask(gone, secret, key, peer < gone))
     return masks
