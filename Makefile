@@ -9,7 +9,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .PHONY: demo demo-flower demo-flower-deploy test slow lint format bench docs clean
 
 demo: $(READY)
-	$(BIN)/secagg demo
+	$(BIN)/secagg demo --attack fr_delta --attack bd_model-replacement
 
 # ten nodes in Flower's simulation engine
 demo-flower: $(VENV)/.ready-flower

@@ -13,15 +13,11 @@ from __future__ import annotations
 import json
 from typing import Any, Self
 
-from secagg.errors import DecodeError, ParameterError, SecAggError
+from secagg.errors import DecodeError, LeakageExceeded, ParameterError
 
-__all__ = ["LeakageExceeded", "LeakageLedger"]
+__all__ = ["LeakageLedger"]
 
 _FORMAT = "secagg-leakage-1"
-
-
-class LeakageExceeded(SecAggError):
-    """A round would open more of this client's updates than its ledger allows."""
 
 
 class LeakageLedger:

@@ -9,6 +9,7 @@ The type says who is to blame and what is still usable afterwards:
     ├── ProtocolError
     │   ├── LocalProtocolError  you; the machine is unchanged
     │   └── RemoteProtocolError a peer; this client is finished
+    ├── LeakageExceeded         a plan that opens too much; nothing was sent
     ├── Aborted                 nobody: the round ended without output, as the scheme requires
     └── IntegrityError          the released sum is not the sum of the inputs; it was withheld
 
@@ -24,6 +25,7 @@ __all__ = [
     "DecodeError",
     "InputRefused",
     "IntegrityError",
+    "LeakageExceeded",
     "LocalProtocolError",
     "ParameterError",
     "ProtocolError",
@@ -52,6 +54,10 @@ class DecodeError(SecAggError, ValueError):
 
     The machine is unchanged; go on with the next message.
     """
+
+
+class LeakageExceeded(SecAggError):
+    """A round would open more of this client's updates than its ledger allows. Nothing left it."""
 
 
 class ProtocolError(SecAggError):

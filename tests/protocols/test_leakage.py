@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from protocols import ClientRound, LeakageLedger, RoundPlan, SketchScreen
-from protocols.leakage import LeakageExceeded
 from protocols.round import Invitation
 from protocols.simulate import Population
-from secagg.errors import DecodeError, ParameterError
+from secagg.errors import DecodeError, LeakageExceeded, ParameterError
 from secagg.quantize import NormClip
 from secagg.scheme import Floors
 

@@ -19,6 +19,7 @@ PARENTS = {
     "RemoteProtocolError": (errors.ProtocolError,),
     "Aborted": (SecAggError,),
     "IntegrityError": (SecAggError,),
+    "LeakageExceeded": (SecAggError,),
     "SecAggError": (Exception,),
 }
 
