@@ -17,6 +17,7 @@ from rich.table import Table
 
 from protocols.cli_contest import refuse_beside_attacks, run_contest
 from protocols.cli_privacy import audit, privacy
+from protocols.cli_robust import benchmark_detectors, screen
 from protocols.cli_shared import NOT_AS_PROMISED, PRIVATE_CLIP, Commands, Json, grid, print_json
 from protocols.cost import client_cost
 from protocols.inspect import inspect as inspect_frame
@@ -46,6 +47,8 @@ _Record = Annotated[
 
 
 app.command()(privacy)
+app.command()(screen)
+app.command()(benchmark_detectors)
 app.add_typer(audit, name="audit")
 
 

@@ -117,7 +117,7 @@ def _print_tables(grid: Grid, found: list[Timed], due: str, write: Path | None) 
         f"SHA-256 of sources and grid: `{due}`."
     ]
     console = Console()
-    console.print(tables.rendered(runs))
+    console.print(tables.rendered(runs, console.width))
     console.print(notes[0].replace("`", ""), style="dim", highlight=False)
     if write is not None:
         write.write_text(tables.markdown(grid, runs, notes), encoding="utf-8")

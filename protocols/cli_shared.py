@@ -12,6 +12,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from dp.errors import DPError
+from robust.errors import RobustError
 from secagg.errors import ParameterError, SecAggError
 
 __all__ = ["NOT_AS_PROMISED", "PRIVATE_CLIP", "Commands", "Json", "grid", "print_json"]
@@ -34,7 +35,7 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise  # the reader has seen enough; typer ends quietly
-        except (SecAggError, DPError, ImportError, OSError, _UsageError) as error:
+        except (SecAggError, DPError, RobustError, ImportError, OSError, _UsageError) as error:
             if os.environ.get("SECAGG_DEBUG") == "1":
                 raise
             path = " ".join(filter(None, ("secagg", *_above(ctx), ctx.invoked_subcommand)))

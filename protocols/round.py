@@ -225,13 +225,12 @@ class ClientRound(_Party):
 
     def _charge(self) -> None:
         """Between the machine's taking the vector and its leaving; without it nothing leaves."""
-        if self._leakage is not None:
-            self._leakage.charge(self.invitation.name, self.plan.scheme.opened)
-        if self._ledger is None or self.plan.event is None:
-            return
         charged = False
         try:
-            self._ledger.charge(self.invitation.name, self.plan.event)
+            if self._leakage is not None:
+                self._leakage.charge(self.invitation.name, self.plan.scheme.opened)
+            if self._ledger is not None and self.plan.event is not None:
+                self._ledger.charge(self.invitation.name, self.plan.event)
             charged = True
         finally:
             if not charged:

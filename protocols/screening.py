@@ -13,7 +13,7 @@ client; how much they tell is in docs/explanation/detection.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -25,11 +25,12 @@ from dp.noise_discrete_gaussian import DiscreteGaussian
 from robust.observe import Norms, Observation, Public, Sketches
 from secagg.errors import InputRefused, ParameterError
 from secagg.event import Statistics
+from secagg.identity import PartyId
 from secagg.primitives.ring import Words, reduce
 from secagg.quantize import FixedPoint, RangeClip
 from secagg.rand import Rand
 from secagg.schemes.secagg_plus.verified import Screen, SecAggPlusVerified
-from secagg.sketch import check_shape
+from secagg.sketch import SketchMap, check_shape
 from secagg.structure import flatten
 
 if TYPE_CHECKING:
@@ -128,12 +129,15 @@ def observed(
     known: Sequence[Any] = (),
     root: Any = None,
     classes: Sequence[Any] = (),
+    imitate: Callable[[Sequence[PartyId]], Reals] | None = None,
 ) -> Observation:
     """What a detector of `robust` may see of round `number`: of those who may be accepted.
 
     known: trees of the plan's structure that everybody knows, which a client without data could
     send: the last means, the model, an audit perturbation. root: the server's own update. classes:
-    one update for each class of the server's own data. Raises `InputRefused` for other trees.
+    one update for each class of the server's own data. imitate: ids (n,) -> (b, n, d), updates of b
+    populations of made-up clients in their places, flattened as the plan flattens. Raises
+    `InputRefused` for other trees.
     """
     screen, scheme = plan.screen, plan.scheme
     if screen is None or not isinstance(scheme, SecAggPlusVerified):
@@ -162,8 +166,18 @@ def observed(
         classes=sketched(classes) if len(classes) else None,
     )
     return Sketches(
-        number=number, clients=clients, rows=rows, public=public, noise=float(noise.max())
+        number=number,
+        clients=clients,
+        rows=rows,
+        public=public,
+        noise=float(noise.max()),
+        imitations=None if imitate is None else _sketched(sketch, imitate(clients)),
     )
+
+
+def _sketched(sketch: SketchMap, populations: Reals) -> Reals:
+    """(b, n, d) -> (b, n, k)."""
+    return np.stack([sketch.of_reals(population) for population in populations])
 
 
 def _vector(plan: RoundPlan, tree: Any) -> Reals:

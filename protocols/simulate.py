@@ -149,6 +149,7 @@ def run_round(
     population: who takes part; invented when absent. vectors: ring vectors that these clients
     submit in the place of what their update encodes to, as a client that cheats could. judge: in a
     plan with a screen, whom to accept of what was opened; without it, all within the bounds are.
+    Fewer than the scheme can sum end the round.
     on_frame: is shown every frame as it leaves.
 
     Raises `ParameterError` for updates or drops that do not fit the plan, and what `ClientRound`
@@ -234,7 +235,7 @@ class _Simulation:
         while True:
             moved = self._clients_speak() + self._server_speaks()
             self._collect()
-            if not moved and self._server.ended:
+            if not moved and (self._server.ended or self._failure):
                 break
             if not moved:
                 self._timed(SERVER, self._server.deadline)
@@ -299,10 +300,18 @@ class _Simulation:
                 case Statistics():
                     self._statistics = event
                     if self._judge is not None:
-                        accepted = self._judge(event)
-                        self._timed(SERVER, self._server.accept, accepted)
+                        self._decide(self._judge(event))
                 case _:
                     self._rejected.append(event)
+
+    def _decide(self, accepted: Collection[PartyId]) -> None:
+        """Too few to go on with end the round: the server says nothing more."""
+        least = self._plan.scheme.survivors
+        if len(accepted) < least:
+            reason = f"{len(accepted)} clients accepted, at least {least} are needed"
+            self._failure = Aborted("decide", reason)
+        else:
+            self._timed(SERVER, self._server.accept, accepted)
 
     def _alive(self) -> list[PartyId]:
         gone = self._stopped.keys() | set().union(*self._silent.values())

@@ -30,11 +30,13 @@ from robust.errors import ObservationError, require
 from robust.features import between, whole_number
 from robust.observe import Mask
 from robust.rule import Finding, Found, Rule, Seen, view
+from robust.rule_coalition import CoalitionRule
 from robust.rule_evidence import CopyRule, TrainingRule
+from robust.rule_reference import ReferenceRule
 from robust.rule_shape import CloneRule, NormRule
 from robust.window import Memory
 
-__all__ = ["Cascade", "Screening", "Verdict", "Verdicts", "default_rules"]
+__all__ = ["Cascade", "Screening", "Verdict", "Verdicts", "default_rules", "rooted"]
 
 _VERSION = 1
 
@@ -43,6 +45,15 @@ def default_rules() -> tuple[Rule[Any], ...]:
     """Evidence without and with trimming, copies, clones, norms."""
     untrimmed = TrainingRule(detector=EvidenceOfTraining(trim=0.0), plausible=1e-4)
     return untrimmed, TrainingRule(), CopyRule(), CloneRule(), NormRule()
+
+
+def rooted(rounds: int) -> Cascade:
+    """The default and, last, what needs a root set: the server's own direction, and coalitions.
+
+    EXPERIMENTAL. The budget does not bound what the rule on coalitions excludes.
+    """
+    rules = (*default_rules(), ReferenceRule(), CoalitionRule())
+    return Cascade(rules=rules, window=10, rounds=rounds)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,16 +128,22 @@ class Sketches(Observation):
     rows: (n, k).
     public: sketches of public vectors under the same projection.
     noise: standard deviation of the noise in each entry of a row, >= 0.
+    imitations: (b, n, k), b >= 1, what b populations of honest clients would have sent that the
+        server made up from its root set, client i in the place of clients[i]; None without them.
     """
 
     rows: Array
     public: Public
     noise: float = 0.0
+    imitations: Array | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _set(self, rows=_array("rows", self.rows, (len(self.clients), self.public.size)))
-        _set(self, noise=_noise(self.noise))
+        shape = len(self.clients), self.public.size
+        _set(self, rows=_array("rows", self.rows, shape), noise=_noise(self.noise))
+        if self.imitations is not None:
+            _set(self, imitations=_array("imitations", self.imitations, (None, *shape)))
+            _check(len(self.imitations) >= 1, "imitations: at least one population")
 
     @cached_property
     def gram(self) -> Array:
@@ -155,7 +161,9 @@ class Sketches(Observation):
 
     def only(self, keep: Mask) -> Sketches:
         """The same round without the clients of which `keep` (n,) is false; at least one stays."""
-        return replace(self, clients=_kept(self.clients, keep), rows=self.rows[keep])
+        others = None if self.imitations is None else self.imitations[:, keep]
+        clients = _kept(self.clients, keep)
+        return replace(self, clients=clients, rows=self.rows[keep], imitations=others)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -21,16 +21,16 @@ from protocols.federation.federation import Federation, RoundData
 from protocols.plan import RoundPlan, model_digest
 from protocols.screening import SketchScreen, observed
 from protocols.simulate import Outcome, Population, phases, run_round
+from protocols.trial.statistics import unclipped
 from robust.attacks.attack import Attack, Goal
 from robust.attacks.catalog import backdoors, free_riders, poisoners
 from robust.attacks.trigger import Trigger
-from robust.decide import Cascade, Screening, Verdict, Verdicts
-from robust.observe import Array, Sketches
+from robust.decide import Cascade, Screening, Verdict, Verdicts, rooted
+from robust.observe import Sketches
 from secagg.errors import ParameterError
 from secagg.event import Statistics
 from secagg.identity import PartyId
-from secagg.primitives.ring import Words, reduce, word
-from secagg.quantize import FixedPoint, NormClip
+from secagg.quantize import NormClip
 
 __all__ = ["ATTACKS", "Contest", "Match", "Settings", "last_verdicts"]
 
@@ -115,7 +115,7 @@ class Contest:
         self.screened, self.unprotected = (
             _federation(settings, shared, chosen) for _ in ("screened", "open")
         )
-        self.cascade = cascade or Cascade(rounds=settings.rounds)
+        self.cascade = cascade or rooted(settings.rounds)
         self._screening = Screening(self.cascade)
         self._rng = np.random.default_rng(settings.seed)
         size = self.screened.network.size
@@ -162,7 +162,7 @@ class Contest:
             drops=fallen_silent(
                 number + 1, list(updates), tuple(stages), self.settings.drop, self._rng
             ),
-            vectors={i: self._unclipped(updates[i][0]) for i in self._attacking(data)},
+            vectors={i: unclipped(self.plan, updates[i][0]) for i in self._attacking(data)},
             judge=judge,
             population=self._people,
             session=self._session,
@@ -174,20 +174,19 @@ class Contest:
     def _seen(self, number: int, statistics: Statistics, data: RoundData) -> Sketches:
         known = [*data.history[-_HISTORY:], data.weights]
         seen = observed(
-            self.plan, statistics, number, known=known, root=data.root, classes=list(data.classes)
+            self.plan,
+            statistics,
+            number,
+            known=known,
+            root=data.root,
+            classes=list(data.classes),
+            imitate=data.imitate,
         )
         assert isinstance(seen, Sketches), "the plan opens sketches"
         return seen
 
     def _attacking(self, data: RoundData) -> list[PartyId]:
         return [i for i, honest in zip(data.clients, data.honest, strict=True) if not honest]
-
-    def _unclipped(self, update: Array) -> Words:
-        """What a client sends that does not clip: attackers follow no rule but the ring's."""
-        assert isinstance(self.plan.quantize, FixedPoint), "the plan is exact"
-        units = np.rint(update / self.plan.quantize.resolution).astype(np.int64)
-        residues = np.concatenate([[1], units]).astype(word(self.plan.scheme.width))
-        return reduce(residues, self.plan.scheme.width)
 
     def _match(
         self, number: int, data: RoundData, outcome: Outcome, verdicts: Verdicts, seconds: float

@@ -8,14 +8,16 @@ run with an attack and one without differ by the attack alone.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from protocols.federation.data import Owners, Split, parts
+from protocols.federation.imitations import Imitations
 from protocols.federation.model import Network, Training, draws
 from robust.attacks.attack import Access, Attack, Examples, Knowledge
 from robust.attacks.trigger import Trigger
@@ -58,6 +60,8 @@ class RoundData:
     root: (d,), the update of the server on its root set.
     classes: (c, d), three steps of SGD on the root examples of each class.
     perturbation: (d,), what was added to the global model for an audit of this round, or None.
+    imitate: ids (n,) -> (b, n, d), what made-up honest clients in their places would send, trained
+        on the server's root set.
     """
 
     number: int
@@ -69,6 +73,7 @@ class RoundData:
     root: Array
     classes: Array
     perturbation: Array | None
+    imitate: Callable[[Sequence[int]], Array]
 
     def mean(self, shares: Array | None = None) -> Array:
         """The mean update, (d,), with shares (n,) >= 0 that need not sum to 1; all equal if None.
@@ -134,6 +139,9 @@ class Federation:
         features, classes = split.train.inputs.shape[1], split.train.classes
         self.network = Network(inputs=features, hidden=hidden, classes=classes)
         self.weights = self.network.fresh(self._rng(_Stream.WEIGHTS))
+        self._imitations = Imitations(
+            network=self.network, training=self._training, root=split.root, seed=seed
+        )
         self._history: list[Array] = []
         self._side = np.full(len(self._parts), _HONEST)
         members = self._rng(_Stream.MEMBERS).permutation(len(self._parts))
@@ -195,6 +203,7 @@ class Federation:
             root=self._root(start),
             classes=self._classes(start),
             perturbation=perturbation,
+            imitate=partial(self._imitations.updates, start, self.number),
         )
 
     def apply(self, update: Array) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from protocols import DistributedNoise, NormScreen, RoundPlan, SketchScreen, observed
 from protocols.simulate import run_round
 from robust.observe import Norms, Sketches
-from secagg.errors import InputRefused, ParameterError
+from secagg.errors import Aborted, InputRefused, ParameterError
 from secagg.event import Statistics
 from secagg.primitives.ring import Words, word
 from secagg.quantize import NormClip, RangeClip
@@ -222,8 +222,14 @@ def test_a_judge_may_accept_only_who_is_eligible() -> None:
 
     with pytest.raises(InputRefused, match="within the bounds"):
         run_round(make(), updates(), judge=all_and_one_more)
-    with pytest.raises(InputRefused, match="at least"):
-        run_round(make(), updates(), judge=lambda statistics: [1])
+
+
+def test_too_few_accepted_end_the_round() -> None:
+    outcome = run_round(make(), updates(), judge=lambda _: [1])
+    assert outcome.result is None
+    assert isinstance(outcome.failure, Aborted)
+    assert outcome.failure.phase == "decide"
+    assert outcome.statistics is not None
 
 
 def test_a_reference_that_reads_a_coordinate_is_refused() -> None:

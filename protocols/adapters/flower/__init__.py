@@ -5,8 +5,10 @@
     plan = SecurePlan(clip=NormClip(5.0), max_weight=2000)
     strategy = SecureAggregation(FedAvg(), plan=plan, identity="server.key", roster="roster.json")
 
-A training round takes two exchanges, the first round three. Nothing but protocol messages leaves
-a client in a training reply. Needs `pip install 'secagg[flower]'`; see docs/how-to/flower.md.
+A training round takes two exchanges, the first round three; six where the plan has a screen, under
+which `SecureAggregation(…, judge=Screening(Cascade()))` says whose update is summed. Nothing but
+protocol messages leaves a client in a training reply. Needs `pip install 'secagg[flower]'`; see
+docs/how-to/flower.md.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from typing import Any, Self
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from protocols.adapters.flower.privacy import privacy_document, privacy_of
+from protocols.adapters.flower.screen import screen_document, screen_of
 from protocols.adapters.flower.terms import SecurePlan
 from protocols.round import Invitation
 from secagg.errors import DecodeError, InputRefused, ParameterError, SecAggError
@@ -38,7 +39,9 @@ CALL = "secagg"
 FRAMES = "secagg.frames"
 _STYPE = "secagg.frame"
 
-STAGES = ("hello", "deal", "train", "unmask")
+_STAGES = ("hello", "deal", "train", "unmask")
+_BEFORE, _AFTER = ("adverts", "shares"), ("screen", "dispute", "consent", "unmask", "strike")
+_SCREENED = ("hello", *_BEFORE, "train", *_AFTER)
 _CLIPS: dict[str, type[NormClip] | type[RangeClip]] = {"norm": NormClip, "range": RangeClip}
 
 
@@ -47,7 +50,9 @@ class Call:
     """One request to a client.
 
     stage: "hello" asks who the client is, "deal" for its deal, "train" for its masked update and,
-    if `ahead`, the deal of the next round, "unmask" for its shares. sizes: of update and side.
+    if `ahead`, the deal of the next round, "unmask" for its shares. Where the plan has a screen, a
+    stage is the scheme's phase, and "train" asks for the masked update. sizes: of update and side.
+    model: digest of what the clients will train, `Layout.digest`, in a plan with a screen only.
     """
 
     stage: str
@@ -58,6 +63,7 @@ class Call:
     sizes: tuple[int, int]
     weighted_by: str
     ahead: bool = True
+    model: bytes = b""
 
     def record(self) -> ConfigRecord:
         """The record to send."""
@@ -70,6 +76,8 @@ class Call:
             "weighted_by": self.weighted_by,
             "ahead": self.ahead,
         }
+        if self.plan.screen is not None:
+            document["model"] = self.model.hex()
         return ConfigRecord({"stage": self.stage, "call": json.dumps(document)})
 
     @classmethod
@@ -85,7 +93,9 @@ class Call:
 
     @classmethod
     def _parse(cls, stage: Any, document: Any) -> Self:
-        if stage not in STAGES or document.keys() != _KEYS:
+        screened = "screen" in document["plan"]
+        keys = _KEYS | {"model"} if screened else _KEYS
+        if stage not in (_SCREENED if screened else _STAGES) or document.keys() != keys:
             raise ValueError
         update, side = document["sizes"]
         cohort = tuple(document["cohort"])
@@ -103,6 +113,7 @@ class Call:
             sizes=(update, side),
             weighted_by=document["weighted_by"],
             ahead=document["ahead"],
+            model=bytes.fromhex(document.get("model", "")),
         )
 
 
@@ -118,7 +129,8 @@ def invitation(call: Call, roster: Roster, number: int) -> Invitation:
     """The round `number` of a call, as a party with this roster sees it."""
     invited = _invited(roster, call.cohort)
     plan = call.plan.round_plan(len(invited), *call.sizes)
-    return Invitation(plan=plan, session=call.session, number=number, roster=invited)
+    model = call.model if plan.screen is not None else None
+    return Invitation(plan=plan, session=call.session, number=number, model=model, roster=invited)
 
 
 def payload(stage: str, frames: Mapping[str, bytes]) -> RecordDict:
@@ -161,7 +173,7 @@ def _invited(roster: Roster, cohort: tuple[PartyId, ...]) -> Roster:
 
 
 def _plan_document(plan: SecurePlan) -> dict[str, Any]:
-    return {
+    document = {
         "clip": _clip_document(plan.clip),
         "max_weight": plan.max_weight,
         "corrupt": plan.corrupt,
@@ -171,6 +183,9 @@ def _plan_document(plan: SecurePlan) -> dict[str, Any]:
         "least_clients": plan.least_clients,
         "privacy": privacy_document(plan.privacy),
     }
+    if plan.screen is not None:
+        document["screen"] = screen_document(plan.screen)
+    return document
 
 
 def _clip_document(clip: Clip) -> dict[str, float]:
@@ -184,4 +199,6 @@ def _plan_of(text: str) -> SecurePlan:
     document = json.loads(text)
     ((name, bound),) = document["clip"].items()
     privacy = privacy_of(document["privacy"])
-    return SecurePlan(**{**document, "clip": _CLIPS[name](bound), "privacy": privacy})
+    screen = screen_of(document["screen"]) if "screen" in document else None
+    terms = {"clip": _CLIPS[name](bound), "privacy": privacy, "screen": screen}
+    return SecurePlan(**{**document, **terms})

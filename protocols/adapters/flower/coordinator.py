@@ -1,9 +1,7 @@
-"""The server's protocol across rounds: who is who, which deals are there, who still answers.
+"""The server's protocol across rounds: who is who, who still answers, and what a round took.
 
-It knows machines and nodes, but neither models nor strategies. A round goes
-
-    begin    hello, if nodes are unknown; deal, from those who have not dealt; one delivery per node
-    finish   masked updates and next deals in; survivors out, shares in; the result
+It knows machines and nodes, but neither models nor strategies. How a round goes is in
+`coordinator_brief`, and in `coordinator_screened` where the plan has a screen.
 
 Node ids are Flower's and may change when a SuperNode restarts. The party behind a node is known
 for sure only by a frame that its party signed; what a node says in a hello is a claim.
@@ -13,21 +11,22 @@ from __future__ import annotations
 
 import logging
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from protocols.adapters.flower.call import Call, invitation
 from protocols.adapters.flower.exchange import never
-from protocols.ledger import PrivacyLedger
 from protocols.round import Result, ServerRound
 from secagg.errors import Aborted, DecodeError, ParameterError
+from secagg.event import FraudProven, Statistics
 from secagg.frame import parse_header
 from secagg.identity import Identity, PartyId, Roster
 from secagg.machine import Discarded, Failed, PeerRejected
 from secagg.rand import Rand
 
-__all__ = ["Asked", "Coordinator", "RoundReport"]
+__all__ = ["Ask", "Asked", "Coordinator", "Node", "RoundReport"]
 
 Node = int
 _log = logging.getLogger("flwr")
@@ -41,7 +40,8 @@ class RoundReport:
     all clients together. included, dropped: as in `Result`; parties of the roster. In phase
     "unmask", a client is dropped too that had not answered when the others' shares were enough.
     epsilon: spent by the session with this round, at the delta of the server's ledger; None where
-    it keeps none.
+    it keeps none. refused: who was screened and left out of the sum; none where the plan has no
+    screen.
     """
 
     exchanges: int = 0
@@ -51,6 +51,7 @@ class RoundReport:
     dropped: Mapping[str, frozenset[PartyId]] = field(default_factory=dict)
     total_weight: int = 0
     epsilon: float | None = None
+    refused: frozenset[PartyId] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -77,37 +78,30 @@ class Ask(Protocol):
     ) -> None: ...
 
 
-class Coordinator:
-    """The server's part of a whole run.
+class Coordinator(ABC):
+    """The server's part of a whole run; a subclass for each kind of round.
 
-    ledger: what each round is charged to before its model leaves. Raises `ParameterError` for a
-    roster without share keys, or of another server.
+    Raises `ParameterError` for a roster without share keys, or of another server.
     """
 
     def __init__(
-        self,
-        identity: Identity,
-        roster: Roster,
-        ask: Ask,
-        rand: Rand = os.urandom,
-        ledger: PrivacyLedger | None = None,
+        self, identity: Identity, roster: Roster, ask: Ask, rand: Rand = os.urandom
     ) -> None:
         if roster.server != identity.public:
             raise ParameterError("the roster lists another server key than this identity's")
         if not roster.share_keys:
             raise ParameterError("the roster lists no share keys: enroll writes them")
         self.report = RoundReport()
+        self.proofs: tuple[FraudProven, ...] = ()  # of the round at hand, whatever comes of it
         self._identity = identity
         self._roster = roster
         self._ask = ask
         self._rand = rand
-        self._ledger = ledger
         self._session = rand(16)
         self._number = 0  # the last that a client may have joined
         self._claims: dict[Node, PartyId] = {}
         self._node: dict[PartyId, Node] = {}
         self._current: ServerRound | None = None
-        self._next: ServerRound | None = None
         self._call: Call | None = None
 
     # -- a round ----------------------------------------------------------------------------
@@ -119,7 +113,7 @@ class Coordinator:
         clients are there, `ParameterError` where the plan is impossible for so many, and
         `dp.errors.BudgetExceeded` where the ledger cannot afford the round.
         """
-        self.report = RoundReport()
+        self.report, self.proofs = RoundReport(), ()
         self._current = None
         call = replace(call, session=self._session, number=self._number)
         claims = self._claimed(call, nodes)
@@ -128,11 +122,11 @@ class Coordinator:
             raise Aborted(
                 "hello", f"{len(call.cohort)} clients, at least {call.plan.least_clients} needed"
             )
-        server, call = self._round(call, nodes)
-        self._collect_deals(server, call, claims)
-        self._charge(server)
-        server.submit(model)
-        return call, self._opened(server, call)
+        server, call = self._begun(call, claims, model)
+        frames = self._by_node(server.to_send())
+        self.report.sent += sum(map(len, frames.values()))
+        self._current, self._call = server, call
+        return call, frames
 
     def finish(self, replies: Iterable[Asked]) -> Result:
         """The result of the round whose training these replies end. Raises `Aborted`, or
@@ -141,26 +135,21 @@ class Coordinator:
         server, call = self._current, self._call
         if server is None or call is None:
             raise Aborted("masked", "no round was begun")
-        self.report.exchanges += 1
-        for reply in replies:
-            self._take(server, reply, "masked")
-            if self._next is not None:
-                self._take(self._next, reply, "deal")
-        survivors = self._sent(server, "masked", "survivors")
         self._current = None
+        self.report.exchanges += 1
+        return self._finished(server, call, replies)
 
-        def enough() -> bool:
-            return server.ended or server.satisfied
+    @abstractmethod
+    def _begun(
+        self, call: Call, claims: Mapping[Node, PartyId], model: bytes
+    ) -> tuple[ServerRound, Call]:
+        """The round, ready to send what goes with the model, and its call for training."""
 
-        self._ask_all(
-            replace(call, stage="unmask"),
-            survivors,
-            lambda reply: self._take(server, reply, "unmask"),
-            enough,
-        )
-        return self._result(server)
+    @abstractmethod
+    def _finished(self, server: ServerRound, call: Call, replies: Iterable[Asked]) -> Result:
+        """The rest of the round."""
 
-    # -- the beginning ----------------------------------------------------------------------
+    # -- parts ------------------------------------------------------------------------------
 
     def _claimed(self, call: Call, nodes: list[Node]) -> dict[Node, PartyId]:
         """Who the nodes say they are; in the direct case, everybody could be anybody."""
@@ -173,78 +162,16 @@ class Coordinator:
             self._ask_all(hello, {node: {} for node in unknown}, self._take_claim)
         return {node: self._claims[node] for node in nodes if node in self._claims}
 
-    def _round(self, call: Call, nodes: list[Node]) -> tuple[ServerRound, Call]:
-        """The round that was prepared, if it is for these clients and nodes; else a new one."""
-        prepared, self._next = self._next, None
-        if prepared is not None and self._fits(prepared, call, nodes):
-            return prepared, replace(call, number=prepared.invitation.number)
-        # Clients may have dealt for what was prepared, and join each number once.
-        self._number += 1
-        call = replace(call, number=self._number)
-        return self._server(call, call.number), call
-
-    def _fits(self, prepared: ServerRound, call: Call, nodes: list[Node]) -> bool:
-        """Whether clients, plan and nodes are as they were: a client whose node is new has lost
-        its state, thus its deal.
-        """
-        if prepared.invitation.roster.ids != call.cohort:
-            return False
-        if prepared.plan != call.plan.round_plan(len(call.cohort), *call.sizes):
-            return False
-        dealt = set(call.cohort) - prepared.expected
-        return all(self._node.get(party) in nodes for party in dealt)
-
-    def _collect_deals(self, server: ServerRound, call: Call, claims: dict[Node, PartyId]) -> None:
-        lacking = server.expected
-        nodes = [node for node, party in claims.items() if party in lacking]
-        if nodes:
-            self._ask_all(
-                replace(call, stage="deal"),
-                {node: {} for node in nodes},
-                lambda reply: self._take(server, reply, "deal"),
-            )
-        if server.expected:
-            server.deadline()
-        self._drain(server)
-
-    def _charge(self, server: ServerRound) -> None:
-        """From here on the round counts, even if it fails: a sum of it may be known to someone."""
-        if self._ledger is not None and server.plan.event is not None:
-            self.report.epsilon = self._ledger.charge(server.invitation.name, server.plan.event)
-
-    def _opened(self, server: ServerRound, call: Call) -> dict[Node, bytes]:
-        """Deliveries by node; from here on the round is the current one."""
-        frames = self._by_node(server.to_send())
-        self.report.sent += sum(map(len, frames.values()))
-        self._current, self._call, self._next = server, call, None
-        if call.ahead:
-            self._number = call.number + 1
-            self._next = self._server(call, self._number)
-        return frames
-
     def _server(self, call: Call, number: int) -> ServerRound:
         return ServerRound(invitation(call, self._roster, number), self._identity, rand=self._rand)
 
-    # -- the end ----------------------------------------------------------------------------
-
-    def _sent(self, server: ServerRound, phase: str, name: str) -> dict[Node, dict[str, bytes]]:
-        if server.phase == phase:
-            server.deadline()
-        self._drain(server)
-        frames = self._by_node(server.to_send())
-        return {node: {name: frame} for node, frame in frames.items()}
-
-    def _result(self, server: ServerRound) -> Result:
-        if not server.ended:
-            server.deadline()
-        result = self._drain(server)
+    def _reported(self, result: Result | None) -> Result:
         assert result is not None, "a server that has ended has a result or has failed"
         self.report.included = result.included
         self.report.dropped = result.dropped
         self.report.total_weight = result.total_weight
+        self.report.refused = result.refused
         return result
-
-    # -- parts ------------------------------------------------------------------------------
 
     def _ask_all(
         self,
@@ -287,9 +214,13 @@ class Coordinator:
                     result = event
                 case Failed():
                     raise event.error
-                case PeerRejected() | Discarded():
-                    _log.warning("secagg: %s", event)
+                case _:
+                    self._note(event)
         return result
+
+    def _note(self, event: PeerRejected | Discarded | Statistics) -> None:
+        """Whatever does not end the round."""
+        _log.warning("secagg: %s", event)
 
     def _by_node(self, frames: Iterable[tuple[PartyId, bytes]]) -> dict[Node, bytes]:
         return {self._node[party]: frame for party, frame in frames}

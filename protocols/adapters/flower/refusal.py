@@ -30,7 +30,10 @@ __all__ = [
     "BUDGET",
     "CONFIGURATION",
     "INTERNAL",
+    "LEAKAGE",
     "LEDGER",
+    "OPENED",
+    "SPENT",
     "TRAINING",
     "Withheld",
     "refusal",
@@ -41,6 +44,9 @@ TRAINING = "the client's training function failed: see its log"
 CONFIGURATION = "the client's configuration is unusable: see its log"
 BUDGET = "the client's privacy budget does not afford this round: see its log"
 LEDGER = "the client's privacy ledger is unusable: see its log"
+OPENED = "the client does not let a round open so much of its update: see its log"
+SPENT = "the client has opened as much of its updates as it ever will: see its log"
+LEAKAGE = "the client's leakage ledger is unusable: see its log"
 INTERNAL = "the client failed: see its log"
 
 # Exactly these, not what is derived from them: a new type of error says nothing until it is listed.

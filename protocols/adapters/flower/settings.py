@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from dp.account_reduction import ReductionAccountant
 from dp.events import Gaussian
 from protocols.adapters.flower.enrollment import load_identity, load_roster
+from protocols.adapters.flower.leakage import LeakageFile
 from protocols.adapters.flower.terms import SecurePlan
 from protocols.ledger import PrivacyLedger
 from secagg.errors import ParameterError
@@ -35,7 +36,8 @@ _DEFAULT_FLOORS = Floors(corrupt=SecurePlan.corrupt)
 _UNGUARDED = (
     "a privacy budget needs required: true, as training without the protocol is not counted"
 )
-_FLOORS = {"clients": int, "survivors": int, "honest_inputs": int, "corrupt": float}
+_UNCOUNTED = "a leakage ledger needs required: true, as an update in the clear is not counted"
+_FLOORS = {"clients": int, "survivors": int, "honest_inputs": int, "corrupt": float, "opened": int}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,8 @@ class ClientSettings:
     journal: file that remembers the rounds it joined; None keeps them in Flower's state only, which
         a SuperNode that starts again has lost. For simulations.
     floors: what the parameters of a round must at least offer. By default those of `Floors`, and
-        `corrupt` as `SecurePlan` has it.
+        `corrupt` as `SecurePlan` has it. `opened` is a ceiling: how many numbers of its update a
+        round with a screen may open; 0, and thus no such round, unless it says so.
     most_clip, most_range: the largest bound of a `NormClip`, of a `RangeClip`, that it accepts.
         Where only one is given, it accepts that kind of clip only; where none is, any.
     most_parameters: the most coordinates, metrics included, of a vector that it works on.
@@ -56,6 +59,7 @@ class ClientSettings:
     ledger: its privacy budget, in a file, as a process may not outlive a message. Plans without
         noise are refused then, and those that leave the noise to the server, unless the ledger is
         `trusting`. It needs `required`, and `ParameterError` says so.
+    leakage: how many numbers of its updates it opens in all rounds together; needs `required` too.
     """
 
     identity: Identity
@@ -67,19 +71,24 @@ class ClientSettings:
     most_parameters: int = _MOST_PARAMETERS
     required: bool = False
     ledger: PrivacyLedger | None = None
+    leakage: LeakageFile | None = None
 
     def __post_init__(self) -> None:
         if self.ledger is not None and not self.required:
             raise ParameterError(_UNGUARDED)
+        if self.leakage is not None and not self.required:
+            raise ParameterError(_UNCOUNTED)
 
     @classmethod
     def from_node_config(cls, config: Mapping[str, Any]) -> Self:
         """Settings from `secagg-identity` and `secagg-roster`, paths, and the optional
         `secagg-journal`, a path too, by default beside the identity; `secagg-floor-clients`,
-        `secagg-floor-survivors`, `secagg-floor-honest-inputs`, `secagg-floor-corrupt`;
+        `secagg-floor-survivors`, `secagg-floor-honest-inputs`, `secagg-floor-corrupt`,
+        `secagg-floor-opened`;
         `secagg-most-clip`, `secagg-most-range`, `secagg-most-parameters`; `secagg-required`;
         `secagg-epsilon` with `secagg-delta`, a privacy budget, its file `secagg-ledger`, by default
-        beside the identity, and `secagg-central-noise`.
+        beside the identity, and `secagg-central-noise`; `secagg-most-opened`, numbers of all its
+        updates together, with `secagg-leakage`, its file, by default beside the identity.
 
         Raises `ParameterError` for a key that is absent, unknown or of another type: a floor with
         a misspelled name would be no floor. `DecodeError` for a damaged ledger, and `ImportError`
@@ -104,6 +113,7 @@ class ClientSettings:
             most_parameters=_most(given, "most-parameters", int) or _MOST_PARAMETERS,
             required=is_required(config),
             ledger=_ledger(given, identity),
+            leakage=_leakage(given, identity),
         )
         given.pop("required", None)
         if given:
@@ -142,11 +152,14 @@ class ClientSettings:
             )
 
 
-def simulated_settings(folder: str | Path) -> Callable[[Context], ClientSettings]:
+def simulated_settings(
+    folder: str | Path, *, opened: int = 0
+) -> Callable[[Context], ClientSettings]:
     """For `mod_from`: the clients that `enroll(folder, …)` made, by the simulation's partition-id.
 
     Partition i is client i + 1. Without a journal file: a simulation starts anew each time. For
-    simulations only, as all keys lie in one place.
+    simulations only, as all keys lie in one place. opened: numbers of each update that a round with
+    a screen may open.
     """
     home = Path(folder)
 
@@ -155,6 +168,7 @@ def simulated_settings(folder: str | Path) -> Callable[[Context], ClientSettings
         return ClientSettings(
             identity=load_identity(home / f"client-{party}.key"),
             roster=load_roster(home / "roster.json"),
+            floors=replace(_DEFAULT_FLOORS, opened=opened),
         )
 
     return settings
@@ -175,6 +189,8 @@ def is_required(config: Mapping[str, Any]) -> bool:
         raise ParameterError(f"{_PREFIX}required must be true or false")
     if not value and f"{_PREFIX}epsilon" in config:
         raise ParameterError(_UNGUARDED)
+    if not value and f"{_PREFIX}most-opened" in config:
+        raise ParameterError(_UNCOUNTED)
     return value
 
 
@@ -197,6 +213,15 @@ def _ledger(given: dict[str, Any], identity: str) -> PrivacyLedger | None:
     # Whatever is not installed for accounting is missed here, and not after the training.
     ReductionAccountant().epsilon(Gaussian(1.0), ledger.delta)
     return ledger
+
+
+def _leakage(given: dict[str, Any], identity: str) -> LeakageFile | None:
+    most = _number(given, "most-opened", int)
+    if most is None:
+        if "leakage" in given:
+            raise ParameterError(f"{_PREFIX}leakage needs {_PREFIX}most-opened, which is absent")
+        return None
+    return LeakageFile(_path(given, "leakage", f"{identity}.leakage"), most=most)
 
 
 def _flag(given: dict[str, Any], name: str) -> bool:

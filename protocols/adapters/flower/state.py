@@ -1,7 +1,8 @@
 """What a client keeps between messages, each of which starts a fresh process.
 
 It is one ConfigRecord in `context.state`: the journal, and a snapshot for each of the two rounds
-that can be open, in the stages "dealt" and "masked". A snapshot holds secrets; the SuperNode keeps
+that can be open, in the stages "dealt" and "masked"; or of the one round, "screened", where the
+plan has a screen. A snapshot holds secrets; the SuperNode keeps
 it in memory and it never travels to the server. Whatever is absent or of another round is refused,
 which the server sees as a drop-out.
 
@@ -9,8 +10,8 @@ The journal is in a file as well, and the file counts: a SuperNode that starts a
 state, and a client that joins one round twice endangers others (docs/spec/brief.md, section 7).
 Two processes of one node may have read the same journal: each writes what it changed into what is
 there by then, one after the other under a lock. The lock only keeps the journal complete. That no
-step is taken twice does not rest on it: each that sends something, deal, mask and unmask, is
-claimed by a file beside the journal that can be created once only. A step that was claimed and
+step is taken twice does not rest on it: each that sends something, such as deal, mask and unmask,
+is claimed by a file beside the journal that can be created once only. A step that was claimed and
 whose reply never left is lost, and with it this client in that round.
 """
 
@@ -28,10 +29,10 @@ from protocols.invitation import round_name
 from protocols.journal import ClientJournal
 from secagg.errors import LocalProtocolError
 
-__all__ = ["DEALT", "MASKED", "STATE", "Store"]
+__all__ = ["DEALT", "MASKED", "SCREENED", "STATE", "Store"]
 
 STATE = "secagg"
-DEALT, MASKED = "dealt", "masked"
+DEALT, MASKED, SCREENED = "dealt", "masked", "screened"
 
 
 class Store:
@@ -103,6 +104,12 @@ class Store:
         self.drop(MASKED)
         self._take(DEALT)
         self._put(MASKED, session, number, snapshot)
+
+    def keep(self, session: bytes, number: int, snapshot: bytes) -> None:
+        """A round with a screen as it is now, in the place of what it was, or of an older round."""
+        if not self.has(SCREENED, session, number):
+            self.drop(SCREENED)
+        self._put(SCREENED, session, number, snapshot)
 
     def has(self, stage: str, session: bytes, number: int) -> bool:
         """Whether this round is in this stage."""

@@ -16,21 +16,7 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import (
-    Bulyan,
-    DifferentialPrivacyClientSideAdaptiveClipping,
-    DifferentialPrivacyClientSideFixedClipping,
-    DifferentialPrivacyServerSideAdaptiveClipping,
-    DifferentialPrivacyServerSideFixedClipping,
-    FedMedian,
-    FedTrimmedAvg,
-    FedXgbBagging,
-    FedXgbCyclic,
-    Krum,
-    MultiKrum,
-    QFedAvg,
-    Strategy,
-)
+from flwr.serverapp.strategy import Strategy
 
 from dp.errors import BudgetExceeded
 from protocols.adapters.flower.call import (
@@ -42,12 +28,17 @@ from protocols.adapters.flower.call import (
     numpy_arrays,
 )
 from protocols.adapters.flower.coordinator import Asked, Coordinator, RoundReport
+from protocols.adapters.flower.coordinator_brief import BriefCoordinator
+from protocols.adapters.flower.coordinator_screened import ScreenedCoordinator
 from protocols.adapters.flower.enrollment import load_identity, load_roster
 from protocols.adapters.flower.exchange import Gathered, exchange, wait_for
+from protocols.adapters.flower.inner import check_inner
+from protocols.adapters.flower.judging import Classes, Judge, Judging, Root
 from protocols.adapters.flower.terms import Layout, SecurePlan
 from protocols.ledger import PrivacyLedger
 from protocols.private import Privacy
-from protocols.round import Result
+from protocols.round import Result, ServerRound
+from robust.decide import Verdicts
 from secagg.errors import (
     Aborted,
     InputRefused,
@@ -55,30 +46,13 @@ from secagg.errors import (
     ParameterError,
     SecAggError,
 )
-from secagg.identity import Identity, Roster
+from secagg.event import FraudProven, Statistics
+from secagg.identity import Identity, PartyId, Roster
 from secagg.rand import Rand
 
 __all__ = ["RoundReport", "SecureAggregation"]
 
 _log = logging.getLogger("flwr")
-
-_SELECTS = "it compares single updates, and a secure sum shows none"
-_CLIPS = "it clips, counts or noises single updates; use SecurePlan(clip=…, privacy=…) instead"
-_TREES = "it joins trees, and a secure sum adds numbers"
-_REFUSED: Mapping[type[Strategy], str] = {
-    Bulyan: _SELECTS,
-    FedMedian: _SELECTS,
-    FedTrimmedAvg: _SELECTS,
-    Krum: _SELECTS,
-    MultiKrum: _SELECTS,
-    QFedAvg: "it weights each update by its own loss",
-    DifferentialPrivacyClientSideAdaptiveClipping: _CLIPS,
-    DifferentialPrivacyClientSideFixedClipping: _CLIPS,
-    DifferentialPrivacyServerSideAdaptiveClipping: _CLIPS,
-    DifferentialPrivacyServerSideFixedClipping: _CLIPS,
-    FedXgbBagging: _TREES,
-    FedXgbCyclic: _TREES,
-}
 
 
 class SecureAggregation(Strategy):
@@ -92,15 +66,24 @@ class SecureAggregation(Strategy):
     after it are in `failures` with `dp.errors.BudgetExceeded`, and nobody trains in them: the model
     stays as the last round has left it.
 
+    judge: for a plan with a screen, `robust.decide.Screening` or `Cascade`, or a function of
+    `robust.observe.Observation` that returns whom to leave out; without one, all within the bounds
+    of the plan are summed. root: the server's own update of a model, arrays by name of what
+    changes; classes: one such update for each class of the server's own data. The judge is shown
+    both, the last means and the model. `verdicts` has what a judge found in each round, and
+    `proofs` by whom a round was proven to have been lied in. Whom a round left out is in `refused`
+    of its report.
+
     A round that cannot be finished leaves the model as it is: it is logged, listed in `failures`,
     and training goes on. `reports` has what each round took whose sum was released. Such a round is
     in `failures` as well where the model's dtypes cannot hold the mean, or the inner strategy
-    returns other arrays than the model's. What the inner strategy raises, `start` raises.
+    returns other arrays than the model's. What the inner strategy or a judge raises, `start`
+    raises.
 
     Raises `ParameterError` for a strategy that needs single updates, with the reason, and for an
-    identity, roster or ledger that does not fit. `start` raises `InputRefused` for a model that
-    cannot be averaged, or an inner strategy that sends several; and what a ledger raises that is
-    damaged or cannot be written.
+    identity, roster, ledger or judge that does not fit. `start` raises `InputRefused` for a model
+    that cannot be averaged, or an inner strategy that sends several; and what a ledger raises that
+    is damaged or cannot be written.
     """
 
     def __init__(
@@ -115,19 +98,30 @@ class SecureAggregation(Strategy):
         poll: float = 0.2,
         rand: Rand = os.urandom,
         ledger: PrivacyLedger | None = None,
+        judge: Judge | None = None,
+        root: Root | None = None,
+        classes: Classes | None = None,
     ) -> None:
-        _check_inner(strategy)
+        check_inner(strategy)
         if ledger is not None and plan.privacy is None:
             raise ParameterError("a ledger needs a plan with privacy: no budget affords exact sums")
+        if judge is not None and plan.screen is None:
+            raise ParameterError("a judge needs a plan with a screen: there is nothing to see")
+        if judge is None and (root is not None or classes is not None):
+            raise ParameterError("root and classes are for a judge, and there is none")
         self.inner = strategy
         self.plan = plan
         self.reports: dict[int, RoundReport] = {}
         self.failures: dict[int, SecAggError | BudgetExceeded] = {}
+        self.verdicts: dict[int, Verdicts | frozenset[PartyId]] = {}
+        self.proofs: dict[int, tuple[FraudProven, ...]] = {}
         key = identity if isinstance(identity, Identity) else load_identity(identity)
         people = roster if isinstance(roster, Roster) else load_roster(roster)
         self._deadline, self._train_deadline, self._poll = deadline, train_deadline, poll
-        self._coordinator = Coordinator(key, people, self._ask, rand, ledger)
+        self._judging = None if judge is None else Judging(judge, root, classes)
+        self._coordinator = self._coordinating(key, people, rand, ledger)
         self._ledger = ledger
+        self._round = 0
         self._spent: BudgetExceeded | None = None
         self._grid: Grid | None = None
         self._layout: Layout | None = None
@@ -140,6 +134,7 @@ class SecureAggregation(Strategy):
     ) -> Iterable[Message]:
         """The inner strategy's messages, each with its delivery. Deals are fetched before."""
         self._grid, self._layout, self._template = grid, None, None
+        self._round = server_round
         if self._spent is not None:
             self.failures[server_round] = self._spent
             return []
@@ -164,7 +159,12 @@ class SecureAggregation(Strategy):
             result = self._coordinator.finish(filter(None, map(_answer, replies)))
         except (Aborted, IntegrityError) as error:
             return self._fail(server_round, error)
+        finally:
+            if self._coordinator.proofs:
+                self.proofs[server_round] = self._coordinator.proofs
         self._report(server_round, self._coordinator.report)  # the sum is out, whatever follows
+        if self._judging is not None:
+            self._judging.learn(result.mean["update"])
         try:
             synthetic = self._synthetic(self._layout, self._template, result)
         except IntegrityError as error:
@@ -203,13 +203,36 @@ class SecureAggregation(Strategy):
     def summary(self) -> None:
         """Log the plan, and what the inner strategy logs."""
         plan = self.plan
-        _log.info("\t├──> Secure aggregation (two exchanges a round, the first three):")
+        count = (
+            "two exchanges a round, the first three"
+            if plan.screen is None
+            else "six exchanges a round"
+        )
+        _log.info("\t├──> Secure aggregation (%s):", count)
         _log.info("\t│\t├── Clip: %s | largest weight: %d", plan.clip, plan.max_weight)
         _log.info("\t│\t├── Withstands: corrupt %.2f | dropout %.2f", plan.corrupt, plan.dropout)
+        if plan.screen is not None:
+            _log.info("\t│\t├── Opened of each update: %s", plan.screen)
         _log.info("\t│\t└── Privacy: %s", _protection(plan.privacy, self._ledger))
         self.inner.summary()
 
     # -- parts ------------------------------------------------------------------------------
+
+    def _coordinating(
+        self, key: Identity, people: Roster, rand: Rand, ledger: PrivacyLedger | None
+    ) -> Coordinator:
+        if self.plan.screen is None:
+            return BriefCoordinator(key, people, self._ask, rand, ledger)
+        exclude = None if self._judging is None else self._excluded
+        return ScreenedCoordinator(key, people, self._ask, rand, exclude)
+
+    def _excluded(self, server: ServerRound, statistics: Statistics) -> Iterable[PartyId]:
+        assert self._judging is not None
+        assert self._layout is not None
+        number = server.invitation.number
+        verdict = self._judging.verdict(server.plan, statistics, number, self._layout)
+        self.verdicts[self._round] = verdict
+        return verdict.excluded if isinstance(verdict, Verdicts) else verdict
 
     def _gathered(self, grid: Grid, minimum: str, least: int | None = None) -> Gathered:
         """The grid, once enough nodes are connected; `Aborted` if too few are in time: the inner
@@ -330,15 +353,6 @@ def _protection(privacy: Privacy | None, ledger: PrivacyLedger | None) -> str:
     kind, law = type(privacy).__name__, privacy.noise.__name__
     limit = "no budget" if ledger is None else f"epsilon <= {ledger.epsilon:g} at {ledger.delta:g}"
     return f"{kind}, {law}, multiplier {privacy.multiplier:g} | {limit}"
-
-
-def _check_inner(strategy: Strategy) -> None:
-    for kind, reason in _REFUSED.items():
-        if isinstance(strategy, kind):
-            raise ParameterError(f"{type(strategy).__name__} cannot be secured: {reason}")
-    within = getattr(strategy, "strategy", None)
-    if isinstance(within, Strategy):
-        _check_inner(within)
 
 
 def _one_model(messages: list[Message]) -> dict[str, Any]:

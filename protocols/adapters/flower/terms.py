@@ -29,11 +29,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.adapters.flower.privacy import check_privacy, check_table
+from protocols.adapters.flower.screen import check_screen
 from protocols.plan import RoundPlan, model_digest
 from protocols.private import Privacy
+from protocols.screening import PlanScreen
 from secagg.errors import InputRefused, ParameterError
 from secagg.quantize import Clip, NormClip
-from secagg.schemes.secagg_plus import SecAggPlusBrief
+from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief
 from secagg.structure import Structure, flatten
 
 __all__ = ["Layout", "SecurePlan"]
@@ -59,6 +61,8 @@ class SecurePlan:
     least_clients: fewest clients that a round is started with.
     privacy: noise in every sum, as in `RoundPlan.for_update`. Every client then counts as one,
         whatever weight it reports: max_weight must be 1. Needs a `NormClip`.
+    screen: what the server may learn of each update before the sum, and who is beyond the bounds
+        is left out; refused beside `privacy`. The model must have 8 * rows coordinates at least.
 
     Raises `ParameterError` with the inequality that fails.
     """
@@ -71,6 +75,7 @@ class SecurePlan:
     integers: float = 1024.0
     least_clients: int = 3
     privacy: Privacy | None = None
+    screen: PlanScreen | None = None
 
     def __post_init__(self) -> None:
         for name, bound in (*self.metrics.items(), ("integers", self.integers)):
@@ -83,7 +88,10 @@ class SecurePlan:
         object.__setattr__(self, "integers", float(self.integers))
         if self.privacy is not None:
             check_privacy(self.privacy, self.max_weight)
-        self.round_plan(max(self.least_clients, 2), 1, len(bounds))
+        if self.screen is not None:
+            check_screen(self.screen, self.privacy)
+        size = 1 if self.screen is None else 8 * self.screen.rows
+        self.round_plan(max(self.least_clients, 2), size, len(bounds))
 
     def round_plan(self, clients: int, update: int, side: int) -> RoundPlan:
         """The plan of a round of so many clients, for vectors of these two sizes."""
@@ -107,7 +115,8 @@ class SecurePlan:
             clip=self._joint_clip if side else self.clip,
             max_weight=self.max_weight,
             privacy=self.privacy,
-            scheme=SecAggPlusBrief,
+            screen=self.screen,
+            scheme=SecAggPlusBrief if self.screen is None else SecAggPlus,
             corrupt=self.corrupt,
             dropout=self.dropout,
         )
@@ -170,6 +179,28 @@ class Layout:
         model[self._is_integer] += side[:count]
         metrics = zip(self.plan.metrics, side[count:].tolist(), strict=True)
         return self.structure.restore(model), dict(metrics)
+
+    # -- what a judge may see of it ---------------------------------------------------------
+
+    @property
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The model."""
+        restored: dict[str, NDArray[Any]] = self.structure.restore(self.base)
+        return restored
+
+    def coordinates(self, arrays: Arrays) -> NDArray[np.float64]:
+        """(d,), the floating-point coordinates. Raises `InputRefused` for other arrays than the
+        model's.
+        """
+        return self._trained(arrays)[~self._is_integer]
+
+    def public(self, update: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """The tree of an update (d,) without integers and metrics."""
+        return {"update": update, "side": np.zeros(self.sizes[1])}
+
+    def own(self, changes: Arrays) -> dict[str, NDArray[np.float64]]:
+        """The tree of the server's own update, under the clip as a client's."""
+        return self.public(self._clipped(self.coordinates(changes)))
 
     def like(self, arrays: Arrays) -> dict[str, NDArray[Any]]:
         """`arrays` in the dtypes of the model, as a server's optimizer may have changed them."""

@@ -11,6 +11,7 @@ from rich.console import Console
 from protocols.demo import contest_table
 from protocols.demo.contest import ATTACKS, Contest, Match, Settings, last_verdicts
 from robust.attacks.attack import Goal
+from robust.decide import Cascade
 from secagg.errors import ParameterError
 
 with warnings.catch_warnings():
@@ -26,7 +27,7 @@ SMALL = {"clients": 20, "attackers": 2, "rounds": 3, "hidden": 16, "rows": 64, "
 @pytest.fixture(scope="module")
 def played() -> tuple[Contest, list[Match]]:
     settings = Settings(attacks=("fr_delta", "bd_model-replacement"), **SMALL)  # type: ignore[arg-type]
-    contest = Contest(settings)
+    contest = Contest(settings, Cascade(rounds=3))
     return contest, list(contest.rounds())
 
 

@@ -206,12 +206,14 @@ class VerifiedClient(Client):
 
     def _on_quorum(self, state: Settled, message: Consents) -> Step[State]:
         step = self._on_consents(state, message)
+        alive = set(state.included.peers)
+        keys = state.holdings.by_peer("key_share")
         after = Unmasked(
             cohort=state.cohort,
             before=state.before,
             screen=state.screen,
             included=state.included,
-            holdings=state.holdings,
+            keys=OPENED.table({peer: (keys[peer],) for peer in keys.keys() & alive}),
         )
         return Step(after, step.send)
 
@@ -236,7 +238,7 @@ class VerifiedClient(Client):
         finished = (_finished(included),)
         if not liars:
             return Step(Over(), events=finished)
-        keys = state.holdings.by_peer("key_share")
+        keys = state.keys.by_peer("share")
         struck = OPENED.table({liar: (keys[liar],) for liar in liars if liar in keys})
         return Step(Over(), (_to_server(Strike(shares=struck)),), finished)
 

@@ -152,13 +152,13 @@ class Settled(Consented):
 
 @declare(code=69, phase="strike")
 class Unmasked(State):
-    """The shares are opened. Those of mask keys are kept for the case that somebody lied."""
+    """The shares are opened. `keys` are those of mask keys, for the case that somebody lied."""
 
     cohort: bytes = field(Fixed(32))
     before: bytes = field(Fixed(32))
     screen: bytes = field(Fixed(32))
     included: Table = field(Rows(IDS))
-    holdings: Table = field(Rows(HOLDINGS), secret=True)
+    keys: Table = field(Rows(OPENED, near=True), secret=True)
 
 
 CLIENT: Transitions = {

@@ -6,9 +6,10 @@ import copy
 import functools
 import itertools
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from protocols.adapters.flower import (
     enroll,
     secure_aggregation_mod,
 )
+from protocols.screening import SketchScreen
 from protocols.testing import Arrays, Fault, Reply, RoundOutcome, Train
 from secagg.quantize import NormClip
 
@@ -166,6 +168,7 @@ class FlowerFederation:
         clients: int,
         folder: Path,
         mods: Sequence[Any] = (secure_aggregation_mod,),
+        config: Mapping[str, Any] = MappingProxyType({}),
         **terms: Any,
     ) -> None:
         if not (folder / "roster.json").exists():
@@ -175,7 +178,7 @@ class FlowerFederation:
         self._states: dict[int, list[RecordDict]] = {}
         self.grid = LocalGrid(
             app_of(train, mods),
-            contexts_for(folder, clients),
+            contexts_for(folder, clients, **config),
             intercept=self._on_message,
             on_reply=self._on_reply,
         )
@@ -384,5 +387,74 @@ def run(enrolled: Path) -> Callable[..., SecureAggregation]:
         )
         strategy.start(grid, to_record(model), num_rounds=rounds)
         return strategy
+
+    return start
+
+
+# -- plans with a screen --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def eight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keys of a server and eight clients."""
+    folder = tmp_path_factory.mktemp("eight")
+    enroll(folder, 8)
+    return folder
+
+
+@pytest.fixture
+def screened_grid(eight: Path) -> Callable[..., LocalGrid]:
+    """A grid of eight clients that open what any plan here asks for, unless `config` says less."""
+
+    def make(train: Train, **config: Any) -> LocalGrid:
+        config = {"secagg-floor-opened": 300, **config}
+        return LocalGrid(app_of(train), contexts_for(eight, 8, **config))
+
+    return make
+
+
+@dataclass
+class Screened:
+    """A run: the strategy, and the model after each round."""
+
+    strategy: SecureAggregation
+    models: list[dict[str, np.ndarray]]
+
+
+@pytest.fixture
+def screened(eight: Path) -> Callable[..., Screened]:
+    """Rounds of a plan with a screen over a grid of eight.
+
+    options: of the strategy. terms: of the plan.
+    """
+
+    def start(
+        grid: LocalGrid,
+        model: Arrays,
+        *,
+        rounds: int = 1,
+        options: Mapping[str, Any] = MappingProxyType({}),
+        inner: Any = None,
+        **terms: Any,
+    ) -> Screened:
+        terms = {"clip": NormClip(4.0), "max_weight": 100, **terms}
+        terms.setdefault("screen", SketchScreen(rows=64))
+        strategy = SecureAggregation(
+            inner or FedAvg(fraction_evaluate=0.0),
+            plan=SecurePlan(**terms),
+            identity=eight / "server.key",
+            roster=eight / "roster.json",
+            deadline=0.05,
+            poll=0.001,
+            **options,
+        )
+        models: list[dict[str, np.ndarray]] = []
+        strategy.start(
+            grid,
+            to_record(model),
+            num_rounds=rounds,
+            evaluate_fn=lambda _, arrays: models.append(to_numpy(arrays)),
+        )
+        return Screened(strategy, models)
 
     return start

@@ -14,7 +14,17 @@ pytest.importorskip("flwr", reason="flwr is not installed: pip install 'secagg[f
 
 from dp.errors import BudgetExceeded
 from protocols.adapters.flower import ClientSettings, SecurePlan, enroll
-from protocols.adapters.flower.refusal import BUDGET, CONFIGURATION, INTERNAL, LEDGER, TRAINING
+from protocols.adapters.flower.refusal import (
+    BUDGET,
+    CONFIGURATION,
+    INTERNAL,
+    LEAKAGE,
+    LEDGER,
+    OPENED,
+    SPENT,
+    TRAINING,
+)
+from secagg.errors import Aborted
 
 ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs" / "how-to" / "flower.md").read_text("utf-8")
@@ -65,9 +75,46 @@ def test_the_private_strategy_of_the_page_ends_with_its_budget(
     assert not strategy.failures
 
 
+def test_the_screened_strategy_of_the_page_judges_every_round(
+    page: dict[str, Any], grid_of: Any, to_record: Any, tmp_path: Path
+) -> None:
+    app = page["ClientApp"](mods=[page["secure_aggregation_mod"]])
+    app.train()(own_train(page))  # one update from all would be copies, and the cascade sees them
+    grid = grid_of(app, tmp_path / "keys", first=1)
+    (opened,) = set(re.findall(r"secagg-floor-opened=(\d+)", PAGE))
+    for party, context in enumerate(grid.contexts.values(), 1):
+        context.node_config["secagg-floor-opened"] = int(opened)
+        context.node_config["secagg-leakage"] = str(tmp_path / f"client-{party}.leakage")
+        context.node_config["secagg-most-opened"] = 2 * int(opened)
+    strategy = page["screened_strategy"]
+    result = strategy.start(grid, to_record({"weights": np.zeros(2048, np.float32)}), num_rounds=3)
+    assert list(strategy.reports) == list(strategy.verdicts) == [1, 2]
+    assert [report.exchanges for report in strategy.reports.values()] == [6, 6]
+    assert isinstance(strategy.failures[3], Aborted), "what clients open is at its end"
+    assert not any(report.refused for report in strategy.reports.values())
+    np.testing.assert_allclose(result.arrays["weights"].numpy().mean(), 0.1, atol=0.01)
+
+
 def test_the_page_quotes_what_a_server_is_told() -> None:
-    for text in (BUDGET, CONFIGURATION, INTERNAL, LEDGER, TRAINING):
+    for text in (BUDGET, CONFIGURATION, INTERNAL, LEAKAGE, LEDGER, OPENED, SPENT, TRAINING):
         assert f"`{text}`" in PAGE
+
+
+def own_train(page: dict[str, Any]) -> Any:
+    """As on the page, but with other changes in each round and from each client."""
+    train = plain_train(page)
+
+    def own(message: Any, context: Any) -> Any:
+        before = message.content["arrays"]["weights"].numpy()
+        party, later = int(context.node_config["partition-id"]), int(before.any())
+        common = np.random.default_rng([0, later]).normal(0.05, 0.05, before.size)
+        drawn = common + np.random.default_rng([party, later]).normal(0, 0.04, before.size)
+        reply = train(message, context)
+        arrays = {"weights": page["Array"](np.float32(before + drawn))}
+        reply.content["arrays"] = page["ArrayRecord"](arrays)
+        return reply
+
+    return own
 
 
 def plain_train(page: dict[str, Any]) -> Any:

@@ -361,6 +361,24 @@ def test_what_is_spent_is_what_was_masked(secured: Secured, start: Any, local_gr
         assert (ledger.releases, ledger.spent()) == (2, price(2))
 
 
+def test_a_client_whose_budget_is_spent_does_not_train(
+    secured: Secured, start: Any, local_grid: Any
+) -> None:
+    """Training may take hours, and nothing of it could leave."""
+    parties: list[int] = []
+
+    def train(party: int, model: Arrays) -> Local:
+        parties.append(party)
+        return trained(party, model)
+
+    grid = local_grid(train, **budget(9))
+    grid.contexts[NODE].node_config.update(budget(1))
+    strategy = secured()
+    start(strategy, grid, rounds=3)
+    assert [parties.count(party) for party in sorted(EVERYBODY)] == [1, 3, 3, 3, 3]
+    assert reasons(grid) == [BUDGET] * 2
+
+
 def test_a_restarted_node_has_spent_what_it_had(
     secured: Secured, start: Any, local_grid: Any, tmp_path: Path
 ) -> None:

@@ -255,7 +255,7 @@ def test_a_bug_of_ours_says_nothing_of_where_it_is(
     def broken(*_: Any) -> Any:
         raise AssertionError(SECRET)
 
-    monkeypatch.setattr("protocols.adapters.flower.client.Layout.encode", broken)
+    monkeypatch.setattr("protocols.adapters.flower.answer.Layout.encode", broken)
     grid = local_grid(trained)
     assert run(grid).failures
     assert set(reasons(grid)) == {INTERNAL}

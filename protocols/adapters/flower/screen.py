@@ -1,0 +1,48 @@
+"""What is opened of each update, among the terms of a run: how a call carries it.
+
+    {"sketch": {"rows": 256, "noise": 0.0, "tables": 3, "buckets": 8192}}
+
+Every field of it, so that a client builds the very plan that the server has. A plan without a
+screen says nothing of one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from protocols.screening import NormScreen, PlanScreen, SketchScreen
+from secagg.errors import ParameterError
+
+__all__ = ["check_screen", "screen_document", "screen_of"]
+
+_KINDS: Mapping[str, type[PlanScreen]] = {"norm": NormScreen, "sketch": SketchScreen}
+
+
+def check_screen(screen: object, privacy: object) -> None:
+    """Raise `ParameterError` for what a call cannot carry, and for a screen beside noise."""
+    if type(screen) not in _KINDS.values():
+        raise ParameterError(f"screen: NormScreen or SketchScreen, got {type(screen).__name__}")
+    if privacy is not None:
+        raise ParameterError(
+            "screen and privacy exclude each other: a screen opens numbers of each update, and no "
+            "privacy budget counts them"
+        )
+
+
+def screen_document(screen: PlanScreen) -> dict[str, Any]:
+    """The JSON of a screen that `check_screen` has passed."""
+    (name,) = (name for name, kind in _KINDS.items() if type(screen) is kind)
+    return {name: dataclasses.asdict(screen)}
+
+
+def screen_of(document: Any) -> PlanScreen:
+    """What `screen_document` wrote. Raises `ParameterError` for numbers out of range, and
+    `ValueError`, `KeyError`, `TypeError` or `AttributeError` for what it never writes.
+    """
+    ((name, values),) = document.items()
+    kind = _KINDS[name]
+    if values.keys() != {field.name for field in dataclasses.fields(kind)}:
+        raise ValueError
+    return kind(**values)

@@ -1,0 +1,265 @@
+"""One HTML file that says why clients were excluded. It loads nothing and runs nothing.
+
+Every text from outside is escaped; a policy in the page forbids scripts and requests. It follows
+the reader's light or dark scheme. Plots have a text beside them and a table below them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from protocols.report.plot import NEEDED, can_plot, history_svg
+from protocols.report.words import clients_of, named, number, rounds_of
+from robust.decide import Verdicts
+from robust.explain import Point, history_of
+from robust.fairness import FairnessReport, Part
+from robust.rule import Finding
+from secagg.errors import ParameterError
+
+__all__ = ["page"]
+
+
+def page(
+    history: Sequence[Verdicts],
+    *,
+    title: str,
+    fairness: FairnessReport | None = None,
+    clients: Sequence[int] | None = None,
+) -> str:
+    """The whole page.
+
+    history: verdicts by round. fairness: shown at the end. clients: whom to explain; by default
+    everybody who was excluded at least once.
+
+    Raises `ParameterError` for an empty history, or a client that is not in it.
+    """
+    if not history:
+        raise ParameterError("history: at least one round must hold")
+    everybody, excluded = clients_of(history)
+    chosen = excluded if clients is None else tuple(clients)
+    if unknown := sorted(set(chosen) - set(everybody)):
+        raise ParameterError(f"client {unknown[0]} is in no round of the history")
+    return "\n".join(
+        [
+            _HEAD.format(title=escape(title), style=_STYLE),
+            f"<body><main>\n<h1>{escape(title)}</h1>",
+            _lead(history, everybody, excluded),
+            "" if can_plot() or not chosen else f'<p class="note">{escape(NEEDED)}</p>',
+            *_contents(chosen, history),
+            *(_section(client, history) for client in chosen),
+            *_abstained(history),
+            *([] if fairness is None else _fairness(fairness)),
+            f"<footer>{_FOOTER}</footer>\n</main></body>\n</html>\n",
+        ]
+    )
+
+
+def _lead(history: Sequence[Verdicts], everybody: Sequence[int], excluded: Sequence[int]) -> str:
+    numbers = [verdicts.number for verdicts in history]
+    span = (
+        f"Round {numbers[0]} was"
+        if len(numbers) == 1
+        else (f"{len(numbers)} rounds, from {numbers[0]} to {numbers[-1]}, were")
+    )
+    return (
+        f"<p>{span} screened. {len(everybody)} clients took part, {len(excluded)} were excluded at "
+        f"least once, {len(history[-1].excluded)} of them in the last round.</p>"
+    )
+
+
+def _contents(chosen: Sequence[int], history: Sequence[Verdicts]) -> Iterator[str]:
+    if not chosen:
+        yield "<p>Nobody was excluded.</p>"
+        return
+    rows = []
+    for client in chosen:
+        out, present = rounds_of(client, history)
+        tests = sorted({one.test for verdicts in history for one in _reasons(client, verdicts)})
+        link = f'<a href="#client-{client}">client {client}</a>'
+        cells = (f"{len(out)} of {len(present)} rounds", escape(", ".join(tests) or "-"))
+        rows.append((link, *cells))
+    table = _table("Clients explained on this page", ("client", "excluded in", "by"), rows)
+    yield f'<nav aria-label="Clients">{table}</nav>'
+
+
+def _section(client: int, history: Sequence[Verdicts]) -> str:
+    out, present = rounds_of(client, history)
+    shown = next(
+        verdicts for verdicts in reversed(history) if verdicts.number == (out or present)[-1]
+    )
+    verdict = shown.by_client[client]
+    state = "excluded" if verdict.excluded else "kept"
+    named = f" ({', '.join(map(str, out))})" if out else ""
+    parts = [
+        f'<section id="client-{client}" aria-labelledby="head-{client}">',
+        f'<h2 id="head-{client}">Client {client}</h2>',
+        f"<p>Excluded in {len(out)} of {len(present)} rounds{named}. "
+        f"Round {shown.number}: {state}.</p>",
+        *(f"<p class=reason>{escape(one.in_words)}</p>" for one in verdict.reasons),
+        _findings(verdict.findings),
+        *_plots(client, history),
+        "</section>",
+    ]
+    return "\n".join(parts)
+
+
+def _findings(findings: Sequence[Finding]) -> str:
+    rows = [
+        (
+            escape(name),
+            number(one.figure),
+            number(one.threshold),
+            number(one.p_value),
+            _result(one),
+        )
+        for name, one in named(findings)
+    ]
+    head = ("test", "figure", "threshold", "p-value", "result")
+    return _table("All tests of that round", head, rows)
+
+
+def _plots(client: int, history: Sequence[Verdicts]) -> Iterator[str]:
+    span = history[0].number, history[-1].number
+    for test, points in history_of(client, history).items():
+        if any(point.finding.excludes for point in points):
+            label = _label(client, test, points)
+            if can_plot():
+                yield f"<figure>{history_svg(points, test=test, label=label, span=span)}"
+                yield f"<figcaption>{escape(label)}</figcaption></figure>"
+            yield _history_table(test, points)
+
+
+def _label(client: int, test: str, points: Sequence[Point]) -> str:
+    out = [str(point.number) for point in points if point.finding.excludes]
+    first, last = points[0].finding, points[-1].finding
+    return (
+        f"Client {client}, test {test}: figure {number(first.figure)} in round {points[0].number} "
+        f"and {number(last.figure)} in round {points[-1].number}, against a threshold of "
+        f"{number(last.threshold)} there; beyond it in rounds {', '.join(out)}."
+    )
+
+
+def _history_table(test: str, points: Sequence[Point]) -> str:
+    rows = [
+        (
+            str(point.number),
+            number(point.finding.figure),
+            number(point.finding.threshold),
+            _result(point.finding),
+        )
+        for point in points
+    ]
+    title = f"{escape(test)}: all rounds"
+    table = _table(title, ("round", "figure", "threshold", "result"), rows)
+    return f"<details><summary>{title}</summary>{table}</details>"
+
+
+def _result(finding: Finding) -> str:
+    return "<strong>excludes</strong>" if finding.excludes else "passes"
+
+
+def _abstained(history: Sequence[Verdicts]) -> Iterator[str]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for verdicts in history:
+        for one in verdicts.abstained:
+            found.setdefault((one.detector, one.reason.value), []).append(str(verdicts.number))
+    if found:
+        yield "<h2>Tests that could not tell</h2><ul>"
+        for (detector, reason), numbers in sorted(found.items()):
+            said = escape(f"{detector}, rounds {', '.join(numbers)}: {reason}")
+            yield f"<li>{said}</li>"
+        yield "</ul>"
+
+
+def _fairness(report: FairnessReport) -> Iterator[str]:
+    kind = "Exclusions" if report.attackers is None else "False exclusions"
+    yield "<h2>Whom exclusions hit</h2>"
+    yield (
+        f"<p>{kind}: {report.all.excluded} of {report.all.clients} clients, who were excluded in "
+        f"at least {report.often:.0%} of their rounds. Intervals {1 - report.level:.0%}; p-values "
+        "are exact and corrected for the number of parts. Subgroups are as declared.</p>"
+    )
+    for title, parts in (("subgroup", report.subgroups), ("data size", report.sizes)):
+        if parts:
+            head = ("clients", "excluded", "rate", "interval", "weight lost", "p-value", "result")
+            rows = [_part(part, compared=True) for part in parts]
+            rows.append(_part(report.all, compared=False))
+            yield _table(f"By {title}", (title, *head), rows)
+
+
+def _part(part: Part, *, compared: bool) -> tuple[str, ...]:
+    judged = (number(part.p_value), escape(part.verdict.value)) if compared else ("", "")
+    return (
+        escape(part.name),
+        str(part.clients),
+        str(part.excluded),
+        f"{part.excluded / part.clients:.1%}",
+        f"{part.low:.1%} to {part.high:.1%}",
+        f"{part.weight_lost:.1%}",
+        *judged,
+    )
+
+
+def _reasons(client: int, verdicts: Verdicts) -> tuple[Finding, ...]:
+    verdict = verdicts.by_client.get(client)
+    return () if verdict is None else verdict.reasons
+
+
+def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of cells that are escaped already; it scrolls by itself where it is too wide."""
+    titles = "".join(f"<th scope=col>{cell}</th>" for cell in head)
+    body = "\n".join(
+        f"<tr><th scope=row>{name}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        for name, *cells in rows
+    )
+    return (
+        f"<div class=wide><table><caption>{caption}</caption>\n<thead><tr>{titles}</tr></thead>\n"
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+_FOOTER = (
+    "A verdict is a statistical decision and can be wrong: thresholds are set so that the expected "
+    "share of honest clients that are ever excluded stays within a budget, for clients that fit "
+    "the model which each test states."
+)
+
+_HEAD = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>{style}</style>
+</head>"""
+
+_STYLE = """
+:root { --ink: #1b1e24; --paper: #ffffff; --faint: #595f69; --line: #d5d9e0; --bad: #b3261e;
+  --link: #1a5fb4; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e8ec; --paper: #16181c; --faint: #a3a9b4;
+  --line: #3a3f48; --bad: #ff8a80; --link: #8ab4f8; } }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 1rem/1.5 system-ui, sans-serif; }
+main { max-width: 50rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
+h1 { font-size: 1.6rem; line-height: 1.2; overflow-wrap: anywhere; }
+h2 { font-size: 1.2rem; margin: 2.5rem 0 .5rem; padding-top: .8rem;
+  border-top: 1px solid var(--line); }
+a { color: var(--link); }
+table { border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; }
+caption { text-align: left; color: var(--faint); font-size: .9rem; padding-bottom: .2rem; }
+th, td { padding: .2rem .9rem .2rem 0; text-align: left; border-bottom: 1px solid var(--line);
+  font-weight: normal; white-space: nowrap; }
+td:last-child { white-space: normal; }
+th[scope=col] { color: var(--faint); font-size: .85rem; }
+strong { color: var(--bad); }
+.reason { border-left: 3px solid var(--bad); padding-left: .8rem; }
+.note, footer, figcaption, summary { color: var(--faint); font-size: .9rem; }
+figure { margin: 1.2rem 0 .4rem; }
+figure svg { width: 100%; height: auto; max-width: 40rem; }
+footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem; }
+@media print { details { display: none; } }
+"""

@@ -1,0 +1,123 @@
+"""Runs in a file of JSON lines: appended one by one, so that a long grid can go on where it ended.
+
+    {"format": 1, "sources": "<sha256>", "seconds": 1.3, "run": {...}}
+
+`sources` is the hash of `protocols.trial.freeze` at the time of the run. Results of different
+sources do not belong in one table, so a file has one hash.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from protocols.files import append
+from protocols.trial.trial import Case, Run, run
+from secagg.errors import ParameterError
+
+__all__ = ["Results", "Timed", "ran"]
+
+_FORMAT = 1
+_FIELDS = {"format", "sources", "seconds", "run"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """A run, and the seconds that it took."""
+
+    run: Run
+    seconds: float
+
+
+class Results:
+    """What is in a file, and what is added to it; without a path, in memory only.
+
+    sources: the hash that every line must have. Raises `ParameterError`, naming the line, for a
+    file that is not of this format, or of other sources. A last line that was cut off is ignored
+    and overwritten.
+    """
+
+    def __init__(self, path: Path | None, sources: str) -> None:
+        self._path, self._sources = path, sources
+        self._runs: dict[Case, Timed] = {}
+        self._size = 0
+        if path is not None and path.exists():
+            self._read(path)
+
+    @property
+    def runs(self) -> Mapping[Case, Timed]:
+        """Case -> its run."""
+        return self._runs
+
+    def of(self, cases: Iterable[Case]) -> list[Timed]:
+        """The runs of these cases that are there."""
+        return [self._runs[case] for case in cases if case in self._runs]
+
+    def missing(self, cases: Iterable[Case]) -> list[Case]:
+        """Cases that have not been run."""
+        return [case for case in cases if case not in self._runs]
+
+    def add(self, timed: Timed) -> None:
+        """Keeps a run; it is on the disk when this returns."""
+        self._runs[timed.run.case] = timed
+        if self._path is None:
+            return
+        document = {
+            "format": _FORMAT,
+            "sources": self._sources,
+            "seconds": round(timed.seconds, 3),
+            "run": timed.run.document(),
+        }
+        line = json.dumps(document, allow_nan=False).encode() + b"\n"
+        append(self._path, self._size, line)
+        self._size += len(line)
+
+    def _read(self, path: Path) -> None:
+        whole, newline, _ = path.read_bytes().rpartition(b"\n")
+        self._size = len(whole) + len(newline)
+        for number, line in enumerate(whole.split(b"\n") if newline else [], 1):
+            try:
+                timed = self._parsed(line)
+            except (ParameterError, ValueError) as error:
+                raise ParameterError(f"{path}, line {number}: {error}") from None
+            self._runs[timed.run.case] = timed
+
+    def _parsed(self, line: bytes) -> Timed:
+        document = json.loads(line)
+        if not isinstance(document, dict) or set(document) != _FIELDS:
+            raise ParameterError(f"a line has the fields {', '.join(sorted(_FIELDS))}")
+        if document["format"] != _FORMAT:
+            raise ParameterError(f"format must be {_FORMAT}")
+        if document["sources"] != self._sources:
+            raise ParameterError(
+                f"a result of other sources: sources {str(document['sources'])[:12]} where "
+                f"{self._sources[:12]} must hold"
+            )
+        seconds = document["seconds"]
+        if type(seconds) not in (int, float) or not 0 <= seconds < 1e9:
+            raise ParameterError("seconds must be a number >= 0")
+        return Timed(run=Run.from_document(document["run"]), seconds=float(seconds))
+
+
+def ran(cases: Sequence[Case], jobs: int = 1) -> Iterator[Timed]:
+    """Runs cases, `jobs` at a time in processes of their own, and gives each as it is done.
+
+    Raises `ParameterError` unless jobs >= 1, and what `run` raises.
+    """
+    if jobs < 1:
+        raise ParameterError(f"jobs >= 1 must hold, got {jobs}")
+    if jobs == 1:
+        yield from map(_timed, cases)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(_timed, cases)
+
+
+def _timed(case: Case) -> Timed:
+    start = perf_counter()
+    found = run(case)
+    return Timed(run=found, seconds=perf_counter() - start)

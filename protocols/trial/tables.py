@@ -1,0 +1,246 @@
+"""Tables of runs: what each attack did to each method, and whether the targets are met.
+
+All figures are means over seeds (and over data sets, in summary lines). Detection is of `ours`:
+
+    caught    share of the attackers that were left out of most of the last five rounds
+    accused   the same share of the honest clients
+    ever      share of the honest clients that were left out of at least one round
+
+A backdoor is measured by the final success of its trigger, everything else by the final accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from protocols.trial.attacks import attack_names
+from protocols.trial.grid import Grid, dataless_names
+from protocols.trial.methods import METHODS
+from protocols.trial.trial import NO_ATTACK, Case, Run
+
+__all__ = ["Line", "Sheet", "markdown", "rendered", "sheets", "summary"]
+
+_OURS = "ours"
+_SHARE = 0.2
+_PADDING = 3  # between two columns
+_WORKS, _KEPT_OUT = 0.4, 0.05
+_NEAR = 0.01
+"""Successes this near to the lowest count as lowest, if at most half of that without a defense."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """One table: `header` and `rows` have as many cells; the first is a name."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of the summary. met: whether the target is; None where there is no target."""
+
+    text: str
+    met: bool | None = None
+
+
+def sheets(runs: Sequence[Run]) -> list[Sheet]:
+    """One for each data set and partition, then one for shares of free-riders."""
+    usual = [one for one in runs if one.case.share in (0.0, _SHARE)]
+    groups = sorted({(one.case.data, -one.case.alpha) for one in usual})
+    found = [
+        _sheet([one for one in usual if (one.case.data, -one.case.alpha) == group])
+        for group in groups
+    ]
+    shares = [one for one in runs if _is_dataless(one) and one.case.method == _OURS]
+    if len({one.case.share for one in shares}) > 1:
+        found.append(_shares_sheet(shares))
+    return found
+
+
+def summary(runs: Sequence[Run]) -> list[Line]:
+    """The targets, and whether they are met."""
+    ours = [one for one in runs if one.case.method == _OURS]
+    riders = [one for one in ours if _is_dataless(one)]
+    return [
+        *_riders_line([one for one in riders if one.case.share == _SHARE], 0.99),
+        *_riders_line([one for one in riders if one.case.share == 0.6], 0.95),
+        *_honest_line([one for one in ours if one.case.attack == NO_ATTACK], "no attack"),
+        *_honest_line([one for one in ours if one.case.share == _SHARE], "20 % attackers"),
+        *_honest_line([one for one in ours if one.case.share == 0.6], "60 % free-riders"),
+        *_backdoor_line(runs),
+        *_short_line(ours),
+    ]
+
+
+def markdown(grid: Grid, runs: Sequence[Run], notes: Iterable[str] = ()) -> str:
+    """All of it as one page."""
+    parts = [f"# Detectors in the loop: grid {grid.name}", *notes]
+    parts += ["\n".join(f"- {_mark(line)}{line.text}" for line in summary(runs))]
+    for sheet in sheets(runs):
+        rows = [sheet.header, ("---", *("---:" for _ in sheet.header[1:])), *sheet.rows]
+        table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        parts.append(f"## {sheet.title}\n\n{table}")
+    return "\n\n".join(parts) + "\n"
+
+
+def rendered(runs: Sequence[Run], width: int = 100) -> RenderableType:
+    """All of it for a terminal of so many columns: a table too wide for it is cut into several."""
+    parts: list[RenderableType] = []
+    for sheet in sheets(runs):
+        parts.append(Text(sheet.title, "bold"))
+        for columns in _pieces(sheet, width):
+            table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+            for at in columns:
+                table.add_column(sheet.header[at], justify="right" if at else "left", no_wrap=True)
+            for row in sheet.rows:
+                table.add_row(*(row[at] for at in columns))
+            parts.append(table)
+    parts += [Text(_mark(line) + line.text, _STYLES[line.met]) for line in summary(runs)]
+    return Group(*parts)
+
+
+def _pieces(sheet: Sheet, width: int) -> list[list[int]]:
+    """Columns of each part of a table; the first column, of names, is in all of them."""
+    rows = (sheet.header, *sheet.rows)
+    sizes = [max(len(row[at]) for row in rows) + _PADDING for at in range(len(sheet.header))]
+    pieces, room = [[0]], width - sizes[0]
+    for at, size in enumerate(sizes[1:], 1):
+        if size > room and len(pieces[-1]) > 1:
+            pieces.append([0])
+            room = width - sizes[0]
+        pieces[-1].append(at)
+        room -= size
+    return pieces
+
+
+_STYLES = {True: "green", False: "bold red", None: "dim"}
+
+
+def _mark(line: Line) -> str:
+    return {True: "✓ ", False: "✗ ", None: ""}[line.met]
+
+
+def _is_dataless(one: Run) -> bool:
+    return one.case.attack in dataless_names()
+
+
+def _sheet(runs: Sequence[Run]) -> Sheet:
+    first = runs[0].case
+    names = [one.name for one in METHODS if any(run.case.method == one.name for run in runs)]
+    order = [one for one in (NO_ATTACK, *attack_names()) if any(r.case.attack == one for r in runs)]
+    seeds = len({one.case.seed for one in runs})
+    return Sheet(
+        title=f"{first.data}, {first.partition}, {first.clients} clients, {first.rounds} rounds, "
+        f"{seeds} seed{'s' if seeds > 1 else ''}: accuracy, or for bd_ success of the backdoor",
+        header=("attack", "caught", "accused", "ever", *names),
+        rows=tuple(
+            _row(attack, [one for one in runs if one.case.attack == attack], names)
+            for attack in order
+        ),
+    )
+
+
+def _row(attack: str, runs: Sequence[Run], names: Sequence[str]) -> tuple[str, ...]:
+    ours = [one for one in runs if one.case.method == _OURS]
+    caught = "-" if attack == NO_ATTACK else _mean(ours, lambda one: one.detection[0])
+    cells = (_mean([one for one in runs if one.case.method == name], _effect) for name in names)
+    accused, ever = (_mean(ours, part) for part in (lambda one: one.detection[1], _wronged))
+    return (attack, caught, accused, ever, *cells)
+
+
+def _shares_sheet(runs: Sequence[Run]) -> Sheet:
+    shares = sorted({one.case.share for one in runs})
+    found = []
+    for attack in dataless_names():
+        cells = []
+        for share in shares:
+            part = [one for one in runs if (one.case.attack, one.case.share) == (attack, share)]
+            accused = _mean(part, _wronged, digits=3)
+            cells.append(f"{_mean(part, lambda one: one.by_tenth, digits=3)} / {accused}")
+        found.append((attack, *cells))
+    return Sheet(
+        title="Free-riders without data, by their share: caught in round 10 / honest ever accused",
+        header=("attack", *(f"{share:.0%}" for share in shares)),
+        rows=tuple(found),
+    )
+
+
+def _mean(runs: Sequence[Run], part: Callable[[Run], float], digits: int = 2) -> str:
+    return f"{fmean(map(part, runs)):.{digits}f}" if runs else "-"
+
+
+def _effect(one: Run) -> float:
+    return one.success[-1] if one.case.attack.startswith("bd_") else one.accuracy[-1]
+
+
+def _wronged(one: Run) -> float:
+    return one.wronged
+
+
+def _riders_line(runs: Sequence[Run], target: float) -> list[Line]:
+    if not runs:
+        return []
+    caught = fmean(one.by_tenth for one in runs)
+    worst = min(runs, key=lambda one: one.by_tenth)
+    text = (
+        f"free-riders without data, {runs[0].case.share:.0%} of the clients: {caught:.3f} caught "
+        f"in round 10 (target {target:.2f}); least {worst.by_tenth:.2f}, {_where(worst.case)}"
+    )
+    return [Line(text=text, met=caught >= target)]
+
+
+def _honest_line(runs: Sequence[Run], when: str) -> list[Line]:
+    if not runs:
+        return []
+    ever, end = fmean(map(_wronged, runs)), fmean(one.detection[1] for one in runs)
+    worst = max(runs, key=_wronged)
+    text = (
+        f"honest clients ever excluded, {when}: {ever:.2%} (target 1 %), at the end {end:.2%}; "
+        f"most {worst.wronged:.1%}, {_where(worst.case)}"
+    )
+    return [Line(text=text, met=ever <= 0.01)]
+
+
+def _backdoor_line(runs: Sequence[Run]) -> list[Line]:
+    """Over cells of data set, partition and attack where the attack works without a defense."""
+    cells: dict[tuple[str, float, str], dict[str, list[float]]] = {}
+    for one in runs:
+        if one.case.attack.startswith("bd_"):
+            cell = cells.setdefault((one.case.data, one.case.alpha, one.case.attack), {})
+            cell.setdefault(one.case.method, []).append(one.success[-1])
+    means = [{name: fmean(values) for name, values in cell.items()} for cell in cells.values()]
+    works = [cell for cell in means if _OURS in cell and cell.get("mean", 0.0) >= _WORKS]
+    if not works:
+        return []
+    kept = sum(cell[_OURS] <= _KEPT_OUT for cell in works)
+    lowest = sum(cell[_OURS] <= min(min(cell.values()) + _NEAR, cell["mean"] / 2) for cell in works)
+    text = (
+        f"backdoors that reach {_WORKS:g} without a defense: ours ends at most at {_KEPT_OUT:g} in "
+        f"{kept} of {len(works)} cells, and is the lowest of all methods in {lowest}"
+    )
+    return [Line(text=text)]
+
+
+def _short_line(runs: Sequence[Run]) -> list[Line]:
+    short = sum(one.short for one in runs)
+    if not short:
+        return []
+    rounds = sum(one.case.rounds for one in runs)
+    text = (
+        f"in {short} of {rounds} rounds fewer clients were left than the scheme sums at its "
+        "default of 30 % dropouts: there it would have released nothing"
+    )
+    return [Line(text=text)]
+
+
+def _where(case: Case) -> str:
+    return f"{case.attack} on {case.data}, {case.partition}, seed {case.seed}"

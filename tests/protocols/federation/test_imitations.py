@@ -1,0 +1,92 @@
+"""Imitated clients: what they are made of, that they persist, and that the rule can use them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from protocols.federation.data import digits, owners_dirichlet, split
+from protocols.federation.federation import Federation
+from protocols.federation.imitations import Imitations, resampled
+from protocols.federation.model import Network, Training
+from protocols.federation.observe import gaussian, sketched
+from robust.attacks.attack import Attack, Examples
+from robust.attacks.backdoor import NormMatched
+from robust.attacks.trigger import Trigger
+from robust.decide import Cascade, Screening
+from robust.rule_coalition import CoalitionRule
+from secagg.errors import ParameterError
+
+NETWORK = Network(inputs=5, hidden=7, classes=3)
+TRAINING = Training(steps=2, batch=4)
+
+
+def root() -> Examples:
+    rng = np.random.default_rng(0)
+    labels = np.array([2, 0, 1, 1, 0, 2, 2, 0, 1, 0])
+    return Examples(rng.standard_normal((10, 5)), labels, 3)
+
+
+def imitations(populations: int = 2, seed: int = 0) -> Imitations:
+    return Imitations(
+        network=NETWORK, training=TRAINING, root=root(), populations=populations, seed=seed
+    )
+
+
+def test_an_imitated_client_has_root_examples_with_their_labels() -> None:
+    known = {(*row, label) for row, label in zip(root().inputs, root().labels, strict=True)}
+    mixes = []
+    for seed in range(20):
+        one = resampled(root(), np.random.default_rng(seed))
+        assert {(*row, label) for row, label in zip(one.inputs, one.labels, strict=True)} <= known
+        mixes.append(np.bincount(one.labels, minlength=3) / len(one))
+    assert np.std(mixes, axis=0).min() > 0.1
+
+
+def test_updates_follow_from_seed_round_and_client_alone() -> None:
+    weights = NETWORK.fresh(np.random.default_rng(1))
+    rows = imitations().updates(weights, 4, (1, 2, 9))
+    assert rows.shape == (2, 3, NETWORK.size)
+    # stacked products of another size may round otherwise
+    np.testing.assert_allclose(imitations().updates(weights, 4, (2, 9)), rows[:, 1:], atol=1e-12)
+    for other in (
+        imitations().updates(weights, 5, (1, 2, 9)),
+        imitations(seed=1).updates(weights, 4, (1, 2, 9)),
+    ):
+        assert np.abs(other - rows).max() > 1e-3
+    assert np.abs(rows[0] - rows[1]).max() > 1e-3
+
+
+def test_no_population_and_a_missing_class_are_refused() -> None:
+    imitations(populations=1)
+    with pytest.raises(ParameterError, match="populations >= 1"):
+        imitations(populations=0)
+    part = root().take(np.flatnonzero(root().labels != 1))
+    with pytest.raises(ParameterError, match="every class"):
+        Imitations(network=NETWORK, training=TRAINING, root=part)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attackers", [0, 6])
+def test_a_backdoor_of_honest_norm_is_kept_out_and_honest_clients_are_not(attackers: int) -> None:
+    rng = np.random.default_rng(0)
+    data = split(digits(), rng)
+    owners = owners_dirichlet(data.train, 30, 0.3, rng)
+    trigger = Trigger(indices=(18, 27, 36, 45), value=3.0, target=2)
+    attacks: list[tuple[Attack, int]] = [(NormMatched(trigger=trigger), attackers)]
+    federation = Federation(
+        split=data, owners=owners, seed=0, attackers=attacks if attackers else ()
+    )
+    made_up = Imitations(network=federation.network, training=Training(), root=data.root)
+    screening = Screening(Cascade(rules=(CoalitionRule(),)))
+    for _ in range(8):
+        seen = federation.round()
+        projection = gaussian(256, federation.network.size, rng)
+        others = made_up.updates(seen.weights, seen.number, seen.clients) @ projection.T
+        verdicts = screening.judge(replace(sketched(seen, projection), imitations=others))
+        kept = [not verdicts.by_client[one].excluded for one in seen.clients]
+        federation.apply(seen.mean(np.array(kept, dtype=np.float64)))
+    assert verdicts.excluded == federation.malicious
+    assert federation.attack_success(trigger) < 0.1

@@ -1,0 +1,249 @@
+"""Coalitions: the detector, the quotient that it maximizes, and the rule in a screening."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robust.decide import Cascade, Screening, Verdicts
+from robust.detect import Abstained, Reason, Scores
+from robust.detect_coalition import Coalition, Common, Group, common, find_group
+from robust.errors import ObservationError, ParameterError
+from robust.features import orthonormal
+from robust.observe import Array, Public, Sketches
+from robust.rule_coalition import CoalitionRule
+from robust.testing import DetectorConformance, sketches
+
+CLASSES, NUMBERS, CLIENTS = 4, 200, 24
+MEMBERS = (2, 3, 5, 11, 17)
+
+
+class TestCoalition(DetectorConformance):
+    def detector(self) -> Coalition:
+        return Coalition()
+
+
+def sent(rng: np.random.Generator, mixes: Array, known: Array) -> Array:
+    """Updates of label-skewed clients; what the server knows of a class misses a part of it."""
+    missed = 0.5 * rng.standard_normal(known.shape)
+    return np.asarray(mixes @ (known + missed) + 0.7 * rng.standard_normal((CLIENTS, NUMBERS)))
+
+
+def skewed(rng: np.random.Generator, *, aim: float = 0.0, populations: int = 0) -> Sketches:
+    """A round of clients with new label mixes, of whom MEMBERS have an aim."""
+    mixes = rng.dirichlet(np.full(CLASSES, 0.3), size=(1 + populations, CLIENTS))
+    return seen_round(rng, mixes, aim, 0)
+
+
+def rounds(count: int, *, aim: float, populations: int = 3, seed: int = 0) -> list[Sketches]:
+    """Rounds of the same clients, with imitations of the same law, but for the aim."""
+    rng = np.random.default_rng(seed)
+    mixes = rng.dirichlet(np.full(CLASSES, 0.3), size=(1 + populations, CLIENTS))
+    return [seen_round(rng, mixes, aim, number) for number in range(count)]
+
+
+def seen_round(rng: np.random.Generator, mixes: Array, aim: float, number: int) -> Sketches:
+    known = rng.standard_normal((CLASSES, NUMBERS))
+    rows, *others = (sent(rng, mix, known) for mix in mixes)
+    rows[list(MEMBERS)] += aim * rng.standard_normal(NUMBERS)
+    return Sketches(
+        number=number,
+        clients=tuple(range(CLIENTS)),
+        rows=rows,
+        public=Public(known=np.empty((0, NUMBERS)), classes=known),
+        imitations=np.array(others) if others else None,
+    )
+
+
+def found_in(seen: Sketches) -> Group:
+    assert seen.public.classes is not None
+    group = find_group(common(seen.rows, orthonormal(seen.public.classes)), 3, 0.4)
+    assert group is not None
+    return group
+
+
+# -- the detector ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_common_aim_is_found_and_its_members_are_named(seed: int) -> None:
+    scores = Coalition().score(skewed(np.random.default_rng(seed), aim=0.6))
+    assert isinstance(scores, Scores)
+    assert np.flatnonzero(scores.figures["member"]).tolist() == list(MEMBERS)
+    outside = np.delete(scores.suspicion, MEMBERS)
+    assert scores.suspicion[list(MEMBERS)].min() > outside.max()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_aim_makes_the_quotient_larger_than_label_mix_does(seed: int) -> None:
+    with_aim = found_in(skewed(np.random.default_rng(seed), aim=0.6)).quotient
+    without = found_in(skewed(np.random.default_rng(seed))).quotient
+    assert with_aim > 1.25 * without
+
+
+def test_label_mix_alone_is_explained_and_only_with_the_class_parts() -> None:
+    rng = np.random.default_rng(3)
+    ratios = []
+    for _ in range(10):
+        seen = skewed(rng)
+        assert seen.public.classes is not None
+        found = common(seen.rows, orthonormal(seen.public.classes))
+        bare = find_group(found._replace(span=np.zeros_like(found.span)), 3, 0.4)
+        assert bare is not None
+        ratios.append(found_in(seen).quotient / bare.quotient)
+    assert np.median(ratios) < 0.75
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 9))
+def test_the_quotient_is_the_rayleigh_quotient_of_the_group(seed: int, vectors: int) -> None:
+    # without class parts the whitened matrix is the centered one over its mean eigenvalue
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((12, 40))
+    rest = rows @ rows.T
+    group = find_group(Common(rest, np.zeros((12, 12))), vectors, 0.4)
+    assert group is not None
+    centered = np.eye(12) - 1 / 12
+    indicator = centered @ group.members
+    scale = np.trace(centered @ rest @ centered) / 11
+    quotient = indicator @ rest @ indicator / (indicator @ indicator) / scale
+    assert group.quotient == pytest.approx(quotient, rel=1e-9)
+    top = np.linalg.eigvalsh(centered @ rest @ centered)[-1] / scale
+    assert group.quotient <= top * (1 + 1e-9)
+    assert 2 <= group.members.sum() <= 4
+
+
+def test_who_cannot_be_compared_is_told_why() -> None:
+    rng = np.random.default_rng(0)
+    seen = skewed(rng)
+    cases = {
+        Reason.NO_REFERENCE: replace(seen, public=Public.nothing(NUMBERS)),
+        Reason.TOO_FEW_CLIENTS: seen.only(np.arange(CLIENTS) < 7),
+        Reason.NO_VARIATION: replace(seen, rows=np.zeros_like(seen.rows)),
+        Reason.TOO_FEW_ROWS: sketches(rng.standard_normal((CLIENTS, 10))),
+    }
+    assert isinstance(Coalition().score(seen.only(np.arange(CLIENTS) < 8)), Scores)
+    for reason, case in cases.items():
+        result = Coalition().score(case)
+        assert isinstance(result, Abstained)
+        assert result.reason is reason
+
+
+@pytest.mark.parametrize("wrong", [{"vectors": 0}, {"most": 0.0}, {"most": 0.5}])
+def test_parameters_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    Coalition(vectors=1, most=0.49)
+    with pytest.raises(ParameterError):
+        Coalition(**wrong)  # type: ignore[arg-type]
+
+
+# -- imitations --------------------------------------------------------------------------------
+
+
+def test_imitations_have_a_place_for_each_client_and_leave_with_it() -> None:
+    (seen,) = rounds(1, aim=0.0)
+    keep = np.arange(CLIENTS) % 2 == 0
+    part = seen.only(keep)
+    assert seen.imitations is not None
+    assert part.imitations is not None
+    np.testing.assert_array_equal(part.imitations, seen.imitations[:, keep])
+    assert not part.imitations.flags.writeable
+    assert skewed(np.random.default_rng(0)).only(keep).imitations is None
+
+
+@pytest.mark.parametrize(
+    "shape", [(0, CLIENTS, NUMBERS), (2, CLIENTS - 1, NUMBERS), (2, CLIENTS, 7), (CLIENTS, NUMBERS)]
+)
+def test_imitations_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    seen = skewed(np.random.default_rng(0))
+    replace(seen, imitations=np.zeros((2, CLIENTS, NUMBERS)))
+    with pytest.raises(ObservationError):
+        replace(seen, imitations=np.zeros(shape))
+
+
+# -- the rule ----------------------------------------------------------------------------------
+
+
+def judged(history: list[Sketches], window: int = 5) -> list[Verdicts]:
+    screening = Screening(Cascade(rules=(CoalitionRule(),), window=window))
+    return [screening.judge(seen) for seen in history]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_weak_aim_is_found_over_rounds_and_nobody_else_is_excluded(seed: int) -> None:
+    last = judged(rounds(5, aim=0.35, populations=8, seed=seed))[-1]
+    assert last.excluded == MEMBERS
+    (finding,) = last.by_client[2].reasons
+    assert finding.figure > finding.threshold > 0
+    assert "common aim" in finding.in_words
+    assert "Not one" in last.by_client[0].findings[0].in_words
+
+
+def test_honest_clients_exceed_all_imitations_no_oftener_than_by_chance() -> None:
+    populations, trials = 4, 60
+    history = (rounds(1, aim=0.0, populations=populations, seed=seed) for seed in range(trials))
+    alarms = sum(bool(judged(one)[0].excluded) for one in history)
+    share = 1 / (populations + 1)
+    assert alarms <= trials * share + 3 * np.sqrt(trials * share * (1 - share))
+
+
+def test_less_than_half_of_the_clients_are_excluded() -> None:
+    # imitations without label skew have hardly anything in common: everybody is above them
+    (seen,) = rounds(1, aim=0.5)
+    noise = np.random.default_rng(0).standard_normal((2, CLIENTS, NUMBERS))
+    excluded = judged([replace(seen, imitations=noise)])[0].excluded
+    assert set(MEMBERS) <= set(excluded)
+    assert len(excluded) <= CLIENTS / 2
+
+
+def test_without_imitations_it_abstains() -> None:
+    (seen,) = rounds(1, aim=1.0)
+    verdicts = judged([replace(seen, imitations=None)])[0]
+    assert [one.reason for one in verdicts.abstained] == [Reason.NO_REFERENCE]
+    assert not verdicts.excluded
+    assert judged([seen])[0].excluded == MEMBERS
+
+
+def test_imitations_that_are_all_zero_are_no_comparison() -> None:
+    (seen,) = rounds(1, aim=1.0)
+    assert seen.imitations is not None
+    nothing = judged([replace(seen, imitations=np.zeros_like(seen.imitations))])[0]
+    assert [one.reason for one in nothing.abstained] == [Reason.NO_VARIATION]
+    assert not nothing.excluded
+    assert judged([seen])[0].excluded == MEMBERS
+
+
+def test_populations_may_be_added_and_dropped() -> None:
+    history = rounds(4, aim=0.6, populations=8)
+    counts = 8, 5, 8, 6
+    parts = [
+        replace(seen.only(np.arange(CLIENTS) >= 4 - number), imitations=None)
+        for number, seen in enumerate(history)
+    ]
+    for number, (seen, count) in enumerate(zip(history, counts, strict=True)):
+        assert seen.imitations is not None
+        parts[number] = replace(
+            parts[number], imitations=seen.imitations[:count, np.arange(CLIENTS) >= 4 - number]
+        )
+    assert judged(parts)[-1].excluded == MEMBERS
+
+
+def test_clients_that_come_and_go_are_judged_by_what_they_share_when_both_are_there() -> None:
+    history = rounds(6, aim=0.6, populations=8)
+    rng = np.random.default_rng(1)
+    parts = [seen.only(rng.random(CLIENTS) < 0.8) for seen in history]
+    for seen, verdicts in zip(parts, judged(parts), strict=True):
+        assert verdicts.excluded == tuple(one for one in MEMBERS if one in seen.clients)
+
+
+def test_a_screening_goes_on_where_it_was_exported() -> None:
+    history = rounds(4, aim=0.35)
+    cascade = Cascade(rules=(CoalitionRule(),))
+    first = Screening(cascade)
+    for seen in history[:3]:
+        first.judge(seen)
+    second = Screening.load(cascade, json.loads(json.dumps(first.export())))
+    assert second.judge(history[3]) == first.judge(history[3])
