@@ -77,7 +77,7 @@ def bounds(_: str) -> Iterator[str]:
     for rows in (64, 128, 256, 1024):
         allowed = 1 + slack(rows)
         ratios = ((allowed / norm) ** 2 for norm in norms)
-        shown = " | ".join(f"2^−{chance(rows, a):.0f}" if a < 1 else "may" for a in ratios)
+        shown = " | ".join(f"2^-{chance(rows, a):.0f}" if a < 1 else "may" for a in ratios)
         yield f"| {rows} | {allowed - 1:.2f} | {most_norm(rows):.2f} | {shown} |"
 
 
