@@ -37,7 +37,7 @@ RUN = [page for page in CODE if page not in SKETCHES]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
-PACKAGES = ("secagg", "dp", "protocols")
+PACKAGES = ("secagg", "dp", "robust", "protocols")
 
 
 @dataclass(frozen=True)
