@@ -1,9 +1,11 @@
 """A cascade of rules: whom to leave out of a round, and why, in words.
 
 Each rule judges the survivors of those before it: where most clients are free-riders, whoever is
-compared with "the others" must be compared with those that train. So evidence of training comes
-first, without trimming (a majority without data must not trim away the honest ones) and then with
-it (a clique must not vouch for itself); then copies, clones, norms. Votes come last, if at all.
+compared with "the others" must be compared with those that train. Clones come first: identical
+updates inflate what is typical, and honest clients would look poor beside them. Then evidence of
+training, without trimming (a majority without data must not trim away the honest ones) and with it
+(a clique must not vouch for itself); then copies and norms. What needs a root set, or votes, comes
+last, if at all.
 
 False exclusions. `budget` bounds the expected share of honest clients that are excluded at least
 once in a run of `rounds` rounds: by the union bound, each rule works at the level
@@ -42,9 +44,9 @@ _VERSION = 1
 
 
 def default_rules() -> tuple[Rule[Any], ...]:
-    """Evidence without and with trimming, copies, clones, norms."""
+    """Clones, evidence without and with trimming, copies, norms."""
     untrimmed = TrainingRule(detector=EvidenceOfTraining(trim=0.0), plausible=1e-4)
-    return untrimmed, TrainingRule(), CopyRule(), CloneRule(), NormRule()
+    return CloneRule(), untrimmed, TrainingRule(), CopyRule(), NormRule()
 
 
 def rooted(rounds: int) -> Cascade:

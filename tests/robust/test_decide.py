@@ -251,8 +251,8 @@ def test_a_state_that_was_changed_is_refused(federation: Make) -> None:
         (("rules", 0, "rounds", 0, "number"), 7),
         (("rules", 0, "rounds", 0, "clients", 0), 5),
         (("rules", 0, "rounds", 0, "clients"), []),
-        (("rules", 0, "rounds", 0, "figures", "share", 0), "1"),
-        (("rules", 0, "rounds", 0, "figures", "share"), [1.0]),
+        (("rules", 1, "rounds", 0, "figures", "share", 0), "1"),
+        (("rules", 1, "rounds", 0, "figures", "share"), [1.0]),
     ):
         wrong = copy.deepcopy(good)
         at = wrong
