@@ -135,6 +135,11 @@ class Screening:
         self._last = -1
         self._memories = [Memory(cascade.memory) for _ in cascade.rules]
 
+    @property
+    def last(self) -> int:
+        """Number of the last round that was judged; -1 before any."""
+        return self._last
+
     def judge(self, seen: Seen) -> Verdicts:
         """Verdicts of one round.
 

@@ -4,8 +4,9 @@
     judge = lambda seen: {client for …}                # or any function of an Observation
 
 Beside the statistics it sees, sketched by the map of the round, what everybody knows and a client
-without data could send: the last means, and the model. Vectors have the structure of the round's
-plan; the side values of public ones are zero, as only updates are compared.
+without data could send: the last means, the model, and each side value by itself. Metrics and
+integers fill as much of a vector as the clip allows the update; were they not among what is known,
+a plausible loss would pass for evidence of training.
 """
 
 from __future__ import annotations
@@ -60,11 +61,14 @@ class Judging:
         """
         model = layout.arrays
         means = [mean for mean in self._means if mean.size == layout.sizes[0]]
+        if isinstance(self._judge, Screening):
+            number = self._judge.last + 1  # it may go on from another run
+        known = [layout.public(vector) for vector in (*means, layout.coordinates(model))]
         seen = observed(
             plan,
             statistics,
             number,
-            known=[layout.public(vector) for vector in (*means, layout.coordinates(model))],
+            known=[*known, *layout.sides()],
             root=None if self._root is None else layout.own(self._root(model)),
             classes=[layout.own(each) for each in self._classes(model)] if self._classes else (),
         )

@@ -15,7 +15,7 @@ from typing import Any
 from protocols.screening import NormScreen, PlanScreen, SketchScreen
 from secagg.errors import ParameterError
 
-__all__ = ["check_screen", "screen_document", "screen_of"]
+__all__ = ["check_screen", "check_side", "screen_document", "screen_of"]
 
 _KINDS: Mapping[str, type[PlanScreen]] = {"norm": NormScreen, "sketch": SketchScreen}
 
@@ -28,6 +28,17 @@ def check_screen(screen: object, privacy: object) -> None:
         raise ParameterError(
             "screen and privacy exclude each other: a screen opens numbers of each update, and no "
             "privacy budget counts them"
+        )
+
+
+def check_side(screen: PlanScreen, side: int) -> None:
+    """Raise `ParameterError` for so many metrics and integers that little of a sketch is left when
+    they are taken out of it.
+    """
+    if 8 * side > screen.rows:
+        raise ParameterError(
+            f"8 * side <= rows must hold, got {side} metrics and integer coordinates for "
+            f"{screen.rows} rows of a sketch"
         )
 
 

@@ -60,6 +60,7 @@ class ClientSettings:
         noise are refused then, and those that leave the noise to the server, unless the ledger is
         `trusting`. It needs `required`, and `ParameterError` says so.
     leakage: how many numbers of its updates it opens in all rounds together; needs `required` too.
+    weighted_by: the metric that is its weight; a round with a screen opens that one exactly.
     """
 
     identity: Identity
@@ -72,6 +73,7 @@ class ClientSettings:
     required: bool = False
     ledger: PrivacyLedger | None = None
     leakage: LeakageFile | None = None
+    weighted_by: str = "num-examples"
 
     def __post_init__(self) -> None:
         if self.ledger is not None and not self.required:
@@ -88,7 +90,8 @@ class ClientSettings:
         `secagg-most-clip`, `secagg-most-range`, `secagg-most-parameters`; `secagg-required`;
         `secagg-epsilon` with `secagg-delta`, a privacy budget, its file `secagg-ledger`, by default
         beside the identity, and `secagg-central-noise`; `secagg-most-opened`, numbers of all its
-        updates together, with `secagg-leakage`, its file, by default beside the identity.
+        updates together, with `secagg-leakage`, its file, by default beside the identity;
+        `secagg-weight`, the metric that is its weight.
 
         Raises `ParameterError` for a key that is absent, unknown or of another type: a floor with
         a misspelled name would be no floor. `DecodeError` for a damaged ledger, and `ImportError`
@@ -114,6 +117,7 @@ class ClientSettings:
             required=is_required(config),
             ledger=_ledger(given, identity),
             leakage=_leakage(given, identity),
+            weighted_by=_name(given, "weight", "num-examples"),
         )
         given.pop("required", None)
         if given:
@@ -228,6 +232,13 @@ def _flag(given: dict[str, Any], name: str) -> bool:
     value = given.pop(name, False)
     if not isinstance(value, bool):
         raise ParameterError(f"{_PREFIX}{name} must be true or false")
+    return value
+
+
+def _name(given: dict[str, Any], key: str, default: str) -> str:
+    value = given.pop(key, default)
+    if not isinstance(value, str) or not value:
+        raise ParameterError(f"{_PREFIX}{key} in the node configuration is not a name")
     return value
 
 

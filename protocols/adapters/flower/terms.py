@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.adapters.flower.privacy import check_privacy, check_table
-from protocols.adapters.flower.screen import check_screen
+from protocols.adapters.flower.screen import check_screen, check_side
 from protocols.plan import RoundPlan, model_digest
 from protocols.private import Privacy
 from protocols.screening import PlanScreen
@@ -62,7 +62,8 @@ class SecurePlan:
     privacy: noise in every sum, as in `RoundPlan.for_update`. Every client then counts as one,
         whatever weight it reports: max_weight must be 1. Needs a `NormClip`.
     screen: what the server may learn of each update before the sum, and who is beyond the bounds
-        is left out; refused beside `privacy`. The model must have 8 * rows coordinates at least.
+        is left out; refused beside `privacy`. The model must have 8 * rows coordinates at least,
+        and metrics and integer coordinates be an eighth of the rows at most.
 
     Raises `ParameterError` with the inequality that fails.
     """
@@ -95,6 +96,8 @@ class SecurePlan:
 
     def round_plan(self, clients: int, update: int, side: int) -> RoundPlan:
         """The plan of a round of so many clients, for vectors of these two sizes."""
+        if self.screen is not None:
+            check_side(self.screen, side)
         sizes = clients, update, side
         found = self._plans.get(sizes)
         if found is None:
@@ -193,6 +196,12 @@ class Layout:
         model's.
         """
         return self._trained(arrays)[~self._is_integer]
+
+    def sides(self) -> list[dict[str, NDArray[np.float64]]]:
+        """Each side value by itself, as trees of the plan."""
+        update, side = self.sizes
+        zeros = np.zeros(update)
+        return [{"update": zeros, "side": row} for row in np.eye(side)]
 
     def public(self, update: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """The tree of an update (d,) without integers and metrics."""

@@ -15,6 +15,7 @@ from flwr.serverapp.strategy import FedAvg
 
 from protocols.adapters.flower.leakage import LeakageFile
 from protocols.adapters.flower.refusal import OPENED, SPENT
+from protocols.adapters.flower.terms import SecurePlan
 from protocols.round import ClientRound
 from protocols.screening import NormScreen, SketchScreen
 from protocols.testing import Arrays, Local
@@ -183,7 +184,9 @@ def test_a_judge_excludes_a_client(
 def test_a_judge_sees_sketches_of_the_updates_and_of_what_is_public(
     screened: Run, screened_grid: Any
 ) -> None:
-    """Norms and cosines come out to about 1/sqrt(rows); known are the last six means, the model."""
+    """Norms and cosines come out to about 1/sqrt(rows); known are the last six means, the model,
+    and the one integer.
+    """
     seen: list[Sketches] = []
 
     def judge(observation: Observation) -> set[int]:
@@ -206,7 +209,7 @@ def test_a_judge_sees_sketches_of_the_updates_and_of_what_is_public(
         screen=SketchScreen(rows=75),
     )
     assert not run.strategy.failures
-    assert [len(each.public.known) for each in seen] == [1, 2, 3, 4, 5, 6, 7, 7]
+    assert [len(each.public.known) for each in seen] == [2, 3, 4, 5, 6, 7, 8, 8]
     third = seen[2]
     true = [np.sqrt(1 + 3 * (party / 8) ** 2) for party in range(1, 9)]
     np.testing.assert_allclose(third.norms, true, rtol=0.5)
@@ -547,3 +550,69 @@ def test_the_summary_says_what_is_opened(
     screened(screened_grid(trained), MODEL, screen=None).strategy.summary()
     assert "Secure aggregation (two exchanges a round, the first three):" in caplog.text
     assert "Opened" not in caplog.text
+
+
+# -- metrics, weights and what is left behind -------------------------------------------------
+
+
+def fresh(party: int, model: Arrays, *, loss: float = 2.5) -> Local:
+    """Small updates, half of which all have in common in a round; a loss like everybody's."""
+    number = int(np.abs(model["w"]).sum() * 1e6) % 1000  # another direction in every round
+    common = np.random.default_rng(number).normal(size=MODEL["w"].shape)
+    own = np.random.default_rng([number, party]).normal(size=MODEL["w"].shape)
+    step = common + own
+    arrays = {**model, "w": model["w"] + 0.3 * step / np.linalg.norm(step)}
+    typed = {name: np.asarray(array, MODEL[name].dtype) for name, array in arrays.items()}
+    return Local(typed, {"loss": loss + party / 100}, 10)
+
+
+def test_metrics_do_not_make_honest_clients_look_alike(screened: Run, screened_grid: Any) -> None:
+    """Under the clip a metric is as heavy as an update at the bound, and these are far within."""
+    options = {"judge": Screening(Cascade(rounds=20))}
+    run = screened(screened_grid(fresh), MODEL, rounds=3, options=options, metrics={"loss": 4.0})
+    assert not run.strategy.failures
+    for report in run.strategy.reports.values():
+        assert report.included == EVERYBODY
+
+
+def test_a_metric_is_no_evidence_of_training(screened: Run, screened_grid: Any) -> None:
+    """A client that changes nothing, and reports a loss like everybody's."""
+
+    def trains(party: int, model: Arrays) -> Local:
+        local = fresh(party, model)
+        return Local(dict(model), local.metrics, local.weight) if party == 3 else local
+
+    options = {"judge": Screening(Cascade(rounds=20))}
+    run = screened(screened_grid(trains), MODEL, rounds=6, options=options, metrics={"loss": 4.0})
+    assert not run.strategy.failures
+    assert 3 in run.strategy.reports[6].refused
+    assert run.strategy.reports[6].refused <= {3}
+
+
+def test_a_screening_goes_on_in_another_run(screened: Run, screened_grid: Any) -> None:
+    first = Screening(Cascade(rounds=20))
+    screened(screened_grid(fresh), MODEL, rounds=2, options={"judge": first})
+    again = Screening.load(first.cascade, first.export())
+    run = screened(screened_grid(fresh), MODEL, rounds=2, options={"judge": again})
+    assert not run.strategy.failures
+    assert again.last == first.last + 2
+
+
+def test_too_many_side_values_for_a_sketch_are_refused() -> None:
+    names = {f"m{number}": 1.0 for number in range(9)}
+    with pytest.raises(ParameterError, match="8 \\* side <= rows"):
+        SecurePlan(clip=NormClip(1.0), max_weight=1, screen=SketchScreen(rows=64), metrics=names)
+    names.popitem()
+    SecurePlan(clip=NormClip(1.0), max_weight=1, screen=SketchScreen(rows=64), metrics=names)
+
+
+def test_a_weight_of_another_name_is_refused(screened: Run, screened_grid: Any) -> None:
+    """It would be opened, exactly, whatever it is."""
+    inner = FedAvg(fraction_evaluate=0.0, weighted_by_key="positives")
+    grid = screened_grid(trained)
+    run = screened(grid, MODEL, inner=inner)
+    assert run.strategy.failures
+    assert all("another than this client's" in reason for reason in reasons(grid))
+    own = screened_grid(trained, **{"secagg-weight": "positives"})
+    assert screened(own, MODEL, inner=inner).strategy.failures  # the app reports num-examples
+    assert not any("another than this client's" in reason for reason in reasons(own))

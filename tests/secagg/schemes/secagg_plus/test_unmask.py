@@ -138,7 +138,7 @@ class Play:
 
     def release(self, state: Unmasking | None = None, liars: Collection[int] = ()) -> Aggregate:
         """The aggregate; beside it, exactly the `liars` are rejected."""
-        *rejected, finished = release(self.params, self.graph, state or self.state())
+        *rejected, finished = release(self.params, self.graph, state or self.state(), PHASES)
         assert [(event.peer, event.phase) for event in rejected] == [  # type: ignore[union-attr]
             (liar, "unmask") for liar in sorted(liars)
         ]
