@@ -19,11 +19,12 @@ demo-flower: $(VENV)/.ready-flower
 demo-flower-deploy: $(VENV)/.ready-flower
 	$(BIN)/python examples/flower-digits/deploy.py
 
+# two workers with one thread each: linear algebra would start as many as there are processors in both
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 slow: $(READY)
-	$(BIN)/python -m pytest -n 2 -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .
