@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("flwr", reason="flwr is not installed: pip install 'secagg[flower]'")
 
-from protocols.adapters.flower import secure_aggregation_mod
+from protocols.adapters.flower import secure_aggregation_mod, terms
 from protocols.screening import SketchScreen
 from protocols.testing import MODEL, AdapterConformance, Fault, Federation, everybody
 from secagg.errors import Aborted, SecAggError
@@ -79,6 +79,7 @@ class TestFlowerScreened(AdapterConformance):
         self, flower: Callable[..., Federation], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(Screen, "least_rows", 2)
+        monkeypatch.setattr(terms, "check_side", lambda screen, side: None)
         self._flower = flower
 
     def federation(self, **options: Any) -> Federation:
