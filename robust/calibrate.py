@@ -52,7 +52,7 @@ class Calibration:
 
     @classmethod
     def collect(
-        cls, rounds: Iterable[Sketches], detectors: Sequence[Detector[Sketches]], window: int = 5
+        cls, rounds: Iterable[Sketches], detectors: Sequence[Detector[Sketches]], window: int = 10
     ) -> Calibration:
         """From warm-up rounds, in order. Raises `ObservationError` if a detector never scored."""
         whole_number("window", window, 1)

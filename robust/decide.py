@@ -9,8 +9,12 @@ last, if at all.
 
 False exclusions. `budget` bounds the expected share of honest clients that are excluded at least
 once in a run of `rounds` rounds: by the union bound, each rule works at the level
-budget/(rounds * rules) in each round. The bound holds for honest clients that fit the honest model
-which each rule's docstring states; what a rule cannot reach at its level, it does not decide.
+budget/(rounds * rules) in each round. It is a statement about the whole run: windows of successive
+rounds overlap, which the union bound covers, as it covers rules that judge the same numbers. The
+bound holds for honest clients that fit the honest model which each rule's docstring states, and
+for no others: not for one whose labels nobody else has, nor for the norms of honest clients among a
+majority of free-riders with short updates that the rules before have not found yet. What a rule
+cannot reach at its level, it does not decide.
 
 From the first round on: rules whose thresholds follow from the number of rounds seen exclude hardly
 anybody at first and more as evidence adds up. A client is judged anew in every round, by its last
@@ -45,7 +49,8 @@ _VERSION = 1
 
 def default_rules() -> tuple[Rule[Any], ...]:
     """Clones, evidence without and with trimming, copies, norms."""
-    untrimmed = TrainingRule(detector=EvidenceOfTraining(trim=0.0), plausible=1e-4)
+    # who is compared with all others too, shares more evenly than who is compared with the far ones
+    untrimmed = TrainingRule(detector=EvidenceOfTraining(trim=0.0), wander=0.1, poor=0.0)
     return CloneRule(), untrimmed, TrainingRule(), CopyRule(), NormRule()
 
 
@@ -55,7 +60,7 @@ def rooted(rounds: int) -> Cascade:
     EXPERIMENTAL. The budget does not bound what the rule on coalitions excludes.
     """
     rules = (*default_rules(), ReferenceRule(), CoalitionRule())
-    return Cascade(rules=rules, window=10, rounds=rounds)
+    return Cascade(rules=rules, rounds=rounds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +79,7 @@ class Cascade:
     """
 
     rules: tuple[Rule[Any], ...] = field(default_factory=default_rules)
-    window: int = 5
+    window: int = 10
     rounds: int = 20
     budget: float = 0.03
     memory: int = 20

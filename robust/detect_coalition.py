@@ -121,9 +121,12 @@ class Coalition(Detector[Sketches]):
         return found
 
 
-def common(rows: Array, basis: Array) -> Common:
-    """Of `rows` (n, k), with an orthonormal basis (r, k) of the span of the classes."""
-    rest = unit_rows(residuals(rows, basis))
+def common(rows: Array, basis: Array, known: Array | None = None) -> Common:
+    """Of `rows` (n, k), with an orthonormal basis (r, k) of the span of the classes.
+
+    known: (s, k), an orthonormal basis, off which the residuals are taken; None for `basis`.
+    """
+    rest = unit_rows(residuals(rows, basis if known is None else known))
     span = unit_rows(rows) @ basis.T
     return Common(rest @ rest.T, span @ span.T)
 

@@ -2,6 +2,11 @@
 
 Experimental. It needs no attack-free warm-up and no threshold of its own: the server trains made-up
 honest clients on its root set, with label mixes of their own, and looks at them in the same way.
+
+What training does to any client of such data, beyond single classes, those imitations tell too: the
+directions in which they differ most are taken off before clients are compared, so that little but
+noise and aims of their own is left. Each imitated population is explained by the others, and the
+clients by as many, so that nobody is explained by itself.
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ import numpy as np
 
 from robust.detect import Abstained, Reason
 from robust.detect_coalition import Coalition, Common, Group, common, find_group
-from robust.features import orthonormal
+from robust.features import orthonormal, proportion, residuals, unit_rows
 from robust.observe import Array, Mask, Sketches
 from robust.rule import Found, Rule
 from robust.window import Past
@@ -22,6 +27,7 @@ from robust.window import Past
 __all__ = ["CoalitionRule"]
 
 _PARTS = ("rest", "span")
+_TINY = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +50,18 @@ class CoalitionRule(Rule[Sketches]):
     Attributes
     ----------
     detector: what is measured, and how large a group may be.
+    explained: share of the dimensions of a sketch that imitations explain, in [0, 1); as many of
+        them as there are, and at most those that other populations span.
     """
 
     name: ClassVar[str] = "coalition"
     sees: ClassVar[type[Sketches]] = Sketches
 
     detector: Coalition = field(default_factory=Coalition)
+    explained: float = 0.25
+
+    def __post_init__(self) -> None:
+        proportion("explained", self.explained, 1.0)
 
     def measure(self, seen: Sketches) -> Mapping[str, Array] | Abstained:
         """What each client has in common with each, of the clients and of each imitation."""
@@ -58,8 +70,7 @@ class CoalitionRule(Rule[Sketches]):
             return found
         if seen.imitations is None or seen.public.classes is None:
             return Abstained(detector=self.name, reason=Reason.NO_REFERENCE)
-        basis = orthonormal(seen.public.classes)
-        populations = [found, *(common(rows, basis) for rows in seen.imitations)]
+        populations = self._populations(seen.rows, seen.imitations, seen.public.classes)
         if not all(population.rest.any() for population in populations):
             return Abstained(detector=self.name, reason=Reason.NO_VARIATION)
         ids = np.array(seen.clients, dtype=np.float64)
@@ -69,6 +80,17 @@ class CoalitionRule(Rule[Sketches]):
                 for client, column in zip(seen.clients, matrix.T, strict=True):
                     figures[_key(part, which, client)] = column
         return figures
+
+    def _populations(self, rows: Array, imitations: Array, classes: Array) -> list[Common]:
+        """Of the clients, and of each imitation; see the module."""
+        basis = orthonormal(classes)
+        rest = np.array([residuals(unit_rows(one), basis) for one in imitations])
+        count = int(self.explained * rows.shape[1])
+        found = [common(rows, basis, _explained(rest[:-1], basis, count))]
+        for which, one in enumerate(imitations):
+            others = np.delete(rest, which, axis=0)
+            found.append(common(one, basis, _explained(others, basis, count)))
+        return found
 
     def find(self, past: Past, _: float) -> Found:
         """Whom to exclude, as part of which group; the level is not used."""
@@ -104,6 +126,14 @@ class CoalitionRule(Rule[Sketches]):
         if len(part.rest) < 3:
             return None
         return find_group(part, self.detector.vectors, self.detector.most)
+
+
+def _explained(rest: Array, basis: Array, count: int) -> Array:
+    """`basis` (r, k) and the `count` leading directions of populations `rest` (b, n, k) off it."""
+    rows = rest.reshape(-1, basis.shape[1])
+    _, values, leading = np.linalg.svd(rows, full_matrices=False)
+    kept = values[:count] > _TINY
+    return np.concatenate([basis, leading[:count][kept]])
 
 
 def _key(part: str, population: int, client: int) -> str:

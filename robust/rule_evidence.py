@@ -25,41 +25,52 @@ __all__ = ["CopyRule", "TrainingRule", "fisher", "mean_share", "share_threshold"
 class TrainingRule(Rule[Sketches]):
     """Excludes clients whose mean share of the typical energy is near 0.
 
-    Honest model: the true share of an honest client is at least `honest` in every round. Roots of
-    shares deviate from the true ones about normally (a share is a square of what the sketch has
-    noise in), by half of sqrt(error^2/honest + spread). So the mean root over the window falls
-    below the root of the threshold,
+    Honest model: the true root share of an honest client is at least sqrt(honest) in the mean, and
+    deviates from that mean by `wander` in a round, independently of other rounds: batches, and what
+    the others do, differ. To that the sketch adds sqrt(error^2/honest + spread)/2. So the mean root
+    over the window falls below the root of the threshold,
 
-        min(sqrt(floor), sqrt(honest) - z sqrt((error^2/honest + spread)/rounds)/2),
+        min(sqrt(floor), sqrt(honest) - z sqrt(((error^2/honest + spread)/4 + wander^2)/rounds)),
 
-    with at most the level, for z its upper normal quantile. In a first round the threshold may be
-    0, which excludes nobody; it rises to `floor` as rounds add up. An honest client with a true
-    share between `floor` and `honest` is protected less, one below `floor` not at all. The defaults
-    of both were set by looking at label-skewed digits, not derived.
+    with at most the level, for z its upper normal quantile. In the first rounds the threshold is 0
+    or near it, which excludes hardly anybody; it rises to `floor` as rounds add up.
 
-    p_value of a finding: Fisher's, over the window, of "public history and noise of its own".
-    It is exact for rounds that are independent, which the projections are.
+    Where the model does not hold: a client whose labels nobody else has may share less than
+    `honest` in every round, and one round's deviation may persist to the next. Such a client is
+    protected by its p-value alone: from `poor` to `floor` nobody is excluded who rejects "public
+    history and noise of its own" at `plausible`. Below `poor` an honest client is not protected.
+    All five numbers were set by looking at label-skewed digits and letters, not derived.
+
+    p_value of a finding: Fisher's, over the window, of that hypothesis. It is exact for rounds that
+    are independent, which the projections are.
 
     Attributes
     ----------
     detector: what is measured.
     floor, honest: 0 <= floor < honest <= 1.
+    wander: in [0, 1).
     plausible: excludes only where the p-value is above it: the client must look like one without
         data, and not only less typical than others. In [0, 1); 0 switches this off.
+    poor: a share below which `plausible` does not count, 0 <= poor <= floor. Noise that is shaped
+        like updates rejects in a long window, and shares little all the same.
     """
 
     name: ClassVar[str] = "training"
     sees: ClassVar[type[Sketches]] = Sketches
 
     detector: EvidenceOfTraining = field(default_factory=EvidenceOfTraining)
-    floor: float = 0.15
+    floor: float = 0.19
     honest: float = 0.5
-    plausible: float = 0.0
+    wander: float = 0.15
+    plausible: float = 1e-12
+    poor: float = 0.1
 
     def __post_init__(self) -> None:
         between("honest", self.honest, 0.0, 1.0 + 1e-12)
         proportion("floor", self.floor, self.honest)
+        proportion("wander", self.wander, 1.0)
         proportion("plausible", self.plausible, 1.0)
+        between("poor", self.poor, -1e-12, self.floor + 1e-12)
 
     def measure(self, seen: Sketches) -> Mapping[str, Array] | Abstained:
         """share, error, spread, and the logarithm of the p-value."""
@@ -74,9 +85,9 @@ class TrainingRule(Rule[Sketches]):
     def find(self, past: Past, level: float) -> Found:
         """Whom to exclude for lack of evidence."""
         share = mean_share(past)
-        threshold = share_threshold(past, level, self.floor, self.honest)
+        threshold = share_threshold(past, level, self.floor, self.honest, self.wander)
         p = fisher(past.figures["log_p"])
-        excludes = (share < threshold) & (p > self.plausible)
+        excludes = (share < threshold) & ((share < self.poor) | (p > self.plausible))
         return Found(figure=share, threshold=threshold, excludes=excludes, p_values=p)
 
     def words(self, found: Found, at: int) -> str:
@@ -106,7 +117,7 @@ class CopyRule(Rule[Sketches]):
     ----------
     detector: what is measured.
     floor, honest: 0 <= floor < honest <= 1.
-    near: in [0, 1).
+    wander, near: in [0, 1).
     """
 
     name: ClassVar[str] = "copy"
@@ -115,11 +126,13 @@ class CopyRule(Rule[Sketches]):
     detector: CopiedTraining = field(default_factory=CopiedTraining)
     floor: float = 0.1
     honest: float = 0.5
+    wander: float = 0.15
     near: float = 0.3
 
     def __post_init__(self) -> None:
         between("honest", self.honest, 0.0, 1.0 + 1e-12)
         proportion("floor", self.floor, self.honest)
+        proportion("wander", self.wander, 1.0)
         proportion("near", self.near, 1.0)
 
     def measure(self, seen: Sketches) -> Mapping[str, Array] | Abstained:
@@ -133,7 +146,7 @@ class CopyRule(Rule[Sketches]):
     def find(self, past: Past, level: float) -> Found:
         """Whom to exclude for lack of anything of its own."""
         share = mean_share(past)
-        threshold = share_threshold(past, level, self.floor, self.honest)
+        threshold = share_threshold(past, level, self.floor, self.honest, self.wander)
         return Found(
             figure=share,
             threshold=threshold,
@@ -157,11 +170,11 @@ def mean_share(past: Past) -> Array:
     return Past(figures={"root": roots}).mean("root") ** 2
 
 
-def share_threshold(past: Past, level: float, floor: float, honest: float) -> Array:
+def share_threshold(past: Past, level: float, floor: float, honest: float, wander: float) -> Array:
     """(n,), the mean share below which clients are excluded; see `TrainingRule`. Never negative."""
     rounds = np.maximum(past.counts("share"), 1.0)
     variance = np.nansum(past.figures["error"] ** 2, axis=0) / honest + past.total("spread")
-    deviation = np.sqrt(variance / 4.0) / rounds
+    deviation = np.sqrt(variance / 4.0 + rounds * wander**2) / rounds
     root = sqrt(honest) - NormalDist().inv_cdf(1.0 - level) * deviation
     found: Array = np.clip(root, 0.0, sqrt(floor)) ** 2
     return found

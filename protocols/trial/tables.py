@@ -31,6 +31,8 @@ _OURS = "ours"
 _SHARE = 0.2
 _PADDING = 3  # between two columns
 _WORKS, _KEPT_OUT = 0.4, 0.05
+_PUBLISHED = {0.1, 0.3}
+_BEST_F1 = 0.97
 _NEAR = 0.01
 """Successes this near to the lowest count as lowest, if at most half of that without a defense."""
 
@@ -55,14 +57,13 @@ class Line:
 def sheets(runs: Sequence[Run]) -> list[Sheet]:
     """One for each data set and partition, then one for shares of free-riders."""
     usual = [one for one in runs if one.case.share in (0.0, _SHARE)]
-    groups = sorted({(one.case.data, -one.case.alpha) for one in usual})
-    found = [
-        _sheet([one for one in usual if (one.case.data, -one.case.alpha) == group])
-        for group in groups
-    ]
-    shares = [one for one in runs if _is_dataless(one) and one.case.method == _OURS]
-    if len({one.case.share for one in shares}) > 1:
-        found.append(_shares_sheet(shares))
+    groups = sorted({_group(one.case) for one in usual})
+    found = [_sheet([one for one in usual if _group(one.case) == group]) for group in groups]
+    riders = [one for one in runs if _is_dataless(one) and one.case.method == _OURS]
+    for clients in sorted({one.case.clients for one in riders}):
+        shares = [one for one in riders if one.case.clients == clients]
+        if len({one.case.share for one in shares}) > 1:
+            found.append(_shares_sheet(shares))
     return found
 
 
@@ -73,6 +74,7 @@ def summary(runs: Sequence[Run]) -> list[Line]:
     return [
         *_riders_line([one for one in riders if one.case.share == _SHARE], 0.99),
         *_riders_line([one for one in riders if one.case.share == 0.6], 0.95),
+        *_f1_line([one for one in riders if one.case.share in _PUBLISHED]),
         *_honest_line([one for one in ours if one.case.attack == NO_ATTACK], "no attack"),
         *_honest_line([one for one in ours if one.case.share == _SHARE], "20 % attackers"),
         *_honest_line([one for one in ours if one.case.share == 0.6], "60 % free-riders"),
@@ -129,6 +131,11 @@ def _mark(line: Line) -> str:
     return {True: "✓ ", False: "✗ ", None: ""}[line.met]
 
 
+def _group(case: Case) -> tuple[str, float, int]:
+    """What runs of one sheet have in common; IID comes last."""
+    return case.data, -case.alpha, case.clients
+
+
 def _is_dataless(one: Run) -> bool:
     return one.case.attack in dataless_names()
 
@@ -160,7 +167,7 @@ def _row(attack: str, runs: Sequence[Run], names: Sequence[str]) -> tuple[str, .
 def _shares_sheet(runs: Sequence[Run]) -> Sheet:
     shares = sorted({one.case.share for one in runs})
     found = []
-    for attack in dataless_names():
+    for attack in (name for name in dataless_names() if name in {run.case.attack for run in runs}):
         cells = []
         for share in shares:
             part = [one for one in runs if (one.case.attack, one.case.share) == (attack, share)]
@@ -168,7 +175,8 @@ def _shares_sheet(runs: Sequence[Run]) -> Sheet:
             cells.append(f"{_mean(part, lambda one: one.by_tenth, digits=3)} / {accused}")
         found.append((attack, *cells))
     return Sheet(
-        title="Free-riders without data, by their share: caught in round 10 / honest ever accused",
+        title=f"Free-riders without data, by their share of {runs[0].case.clients} clients: "
+        "caught in round 10 / honest ever accused",
         header=("attack", *(f"{share:.0%}" for share in shares)),
         rows=tuple(found),
     )
@@ -196,6 +204,21 @@ def _riders_line(runs: Sequence[Run], target: float) -> list[Line]:
         f"in round 10 (target {target:.2f}); least {worst.by_tenth:.2f}, {_where(worst.case)}"
     )
     return [Line(text=text, met=caught >= target)]
+
+
+def _f1_line(runs: Sequence[Run]) -> list[Line]:
+    """Over runs with both of the shares that the published figure is the mean of."""
+    if {one.case.share for one in runs} != _PUBLISHED:
+        return []
+    f1 = fmean(map(_f1, runs))
+    text = f"free-riders without data, 10 and 30 % of the clients: mean F1 at the end {f1:.3f}"
+    return [Line(text=f"{text} (target {_BEST_F1:.2f})", met=f1 >= _BEST_F1)]
+
+
+def _f1(one: Run) -> float:
+    """Of telling attackers from others at the end; see `Run.detection`."""
+    missed = one.case.attackers - one.often_caught
+    return 2 * one.often_caught / (2 * one.often_caught + one.often_accused + missed)
 
 
 def _honest_line(runs: Sequence[Run], when: str) -> list[Line]:

@@ -140,6 +140,33 @@ def test_parameters_out_of_range_are_refused(wrong: dict[str, float]) -> None:
         Coalition(**wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("wrong", [-0.1, 1.0])
+def test_a_share_that_cannot_be_explained_is_refused(wrong: float) -> None:
+    CoalitionRule(explained=0.0)
+    with pytest.raises(ParameterError, match="explained"):
+        CoalitionRule(explained=wrong)
+
+
+def test_what_all_training_does_is_explained_by_imitations_and_an_aim_is_not() -> None:
+    """Clients and imitations have directions in common that classes do not span."""
+    rng = np.random.default_rng(7)
+    (seen,) = rounds(1, aim=1.0, seed=7)
+    assert seen.imitations is not None
+    common_ones = rng.standard_normal((6, NUMBERS))
+    styles = rng.standard_normal((4, CLIENTS, 6)) @ common_ones
+    rows, others = seen.rows + styles[0], seen.imitations + styles[1:]
+    styled = replace(seen, rows=rows, imitations=others)
+    ratios = []
+    for explained in (0.0, 0.25):
+        rule = CoalitionRule(explained=explained)
+        figures = rule.measure(styled)
+        assert not isinstance(figures, Abstained)
+        rest = np.array([figures[f"rest 0 {client}"] for client in range(CLIENTS)])
+        inside = rest[np.ix_(MEMBERS, MEMBERS)][np.triu_indices(len(MEMBERS), 1)].mean()
+        ratios.append(inside / np.abs(np.delete(rest, MEMBERS, 0)).mean())
+    assert ratios[1] > 1.5 * ratios[0]
+
+
 # -- imitations --------------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ from robust.rule_evidence import CopyRule, TrainingRule, fisher
 from robust.rule_shape import CloneRule
 from robust.rule_votes import VoteRule
 from robust.testing import sketches
+from robust.window import Past
 
 Make = Callable[..., Any]
 
@@ -171,9 +172,9 @@ def test_a_warm_up_too_short_for_the_level_is_refused(federation: Make) -> None:
     detectors = (Direction(),)
     warm = Calibration.collect(federation(seed=16).rounds(7), detectors, window=5)
     rule = VoteRule(detectors=detectors, calibration=warm)
-    assert Cascade(rules=(rule,), rounds=1, budget=0.05).level == pytest.approx(0.05)
+    assert Cascade(rules=(rule,), window=5, rounds=1, budget=0.05).level == pytest.approx(0.05)
     with pytest.raises(ParameterError, match="warm-up"):
-        Cascade(rules=(rule,), rounds=100, budget=0.05)
+        Cascade(rules=(rule,), window=5, rounds=100, budget=0.05)
 
 
 def test_calibrated_p_values_are_ranks() -> None:
@@ -185,6 +186,36 @@ def test_calibrated_p_values_are_ranks() -> None:
     for wrong in ({}, {"window": 2, "values": {"x": [[1.0]]}}, {"window": 1, "values": {"x": "y"}}):
         with pytest.raises(ObservationError):
             Calibration.load(wrong)
+
+
+# -- early rounds, and evidence beside little ---------------------------------------------------
+
+
+def remembered(share: list[float], log_p: float) -> Past:
+    """One client, seen in as many rounds, by a sketch with hardly any error."""
+    column = np.array(share)[:, None]
+    figures = {"share": column, "error": 0.02 + 0 * column, "spread": 0.05 + 0 * column}
+    return Past(figures={**figures, "log_p": log_p + 0 * column})
+
+
+def test_a_threshold_rises_with_the_rounds_that_were_seen() -> None:
+    found = [
+        float(TrainingRule().find(remembered([0.5] * rounds, -1.0), 1e-4).threshold[0])
+        for rounds in range(1, 21)
+    ]
+    assert found[0] < 0.02
+    assert found == sorted(found)
+    assert found[-1] == pytest.approx(TrainingRule().floor)
+
+
+@pytest.mark.parametrize(
+    ("share", "log_p", "excluded"),
+    [(0.15, -1.0, True), (0.15, -20.0, False), (0.05, -20.0, True), (0.25, -1.0, False)],
+    ids=["little", "little, with evidence", "next to nothing", "enough"],
+)
+def test_evidence_counts_beside_a_small_share(share: float, log_p: float, excluded: bool) -> None:
+    found = TrainingRule().find(remembered([share] * 10, log_p), 1e-4)
+    assert bool(found.excludes[0]) == excluded
 
 
 # -- numbers -----------------------------------------------------------------------------------
@@ -210,6 +241,9 @@ WRONG: tuple[Callable[[], object], ...] = (
     lambda: Cascade(budget=0.0),
     lambda: TrainingRule(floor=0.6),
     lambda: TrainingRule(plausible=1.0),
+    lambda: TrainingRule(wander=1.0),
+    lambda: TrainingRule(poor=0.2),
+    lambda: CopyRule(wander=-0.1),
     lambda: CopyRule(near=1.0),
     lambda: CloneRule(honest=1.0),
     lambda: VoteRule(detectors=(), calibration=Calibration(window=1, values={})),

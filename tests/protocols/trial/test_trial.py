@@ -161,9 +161,38 @@ def test_grids_are_disjoint_and_complete() -> None:
         assert {case.share for case in grid.cases} == {0.0, 0.1, 0.2, 0.5, 0.6, 0.7}
 
 
+def test_the_benchmark_of_free_riders_has_both_cohorts_and_all_shares() -> None:
+    grid = grid_of("free-rider-benchmark")
+    assert not grid.held_out
+    assert len({case.key for case in grid.cases}) == len(grid.cases)
+    assert {case.data for case in grid.cases} == {"digits"}
+    assert {(case.alpha, case.rounds) for case in grid.cases} == {(1.0, 20)}
+    assert {(case.clients, case.attackers) for case in grid.cases} == {
+        (10, 0), (10, 1), (10, 3), (10, 7), (100, 0), (100, 10), (100, 30), (100, 70),
+    }  # fmt: skip
+    assert {case.attack for case in grid.cases} <= {"none", *dataless_names()}
+
+
+def test_cohorts_have_tables_of_their_own_and_one_mean_f1() -> None:
+    cases = [case for case in grid_of("free-rider-benchmark").cases if case.method == "ours"]
+    runs = [made(case, caught=case.attackers) for case in cases]
+    titles = [sheet.title for sheet in tables.sheets(runs)]
+    for clients in (10, 100):
+        assert sum(f"share of {clients} clients" in title for title in titles) == 1
+    assert any(
+        "mean F1 at the end 1.000" in line.text and line.met for line in tables.summary(runs)
+    )
+    missed = [made(case) for case in cases]
+    assert any(
+        "F1 at the end 0.000" in line.text and not line.met for line in tables.summary(missed)
+    )
+    assert not any("F1" in line.text for line in tables.summary(runs[:1]))
+
+
 def test_unknown_grids_are_refused() -> None:
     assert [grid_of(grid.name) for grid in GRIDS] == list(GRIDS)
-    with pytest.raises(ParameterError, match="one of quick, preview, development, held-out"):
+    names = "one of quick, preview, development, free-rider-benchmark, held-out"
+    with pytest.raises(ParameterError, match=names):
         grid_of("all")
 
 
