@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 from protocols.files import append
 from protocols.trial.trial import Case, Run, run
@@ -27,7 +27,7 @@ _FIELDS = {"format", "sources", "seconds", "run"}
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """A run, and the seconds that it took."""
+    """A run, and the processor seconds that it took."""
 
     run: Run
     seconds: float
@@ -118,6 +118,6 @@ def ran(cases: Sequence[Case], jobs: int = 1) -> Iterator[Timed]:
 
 
 def _timed(case: Case) -> Timed:
-    start = perf_counter()
+    start = process_time()
     found = run(case)
-    return Timed(run=found, seconds=perf_counter() - start)
+    return Timed(run=found, seconds=process_time() - start)
