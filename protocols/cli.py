@@ -80,6 +80,10 @@ def demo(
     seed: Annotated[
         int, typer.Option(help="Of data split, model and dropouts; never of keys or noise.")
     ] = 0,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="PAGE.html", help="Write why attackers were left out as one page."),
+    ] = None,
     as_json: Json = False,
     record: _Record = None,
 ) -> None:
@@ -88,8 +92,10 @@ def demo(
         refuse_beside_attacks(epsilon=epsilon, record=record, scheme=scheme != "secagg_plus")
         sizes = {"clients": clients or 40, "rounds": rounds or 12}
         silent = 0.05 if drop is None else drop
-        run_contest(attack, **sizes, drop=silent, seed=seed, as_json=as_json)
+        run_contest(attack, **sizes, drop=silent, seed=seed, html=html, as_json=as_json)
         return
+    if html is not None:
+        raise ParameterError("--html goes with --attack: without attackers nobody is left out")
     fraction = 0.2 if drop is None else drop
     cohort = 20 if clients is None else clients
     file = PlanFile(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -19,11 +20,21 @@ __all__ = ["refuse_beside_attacks", "run_contest"]
 
 
 def run_contest(
-    attacks: list[str], *, clients: int, rounds: int, drop: float, seed: int, as_json: bool
+    attacks: list[str],
+    *,
+    clients: int,
+    rounds: int,
+    drop: float,
+    seed: int,
+    html: Path | None,
+    as_json: bool,
 ) -> None:
     """Run and print it; exit status 1 unless every sum was exact."""
-    from protocols.demo import contest_table as table  # noqa: PLC0415 -- slow to import
+    from protocols.demo import contest_report as report  # noqa: PLC0415 -- slow to import
+    from protocols.demo import contest_table as table  # noqa: PLC0415
     from protocols.demo.contest import ATTACKS, Contest, Settings  # noqa: PLC0415
+    from protocols.report import terminal  # noqa: PLC0415
+    from protocols.report.summary import summary_document  # noqa: PLC0415
 
     if "list" in attacks:
         typer.echo("\n".join(ATTACKS))
@@ -37,10 +48,17 @@ def run_contest(
     console.print(table.heading(contest))
     matches = _watched(contest, console)
     seconds = time.perf_counter() - start
+    found = report.summarized(contest, matches)
+    if html is not None:
+        html.write_text(report.document_page(contest, matches), encoding="utf-8")
     if as_json:
-        print_json(table.json_document(contest, matches, seconds))
+        standings = summary_document(found)
+        print_json({**table.json_document(contest, matches, seconds), "standings": standings})
     console.print(table.rounds_table(contest, matches))
     console.print(table.reasons(contest, matches))
+    console.print(terminal.standings(found, report.truth(contest)))
+    assert found.fairness is not None, "the simulation knows sizes and label mixes"
+    console.print(terminal.hit(found.fairness))
     console.print(table.verdict(contest, matches, seconds))
     if not table.all_exact(matches):
         raise typer.Exit(NOT_AS_PROMISED)

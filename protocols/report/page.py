@@ -10,7 +10,18 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from protocols.report.plot import NEEDED, can_plot, history_svg
-from protocols.report.words import clients_of, named, number, rounds_of
+from protocols.report.summary import Summary
+from protocols.report.words import (
+    CONTRIBUTION,
+    LEGEND,
+    changes,
+    clients_of,
+    contribution,
+    named,
+    number,
+    rounds_of,
+    strip,
+)
 from robust.decide import Verdicts
 from robust.explain import Point, history_of
 from robust.fairness import FairnessReport, Part
@@ -19,18 +30,20 @@ from secagg.errors import ParameterError
 
 __all__ = ["page"]
 
+_MOST_SHOWN = 100
+
 
 def page(
     history: Sequence[Verdicts],
     *,
     title: str,
-    fairness: FairnessReport | None = None,
+    summary: Summary | None = None,
     clients: Sequence[int] | None = None,
 ) -> str:
     """The whole page.
 
-    history: verdicts by round. fairness: shown at the end. clients: whom to explain; by default
-    everybody who was excluded at least once.
+    history: verdicts by round. summary: standings, contributions and whom exclusions hit. clients:
+    whom to explain; by default everybody who was excluded at least once.
 
     Raises `ParameterError` for an empty history, or a client that is not in it.
     """
@@ -47,9 +60,10 @@ def page(
             _lead(history, everybody, excluded),
             "" if can_plot() or not chosen else f'<p class="note">{escape(NEEDED)}</p>',
             *_contents(chosen, history),
+            *([] if summary is None else _standings(summary)),
             *(_section(client, history) for client in chosen),
             *_abstained(history),
-            *([] if fairness is None else _fairness(fairness)),
+            *([] if summary is None or summary.fairness is None else _fairness(summary.fairness)),
             f"<footer>{_FOOTER}</footer>\n</main></body>\n</html>\n",
         ]
     )
@@ -81,6 +95,29 @@ def _contents(chosen: Sequence[int], history: Sequence[Verdicts]) -> Iterator[st
         rows.append((link, *cells))
     table = _table("Clients explained on this page", ("client", "excluded in", "by"), rows)
     yield f'<nav aria-label="Clients">{table}</nav>'
+
+
+def _standings(summary: Summary) -> Iterator[str]:
+    marked = [trail for trail in summary.trails if not trail.spotless]
+    shown = summary.trails if len(summary.trails) <= _MOST_SHOWN else marked
+    scored = summary.contributions is not None
+    rows = [
+        (
+            str(trail.client),
+            f"<code>{strip(trail)}</code>",
+            f"{trail.record.score:.2f}",
+            *([contribution(summary, trail.client)] if scored else []),
+            escape(changes(trail)),
+        )
+        for trail in sorted(shown, key=lambda trail: (trail.record.score, trail.client))
+    ]
+    yield "<h2>Standings</h2>"
+    explained = [LEGEND, *([CONTRIBUTION] if scored else [])]
+    yield f"<p class=note>{escape('. '.join(explained))}.</p>"
+    head = ("client", "rounds", "score", *(["contribution"] if scored else []), "standing")
+    hidden = len(summary.trails) - len(shown)
+    caption = f"Lowest scores first; {hidden} clients never left out are not listed"
+    yield _table(caption if hidden else "Lowest scores first", head, rows)
 
 
 def _section(client: int, history: Sequence[Verdicts]) -> str:
@@ -256,6 +293,7 @@ th, td { padding: .2rem .9rem .2rem 0; text-align: left; border-bottom: 1px soli
 td:last-child { white-space: normal; }
 th[scope=col] { color: var(--faint); font-size: .85rem; }
 strong { color: var(--bad); }
+code { white-space: pre; }
 .reason { border-left: 3px solid var(--bad); padding-left: .8rem; }
 .note, footer, figcaption, summary { color: var(--faint); font-size: .9rem; }
 figure { margin: 1.2rem 0 .4rem; }

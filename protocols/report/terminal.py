@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -10,11 +11,25 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from protocols.report.words import clients_of, named, number, rounds_of
+from protocols.report.summary import Summary, Trail
+from protocols.report.words import (
+    CONTRIBUTION,
+    LEGEND,
+    changes,
+    clients_of,
+    contribution,
+    named,
+    number,
+    rounds_of,
+    strip,
+)
 from robust.decide import Verdicts
-from robust.fairness import FairnessReport, render
+from robust.fairness import FairnessReport, Part, Verdict, render
 
-__all__ = ["fairness", "rendered"]
+__all__ = ["fairness", "hit", "rendered", "standings"]
+
+_MOST_ROWS = 12
+_MOST_ROUNDS = 30
 
 
 def rendered(history: Sequence[Verdicts]) -> RenderableType:
@@ -28,9 +43,86 @@ def rendered(history: Sequence[Verdicts]) -> RenderableType:
     return Group(*parts)
 
 
-def fairness(report: FairnessReport | None) -> RenderableType:
-    """Whom exclusions hit."""
-    return Text("" if report is None else render(report), no_wrap=True, overflow="ignore")
+def fairness(report: FairnessReport) -> RenderableType:
+    """Whom exclusions hit, in full."""
+    return Text(render(report), no_wrap=True, overflow="ignore")
+
+
+def standings(summary: Summary, truth: Mapping[int, str] | None = None) -> RenderableType:
+    """A row for each client that was ever left out, the lowest scores first; the rest in a line.
+
+    truth: what clients are known to do, where that is known, as in a simulation.
+    """
+    marked = sorted(
+        (trail for trail in summary.trails if not trail.spotless),
+        key=lambda trail: (trail.record.score, trail.client),
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
+    table.add_column("client", justify="right", style="bold")
+    if truth is not None:
+        table.add_column("is")
+    table.add_column(f"last {_MOST_ROUNDS} rounds", no_wrap=True)
+    table.add_column("score", justify="right")
+    table.add_column("standing", no_wrap=True)
+    if summary.contributions is not None:
+        table.add_column("contribution", justify="right", no_wrap=True)
+    for trail in marked[:_MOST_ROWS]:
+        table.add_row(*_standing(trail, summary, truth))
+    head = Text("Standings", style="bold")
+    return Group(head, table if marked else Text(""), Text(_rest(summary, len(marked)), "dim"))
+
+
+def _standing(
+    trail: Trail, summary: Summary, truth: Mapping[int, str] | None
+) -> list[RenderableType]:
+    known = [] if truth is None else [_truth(truth.get(trail.client))]
+    scored = [] if summary.contributions is None else [contribution(summary, trail.client)]
+    return [
+        str(trail.client), *known, strip(trail)[-_MOST_ROUNDS:], f"{trail.record.score:.2f}",
+        changes(trail), *scored,
+    ]  # fmt: skip
+
+
+def _truth(does: str | None) -> Text:
+    return Text("honest", "red") if does is None else Text(does, "green")
+
+
+def _rest(summary: Summary, marked: int) -> str:
+    spotless = [trail.client for trail in summary.trails if trail.spotless]
+    lines = [f"{len(spotless)} clients were never left out"]
+    if marked > _MOST_ROWS:
+        lines[0] += f"; {marked - _MOST_ROWS} more were, with higher scores"
+    lines.append(LEGEND)
+    scores = [summary.contribution_of[one][0] for one in spotless if one in summary.contribution_of]
+    if scores:
+        lines.append(f"{CONTRIBUTION}; median of those never left out {median(scores):+.2f}")
+    return "\n".join(lines)
+
+
+def hit(report: FairnessReport) -> RenderableType:
+    """Whom exclusions hit, in a line for each way to divide clients; tables are on the page."""
+    whole = report.all
+    kind = "excluded" if report.attackers is None else "falsely excluded"
+    lines = [
+        f"{whole.excluded} of {whole.clients} clients {kind} in at least {report.often:.0%} of "
+        f"their rounds, {whole.weight_lost:.1%} of weight lost; by part, excluded/clients:"
+    ]
+    for title, parts in (("subgroup", report.subgroups), ("data size", report.sizes)):
+        if parts:
+            lines.append(f"  {title:9}  {'; '.join(map(_hit, parts))}{_said(parts)}")
+    return Group(Text("Whom exclusions hit", style="bold"), Text("\n".join(lines)))
+
+
+def _hit(part: Part) -> str:
+    lost = f", {part.weight_lost:.0%} lost" if part.weight_lost else ""
+    uneven = f" ({part.verdict.value})" if part.verdict is Verdict.UNEVEN else ""
+    return f"{part.name} {part.excluded}/{part.clients}{lost}{uneven}"
+
+
+def _said(parts: Sequence[Part]) -> str:
+    """What the tests of all parts say alike."""
+    verdicts = {part.verdict for part in parts}
+    return f": {verdicts.pop().value}" if len(verdicts) == 1 else ""
 
 
 def _rounds(history: Sequence[Verdicts]) -> Table:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from protocols.report.page import page
 from protocols.report.plot import can_plot, history_svg
+from protocols.report.summary import Summary, trails_of
 from protocols.report.terminal import rendered
 from protocols.report.words import number
 from robust.decide import Verdict, Verdicts
@@ -121,7 +122,8 @@ def test_what_comes_from_outside_is_text(either: bool) -> None:
     groups = {3: f"north {EVIL}", 5: "south"}
     weights = [RoundWeights(number=0, weights={3: 0.0, 5: 1.0})]
     report = fairness_report(weights, subgroups=groups, sizes={3: 1, 5: 9})
-    text = page(history(), title=f"Run {EVIL}", fairness=report)
+    summary = Summary(trails=trails_of(history()), contributions=None, fairness=report)
+    text = page(history(), title=f"Run {EVIL}", summary=summary)
     assert "<script" not in text
     assert "&lt;script&gt;" in text
     assert "By subgroup" in text
