@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from protocols.cli_contest import refuse_beside_attacks, run_contest
+from protocols.cli_contest import refuse_beside_attacks, require_attacks, run_contest
 from protocols.cli_privacy import audit, privacy
 from protocols.cli_robust import benchmark_detectors, screen
 from protocols.cli_shared import NOT_AS_PROMISED, PRIVATE_CLIP, Commands, Json, grid, print_json
@@ -80,6 +80,9 @@ def demo(
     seed: Annotated[
         int, typer.Option(help="Of data split, model and dropouts; never of keys or noise.")
     ] = 0,
+    audit: Annotated[
+        int, typer.Option(metavar="N", help="With attackers: every N rounds an audit; 0 for none.")
+    ] = 0,
     html: Annotated[
         Path | None,
         typer.Option(metavar="PAGE.html", help="Write why attackers were left out as one page."),
@@ -92,10 +95,11 @@ def demo(
         refuse_beside_attacks(epsilon=epsilon, record=record, scheme=scheme != "secagg_plus")
         sizes = {"clients": clients or 40, "rounds": rounds or 12}
         silent = 0.05 if drop is None else drop
-        run_contest(attack, **sizes, drop=silent, seed=seed, html=html, as_json=as_json)
+        run_contest(
+            attack, **sizes, drop=silent, audit=audit, seed=seed, html=html, as_json=as_json
+        )
         return
-    if html is not None:
-        raise ParameterError("--html goes with --attack: without attackers nobody is left out")
+    require_attacks(html=html, audit=audit)
     fraction = 0.2 if drop is None else drop
     cohort = 20 if clients is None else clients
     file = PlanFile(

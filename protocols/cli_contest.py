@@ -16,7 +16,7 @@ from secagg.errors import ParameterError
 if TYPE_CHECKING:
     from protocols.demo.contest import Contest, Match
 
-__all__ = ["refuse_beside_attacks", "run_contest"]
+__all__ = ["refuse_beside_attacks", "require_attacks", "run_contest"]
 
 
 def run_contest(
@@ -25,6 +25,7 @@ def run_contest(
     clients: int,
     rounds: int,
     drop: float,
+    audit: int,
     seed: int,
     html: Path | None,
     as_json: bool,
@@ -41,7 +42,7 @@ def run_contest(
         return
     start = time.perf_counter()
     settings = Settings(
-        attacks=tuple(attacks), clients=clients, rounds=rounds, drop=drop, seed=seed
+        attacks=tuple(attacks), clients=clients, rounds=rounds, drop=drop, audit=audit, seed=seed
     )
     contest = Contest(settings)
     console = Console(quiet=as_json)
@@ -69,6 +70,13 @@ def refuse_beside_attacks(**given: object) -> None:
     for name, value in given.items():
         if value:
             raise ParameterError(f"--{name} and --attack do not go together")
+
+
+def require_attacks(**given: object) -> None:
+    """`ParameterError` for options that only this demo has a use for."""
+    for name, value in given.items():
+        if value:
+            raise ParameterError(f"--{name} goes with --attack: nobody is left out without it")
 
 
 def _watched(contest: Contest, console: Console) -> list[Match]:

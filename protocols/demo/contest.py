@@ -14,7 +14,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from protocols.audit_rounds import AuditRounds
 from protocols.demo.training import fallen_silent
 from protocols.federation.data import Owners, Split, digits, owners_dirichlet, parts, split
 from protocols.federation.federation import Federation, RoundData
@@ -63,7 +65,7 @@ class Settings:
 
     attacks: names in `ATTACKS`, each made by `attackers` clients of `clients`. drop: fraction that
     falls silent in a round. rows: numbers that are opened of each update. alpha: of the Dirichlet
-    draw of labels.
+    draw of labels. audit: every so many rounds of the screened run are audit rounds; 0 for none.
     """
 
     attacks: tuple[str, ...]
@@ -74,6 +76,7 @@ class Settings:
     rows: int = 256
     alpha: float = 0.3
     hidden: int = 64
+    audit: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -82,12 +85,15 @@ class Settings:
                 raise ParameterError(f"unknown attack {name!r}; known are {', '.join(ATTACKS)}")
         if not 1 <= self.attackers * len(self.attacks) < self.clients / 2:
             raise ParameterError("1 <= attackers * attacks < clients / 2 must hold")
+        if self.audit < 0:
+            raise ParameterError(f"audit >= 0 must hold, got {self.audit}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
     """One round of both, from 1.
 
+    audited: whether the screened run spent it on an audit.
     accuracy, success: of the screened model on the test set, and the share of other digits that
     the trigger turns into its target; open_accuracy, open_success without screening.
     outcome: of the secure round. seen: what detectors saw of it, of those within the bounds.
@@ -97,6 +103,7 @@ class Match:
     """
 
     number: int
+    audited: bool
     accuracy: float
     success: float
     open_accuracy: float
@@ -144,10 +151,13 @@ class Contest:
         for number in range(1, self.settings.rounds + 1):
             start = time.perf_counter()
             watch("clients train, attackers attack")
-            data, unguarded = self.screened.round(), self.unprotected.round()
+            added = self._perturbation(number)
+            data, unguarded = self.screened.round(perturbation=added), self.unprotected.round()
             watch("one secure sum, screened")
             outcome, seen, verdicts = self._sum(number, data)
-            if outcome.result is not None:
+            if outcome.result is None or added is not None:
+                self.screened.skip()
+            else:
                 self.screened.apply(outcome.result.mean)
             self.unprotected.apply(unguarded.mean())
             match = self._match(data, outcome, seen, verdicts)
@@ -175,12 +185,22 @@ class Contest:
             population=self._people,
             session=self._session,
             number=number,
-            model=model_digest(self.screened.weights),
+            model=model_digest(data.weights),
         )
         return outcome, *judged[-1]
 
+    def _perturbation(self, number: int) -> NDArray[np.float64] | None:
+        if not self.settings.audit:
+            return None
+        audit = AuditRounds(every=self.settings.audit)
+        found: NDArray[np.float64] | None
+        found = audit.perturbation(self.screened.weights, self._session, number)
+        return found
+
     def _seen(self, number: int, statistics: Statistics, data: RoundData) -> Sketches:
         known = [*data.history[-_HISTORY:], data.weights]
+        if data.perturbation is not None:
+            known.append(data.perturbation)
         seen = observed(
             self.plan,
             statistics,
@@ -207,6 +227,7 @@ class Contest:
         together = sorted((*beyond, *verdicts.verdicts), key=lambda one: one.client)
         return Match(
             number=verdicts.number,
+            audited=data.perturbation is not None,
             accuracy=self.screened.accuracy(),
             success=self.screened.attack_success(TRIGGER),
             open_accuracy=self.unprotected.accuracy(),

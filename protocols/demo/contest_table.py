@@ -71,7 +71,8 @@ def rounds_table(contest: Contest, matches: Sequence[Match]) -> RenderableType:
     attackers = len(contest.screened.malicious)
     for match in matches:
         table.add_row(*_cells(match, attackers, backdoor=backdoor))
-    return Group(table, Text(_LEGEND, "dim"))
+    audits = _AUDITS if any(match.audited for match in matches) else ""
+    return Group(table, Text(_LEGEND + audits, "dim"))
 
 
 _LEGEND = """\
@@ -79,6 +80,10 @@ _LEGEND = """\
 backdoor    share of other digits that the trigger turns into a 3
 kept out    beyond the norm bound, or excluded by a test
 exact       the sum is, bit for bit, that of what the clients in it encoded
+"""
+
+_AUDITS = """\
+audit       clients got a model with a public perturbation; its mean was not applied
 """
 
 
@@ -89,7 +94,7 @@ def _cells(match: Match, attackers: int, *, backdoor: bool) -> list[str | Text]:
     mean = sum(cost.cpu for cost in costs) / len(costs)
     caught, wronged = match.excluded
     return [
-        str(match.number),
+        f"{'audit ' if match.audited else ''}{match.number}",
         _beside(match.accuracy, match.open_accuracy),
         *([_beside(match.success, match.open_success)] if backdoor else []),
         f"{included}/{len(costs)}",
@@ -165,6 +170,7 @@ def _fields(match: Match) -> dict[str, object]:
     result = match.outcome.result
     return {
         "number": match.number,
+        "audit": match.audited,
         "accuracy": match.accuracy,
         "backdoor": match.success,
         "unprotected": {"accuracy": match.open_accuracy, "backdoor": match.open_success},

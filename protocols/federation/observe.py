@@ -44,7 +44,7 @@ def sketched(data: RoundData, projection: Array, *, window: int = 6) -> Sketches
     """
     if window < 0:
         raise ParameterError(f"window >= 0 must hold, got {window}")
-    known = [*data.history[max(data.number - window, 0) :], data.weights]
+    known = [*data.history[max(len(data.history) - window, 0) :], data.weights]
     if data.perturbation is not None:
         known.append(data.perturbation)
     public = Public(

@@ -113,6 +113,7 @@ def test_every_attack_has_a_name_of_its_goal() -> None:
         {"attacks": ()},
         {"attacks": ("fr_delta",), "attackers": 10},
         {"attacks": ("fr_delta",), "attackers": 0},
+        {"attacks": ("fr_delta",), "audit": -1},
     ],
 )
 def test_other_settings_are_refused(wrong: dict[str, object]) -> None:
@@ -149,6 +150,25 @@ def test_who_is_beyond_the_bound_is_so_by_the_figure_too(
             assert bound is None or bound.figure > bound.threshold
 
 
+def test_an_audit_is_screened_and_leaves_the_model_alone() -> None:
+    settings = Settings(attacks=("fr_delta",), **{**SMALL, "rounds": 2}, audit=2)  # type: ignore[arg-type]
+    contest = Contest(settings, Cascade(rounds=2))
+    rounds = contest.rounds()
+    first, before = next(rounds), contest.screened.weights
+    second = next(rounds)
+    assert (first.audited, second.audited) == (False, True)
+    assert (contest.screened.weights == before).all()
+    assert contest.screened.number == 2
+    assert second.outcome.exact
+    # the first mean, the model that was sent, and the perturbation; in the first round the model
+    assert (len(first.seen.public.known), len(second.seen.public.known)) == (1, 3)
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(contest_table.rounds_table(contest, [first, second]))
+    assert "audit 2" in capture.get()
+    assert "its mean was not applied" in capture.get()
+
+
 def test_the_command_runs_it_and_lists_attacks(tmp_path: Path) -> None:
     runner = CliRunner()
     listed = runner.invoke(app, ["demo", "--attack", "list"])
@@ -174,6 +194,7 @@ def test_the_command_runs_it_and_lists_attacks(tmp_path: Path) -> None:
         (["--attack", "nonsense"], "unknown attack 'nonsense'"),
         (["--attack", "fr_delta", "--epsilon", "8"], "--epsilon and --attack do not go together"),
         (["--html", "page.html"], "--html goes with --attack"),
+        (["--audit", "3"], "--audit goes with --attack"),
         (["--attack", "fr_delta", "--clients", "6"], "attackers * attacks < clients / 2"),
     ],
 )
