@@ -7,27 +7,31 @@ import io
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from protocols.cli_contest import refuse_beside_attacks, require_attacks, run_contest
 from protocols.cli_privacy import audit, privacy
 from protocols.cli_robust import benchmark_detectors, screen
-from protocols.cli_shared import NOT_AS_PROMISED, PRIVATE_CLIP, Commands, Json, grid, print_json
+from protocols.cli_shared import (
+    NOT_AS_PROMISED,
+    PRIVATE_CLIP,
+    Commands,
+    Json,
+    grid,
+    print_json,
+    watched,
+)
 from protocols.cost import client_cost
 from protocols.inspect import inspect as inspect_frame
 from protocols.planfile import SCHEMES, PlanFile, PrivacyChoice, Quantizer, SchemeChoice, Training
 from protocols.simulate import Frame
 from secagg.errors import ParameterError
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
-
-if TYPE_CHECKING:
-    from protocols.demo.training import Federation, RoundReport
 
 __all__ = ["app", "main"]
 
@@ -187,7 +191,7 @@ def _train(file: PlanFile, *, as_json: bool, record: Path | None) -> None:
     federation = training.Federation(file, _recorder(record))
     console = Console(quiet=as_json)
     console.print(table.heading(federation))
-    reports = _watched(federation, file.training.rounds, console)
+    reports = watched(federation.rounds, file.training.rounds, console)
     seconds = time.perf_counter() - start
     if as_json:
         print_json(table.json_document(federation, reports, seconds))
@@ -197,26 +201,6 @@ def _train(file: PlanFile, *, as_json: bool, record: Path | None) -> None:
     console.print(table.verdict(reports, seconds))
     if not table.all_exact(reports):
         raise typer.Exit(NOT_AS_PROMISED)
-
-
-def _watched(federation: Federation, total: int, console: Console) -> list[RoundReport]:
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("round {task.completed}/{task.total}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-        console=console,
-        transient=True,
-        disable=console.quiet or not console.is_terminal,
-    )
-    reports = []
-    with bar:
-        task = bar.add_task("", total=total)
-        for report in federation.rounds(lambda what: bar.update(task, description=what)):
-            reports.append(report)
-            bar.update(task, advance=1)
-    return reports
 
 
 def _recorder(folder: Path | None) -> Any:

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from protocols.cli_shared import NOT_AS_PROMISED, print_json
+from protocols.cli_shared import NOT_AS_PROMISED, print_json, watched
 from secagg.errors import ParameterError
-
-if TYPE_CHECKING:
-    from protocols.demo.contest import Contest, Match
 
 __all__ = ["refuse_beside_attacks", "require_attacks", "run_contest"]
 
@@ -47,7 +42,7 @@ def run_contest(
     contest = Contest(settings)
     console = Console(quiet=as_json)
     console.print(table.heading(contest))
-    matches = _watched(contest, console)
+    matches = watched(contest.rounds, rounds, console)
     seconds = time.perf_counter() - start
     found = report.summarized(contest, matches)
     if html is not None:
@@ -77,23 +72,3 @@ def require_attacks(**given: object) -> None:
     for name, value in given.items():
         if value:
             raise ParameterError(f"--{name} goes with --attack: nobody is left out without it")
-
-
-def _watched(contest: Contest, console: Console) -> list[Match]:
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("round {task.completed}/{task.total}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-        console=console,
-        transient=True,
-        disable=console.quiet or not console.is_terminal,
-    )
-    matches = []
-    with bar:
-        task = bar.add_task("", total=contest.settings.rounds)
-        for match in contest.rounds(lambda what: bar.update(task, description=what)):
-            matches.append(match)
-            bar.update(task, advance=1)
-    return matches

@@ -20,6 +20,7 @@ from protocols.audit_rounds import AuditRounds
 from protocols.demo.training import fallen_silent
 from protocols.federation.data import Owners, Split, digits, owners_dirichlet, parts, split
 from protocols.federation.federation import Federation, RoundData
+from protocols.federation.observe import known
 from protocols.plan import RoundPlan, model_digest
 from protocols.screening import SketchScreen, observed
 from protocols.simulate import Outcome, Population, phases, run_round
@@ -54,7 +55,6 @@ ATTACKS: Mapping[str, Attack] = {
 }
 """By the name that the command line gives them."""
 
-_HISTORY = 6
 _CLIP = 4.0
 _ROOT = 10
 
@@ -198,14 +198,11 @@ class Contest:
         return found
 
     def _seen(self, number: int, statistics: Statistics, data: RoundData) -> Sketches:
-        known = [*data.history[-_HISTORY:], data.weights]
-        if data.perturbation is not None:
-            known.append(data.perturbation)
         seen = observed(
             self.plan,
             statistics,
             number,
-            known=known,
+            known=known(data),
             root=data.root,
             classes=list(data.classes),
             imitate=data.imitate,
