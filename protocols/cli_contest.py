@@ -51,10 +51,12 @@ def run_contest(
         standings = summary_document(found)
         print_json({**table.json_document(contest, matches, seconds), "standings": standings})
     console.print(table.rounds_table(contest, matches))
-    console.print(table.reasons(contest, matches))
-    console.print(terminal.standings(found, report.truth(contest)))
+    console.print(table.reasons(contest, matches), "", sep="\n")
+    console.print(terminal.standings(found, report.truth(contest)), "", sep="\n")
     assert found.fairness is not None, "the simulation knows sizes and label mixes"
-    console.print(terminal.hit(found.fairness))
+    console.print(terminal.hit(found.fairness), "", sep="\n")
+    if not all(match.outcome.failure is None for match in matches):
+        console.print(table.failures(matches))
     console.print(table.verdict(contest, matches, seconds))
     if not table.all_exact(matches):
         raise typer.Exit(NOT_AS_PROMISED)

@@ -10,11 +10,21 @@ from rich.table import Table
 from rich.text import Text
 
 from protocols.demo.contest import Contest, Match, last_verdicts
+from protocols.report.words import spans
 from secagg.identity import PartyId
 from secagg.parameters import corrupt_bound
 from secagg.schemes.secagg_plus.verified import SecAggPlusVerified
 
-__all__ = ["all_exact", "does", "heading", "json_document", "reasons", "rounds_table", "verdict"]
+__all__ = [
+    "all_exact",
+    "does",
+    "failures",
+    "heading",
+    "json_document",
+    "reasons",
+    "rounds_table",
+    "verdict",
+]
 
 
 def heading(contest: Contest) -> RenderableType:
@@ -68,9 +78,9 @@ def rounds_table(contest: Contest, matches: Sequence[Match]) -> RenderableType:
         ("\nexact", ""),
     ):
         table.add_column(header, style=style, justify="right", no_wrap=True)
-    attackers = len(contest.screened.malicious)
     for match in matches:
-        table.add_row(*_cells(match, attackers, backdoor=backdoor))
+        present = len(match.verdicts.by_client.keys() & set(contest.screened.malicious))
+        table.add_row(*_cells(match, present, backdoor=backdoor))
     audits = _AUDITS if any(match.audited for match in matches) else ""
     return Group(table, Text(_LEGEND + audits, "dim"))
 
@@ -78,7 +88,7 @@ def rounds_table(contest: Contest, matches: Sequence[Match]) -> RenderableType:
 _LEGEND = """\
 (open)      the same clients and attacks, without any screening
 backdoor    share of other digits that the trigger turns into a 3
-kept out    beyond the norm bound, or excluded by a test
+kept out    beyond the norm bound, or excluded by a test, of those not silent
 exact       the sum is, bit for bit, that of what the clients in it encoded
 """
 
@@ -130,6 +140,16 @@ def _line(clients: Sequence[PartyId], truth: str, number: int, words: str) -> Te
     who = f"client{'s' if len(clients) > 1 else ''} {', '.join(map(str, clients))} "
     style = "red" if truth == "honest" else "green"
     return Text.assemble((who, "bold"), (truth, style), (f", round {number}: ", "dim"), words)
+
+
+def failures(matches: Sequence[Match]) -> Text:
+    """Why rounds ended without a sum."""
+    said: dict[str, list[int]] = {}
+    for match in matches:
+        if match.outcome.failure is not None:
+            said.setdefault(str(match.outcome.failure), []).append(match.number)
+    lines = [f"no sum in {spans(numbers)}: {why}" for why, numbers in said.items()]
+    return Text("\n".join(lines), "bold red")
 
 
 def verdict(contest: Contest, matches: Sequence[Match], seconds: float) -> Text:

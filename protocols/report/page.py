@@ -20,6 +20,7 @@ from protocols.report.words import (
     named,
     number,
     rounds_of,
+    spans,
     strip,
 )
 from robust.decide import Verdicts
@@ -127,7 +128,7 @@ def _section(client: int, history: Sequence[Verdicts]) -> str:
     )
     verdict = shown.by_client[client]
     state = "excluded" if verdict.excluded else "kept"
-    named = f" ({', '.join(map(str, out))})" if out else ""
+    named = f" ({spans(out)})" if out else ""
     parts = [
         f'<section id="client-{client}" aria-labelledby="head-{client}">',
         f'<h2 id="head-{client}">Client {client}</h2>',
@@ -161,19 +162,19 @@ def _plots(client: int, history: Sequence[Verdicts]) -> Iterator[str]:
     for test, points in history_of(client, history).items():
         if any(point.finding.excludes for point in points):
             label = _label(client, test, points)
-            if can_plot():
+            if can_plot() and len(points) > 1:
                 yield f"<figure>{history_svg(points, test=test, label=label, span=span)}"
                 yield f"<figcaption>{escape(label)}</figcaption></figure>"
             yield _history_table(test, points)
 
 
 def _label(client: int, test: str, points: Sequence[Point]) -> str:
-    out = [str(point.number) for point in points if point.finding.excludes]
+    out = spans([point.number for point in points if point.finding.excludes])
     first, last = points[0].finding, points[-1].finding
     return (
         f"Client {client}, test {test}: figure {number(first.figure)} in round {points[0].number} "
         f"and {number(last.figure)} in round {points[-1].number}, against a threshold of "
-        f"{number(last.threshold)} there; beyond it in rounds {', '.join(out)}."
+        f"{number(last.threshold)} there; beyond it in rounds {out}."
     )
 
 
@@ -197,14 +198,14 @@ def _result(finding: Finding) -> str:
 
 
 def _abstained(history: Sequence[Verdicts]) -> Iterator[str]:
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str], list[int]] = {}
     for verdicts in history:
         for one in verdicts.abstained:
-            found.setdefault((one.detector, one.reason.value), []).append(str(verdicts.number))
+            found.setdefault((one.detector, one.reason.value), []).append(verdicts.number)
     if found:
         yield "<h2>Tests that could not tell</h2><ul>"
         for (detector, reason), numbers in sorted(found.items()):
-            said = escape(f"{detector}, rounds {', '.join(numbers)}: {reason}")
+            said = escape(f"{detector}, rounds {spans(numbers)}: {reason}")
             yield f"<li>{said}</li>"
         yield "</ul>"
 

@@ -89,32 +89,38 @@ def _truth(does: str | None) -> Text:
 
 def _rest(summary: Summary, marked: int) -> str:
     spotless = [trail.client for trail in summary.trails if trail.spotless]
-    lines = [f"{len(spotless)} clients were never left out"]
-    if marked > _MOST_ROWS:
-        lines[0] += f"; {marked - _MOST_ROWS} more were, with higher scores"
-    lines.append(LEGEND)
-    scores = [summary.contribution_of[one][0] for one in spotless if one in summary.contribution_of]
-    if scores:
-        lines.append(f"{CONTRIBUTION}; median of those never left out {median(scores):+.2f}")
-    return "\n".join(lines)
+    known = summary.contribution_of
+    scores = [known[client][0] for client in spotless if client in known]
+    typical = f"; their median contribution: {median(scores):+.2f}" if scores else ""
+    hidden = marked - _MOST_ROWS
+    return "\n".join(
+        [
+            *([f"{hidden} more were left out, with higher scores"] if hidden > 0 else []),
+            f"{len(spotless)} clients were never left out{typical}",
+            LEGEND,
+            *([CONTRIBUTION] if known else []),
+        ]
+    )
 
 
 def hit(report: FairnessReport) -> RenderableType:
-    """Whom exclusions hit, in a line for each way to divide clients; tables are on the page."""
+    """Whom exclusions hit, in a line for each way to divide clients: left out of how many."""
     whole = report.all
-    kind = "excluded" if report.attackers is None else "falsely excluded"
-    lines = [
-        f"{whole.excluded} of {whole.clients} clients {kind} in at least {report.often:.0%} of "
-        f"their rounds, {whole.weight_lost:.1%} of weight lost; by part, excluded/clients:"
-    ]
-    for title, parts in (("subgroup", report.subgroups), ("data size", report.sizes)):
-        if parts:
-            lines.append(f"  {title:9}  {'; '.join(map(_hit, parts))}{_said(parts)}")
-    return Group(Text("Whom exclusions hit", style="bold"), Text("\n".join(lines)))
+    who = "clients" if report.attackers is None else "honest clients"
+    parts = Table.grid(padding=(0, 2))
+    parts.add_row(
+        "all",
+        f"{whole.excluded} of {whole.clients} {who} left out in at least {report.often:.0%} of "
+        f"their rounds; {whole.weight_lost:.1%} of their weight lost",
+    )
+    for title, found in (("subgroup", report.subgroups), ("data size", report.sizes)):
+        if found:
+            parts.add_row(title, f"{', '.join(map(_hit, found))}{_said(found)}")
+    return Group(Text("Whom exclusions hit", style="bold"), parts)
 
 
 def _hit(part: Part) -> str:
-    lost = f", {part.weight_lost:.0%} lost" if part.weight_lost else ""
+    lost = f" {part.weight_lost:.0%} lost" if part.weight_lost else ""
     uneven = f" ({part.verdict.value})" if part.verdict is Verdict.UNEVEN else ""
     return f"{part.name} {part.excluded}/{part.clients}{lost}{uneven}"
 

@@ -18,11 +18,12 @@ __all__ = [
     "named",
     "number",
     "rounds_of",
+    "spans",
     "strip",
 ]
 
-LEGEND = "rounds: · kept, x left out, blank absent; a score is an exponential mean of these"
-CONTRIBUTION = "contribution: how far along the server's own update, against the others, ± error"
+LEGEND = "rounds: · kept, x left out, blank absent; score: exponential mean of these"
+CONTRIBUTION = "contribution: along the server's own update, against the others, ± error"
 
 
 def clients_of(history: Sequence[Verdicts]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -52,6 +53,19 @@ def number(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "-"
     return f"{value:.3g}"
+
+
+def spans(numbers: Sequence[int]) -> str:
+    """Ascending round numbers; three and more in a row become "4 to 9"."""
+    runs: list[list[int]] = []
+    for at in numbers:
+        if runs and at == runs[-1][-1] + 1:
+            runs[-1].append(at)
+        else:
+            runs.append([at])
+    return ", ".join(
+        f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs
+    )
 
 
 def strip(trail: Trail) -> str:

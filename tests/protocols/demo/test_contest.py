@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import warnings
@@ -14,7 +15,7 @@ from protocols.demo import contest_report, contest_table
 from protocols.demo.contest import ATTACKS, Contest, Match, Settings, last_verdicts
 from robust.attacks.attack import Goal
 from robust.decide import Cascade
-from secagg.errors import ParameterError
+from secagg.errors import Aborted, ParameterError
 
 with warnings.catch_warnings():
     # typer 0.20, the last that Flower allows, imports names that click 8.5 deprecates
@@ -87,6 +88,19 @@ def test_what_is_printed_names_every_client_kept_out_and_why(
     assert "beyond the norm bound" in shown
     assert "3 of 3 sums exact" in shown
     assert f"{contest.plan.scheme.opened} numbers opened" in shown
+
+
+def test_a_round_without_a_sum_says_why(played: tuple[Contest, list[Match]]) -> None:
+    matches = played[1]
+    assert not contest_table.failures(matches)
+    reason = Aborted("decide", "11 clients accepted, at least 14 are needed")
+    failed = [
+        dataclasses.replace(match, outcome=dataclasses.replace(match.outcome, failure=reason))
+        for match in matches
+    ]
+    shown = str(contest_table.failures(failed))
+    assert shown.startswith("no sum in 1 to 3: ")
+    assert "11 clients accepted, at least 14 are needed" in shown
 
 
 def test_the_json_document_is_json(played: tuple[Contest, list[Match]]) -> None:

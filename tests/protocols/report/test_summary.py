@@ -148,8 +148,7 @@ def test_terminal_page_and_document_say_the_same() -> None:
     text = shown(summary)
     assert "delta" in text
     assert "xxx" in text
-    assert "2 clients were never left out" in text
-    assert "median of those never left out +0.00" in text
+    assert "2 clients were never left out; their median contribution: +0.00" in text
     whole = page(history, title="A run", summary=summary)
     assert "<h2>Standings</h2>" in whole
     assert "<code>xxx</code>" in whole
@@ -185,6 +184,6 @@ def test_whom_exclusions_hit_in_short() -> None:
     console.print(hit(report))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    assert "10 of 40 clients falsely excluded" in text
-    assert "smallest quarter 10/10, 100% lost (differs from the others)" in text
+    assert "10 of 40 honest clients left out in at least 50% of their rounds" in text
+    assert "smallest quarter 10/10 100% lost (differs from the others)" in text
     assert "largest quarter 0/10" in text
