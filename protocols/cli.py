@@ -48,6 +48,25 @@ app = typer.Typer(
 _Record = Annotated[
     Path | None, typer.Option("--record", metavar="DIR", help="Write every frame to this folder.")
 ]
+_Attack = Annotated[
+    list[str] | None,
+    typer.Option(help="By 3 clients, who are screened; may be given again. 'list' lists."),
+]
+_Clients = Annotated[int | None, typer.Option(help="Size of the cohort; 20, or 40 with attackers.")]
+_Rounds = Annotated[
+    int | None, typer.Option(help="Rounds of federated averaging; 15, or 12 with attackers.")
+]
+_Drop = Annotated[
+    float | None,
+    typer.Option(help="Fraction silent in each round; 0.2, or 0.05 with attackers."),
+]
+_Audit = Annotated[
+    int, typer.Option(metavar="N", help="With attackers: every N rounds an audit; 0 for none.")
+]
+_Page = Annotated[
+    Path | None,
+    typer.Option(metavar="PAGE.html", help="Write why attackers were left out as one page."),
+]
 
 
 app.command()(privacy)
@@ -59,20 +78,10 @@ app.add_typer(audit, name="audit")
 @app.command()
 def demo(
     *,
-    attack: Annotated[
-        list[str] | None,
-        typer.Option(help="By 3 clients, who are screened; may be given again. 'list' lists."),
-    ] = None,
-    clients: Annotated[
-        int | None, typer.Option(help="Size of the cohort; 20, or 40 with attackers.")
-    ] = None,
-    rounds: Annotated[
-        int | None, typer.Option(help="Rounds of federated averaging; 15, or 12 with attackers.")
-    ] = None,
-    drop: Annotated[
-        float | None,
-        typer.Option(help="Fraction silent in each round; 0.2, or 0.05 with attackers."),
-    ] = None,
+    attack: _Attack = None,
+    clients: _Clients = None,
+    rounds: _Rounds = None,
+    drop: _Drop = None,
     scheme: Annotated[str, typer.Option(help=f"One of {', '.join(SCHEMES)}.")] = "secagg_plus",
     epsilon: Annotated[
         float, typer.Option(help="Privacy budget of the run; 0 for no noise.")
@@ -84,23 +93,23 @@ def demo(
     seed: Annotated[
         int, typer.Option(help="Of data split, model and dropouts; never of keys or noise.")
     ] = 0,
-    audit: Annotated[
-        int, typer.Option(metavar="N", help="With attackers: every N rounds an audit; 0 for none.")
-    ] = 0,
-    html: Annotated[
-        Path | None,
-        typer.Option(metavar="PAGE.html", help="Write why attackers were left out as one page."),
-    ] = None,
+    audit: _Audit = 0,
+    html: _Page = None,
     as_json: Json = False,
     record: _Record = None,
 ) -> None:
     """Train a model on digits; every update goes through the real protocol as real bytes."""
     if attack:
         refuse_beside_attacks(epsilon=epsilon, record=record, scheme=scheme != "secagg_plus")
-        sizes = {"clients": clients or 40, "rounds": rounds or 12}
-        silent = 0.05 if drop is None else drop
         run_contest(
-            attack, **sizes, drop=silent, audit=audit, seed=seed, html=html, as_json=as_json
+            attack,
+            clients=clients or 40,
+            rounds=rounds or 12,
+            drop=0.05 if drop is None else drop,
+            audit=audit,
+            seed=seed,
+            html=html,
+            as_json=as_json,
         )
         return
     require_attacks(html=html, audit=audit)
