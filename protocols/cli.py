@@ -7,27 +7,31 @@ import io
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from protocols.cli_contest import refuse_beside_attacks, run_contest
+from protocols.cli_contest import refuse_beside_attacks, require_attacks, run_contest
 from protocols.cli_privacy import audit, privacy
 from protocols.cli_robust import benchmark_detectors, screen
-from protocols.cli_shared import NOT_AS_PROMISED, PRIVATE_CLIP, Commands, Json, grid, print_json
+from protocols.cli_shared import (
+    NOT_AS_PROMISED,
+    PRIVATE_CLIP,
+    Commands,
+    Json,
+    grid,
+    print_json,
+    watched,
+)
 from protocols.cost import client_cost
 from protocols.inspect import inspect as inspect_frame
 from protocols.planfile import SCHEMES, PlanFile, PrivacyChoice, Quantizer, SchemeChoice, Training
 from protocols.simulate import Frame
 from secagg.errors import ParameterError
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
-
-if TYPE_CHECKING:
-    from protocols.demo.training import Federation, RoundReport
 
 __all__ = ["app", "main"]
 
@@ -44,6 +48,25 @@ app = typer.Typer(
 _Record = Annotated[
     Path | None, typer.Option("--record", metavar="DIR", help="Write every frame to this folder.")
 ]
+_Attack = Annotated[
+    list[str] | None,
+    typer.Option(help="By 3 clients, who are screened; may be given again. 'list' lists."),
+]
+_Clients = Annotated[int | None, typer.Option(help="Size of the cohort; 20, or 40 with attackers.")]
+_Rounds = Annotated[
+    int | None, typer.Option(help="Rounds of federated averaging; 15, or 12 with attackers.")
+]
+_Drop = Annotated[
+    float | None,
+    typer.Option(help="Fraction silent in each round; 0.2, or 0.05 with attackers."),
+]
+_Audit = Annotated[
+    int, typer.Option(metavar="N", help="With attackers: every N rounds an audit; 0 for none.")
+]
+_Page = Annotated[
+    Path | None,
+    typer.Option(metavar="PAGE.html", help="Write why attackers were left out as one page."),
+]
 
 
 app.command()(privacy)
@@ -55,20 +78,10 @@ app.add_typer(audit, name="audit")
 @app.command()
 def demo(
     *,
-    attack: Annotated[
-        list[str] | None,
-        typer.Option(help="By 3 clients, who are screened; may be given again. 'list' lists."),
-    ] = None,
-    clients: Annotated[
-        int | None, typer.Option(help="Size of the cohort; 20, or 40 with attackers.")
-    ] = None,
-    rounds: Annotated[
-        int | None, typer.Option(help="Rounds of federated averaging; 15, or 12 with attackers.")
-    ] = None,
-    drop: Annotated[
-        float | None,
-        typer.Option(help="Fraction silent in each round; 0.2, or 0.05 with attackers."),
-    ] = None,
+    attack: _Attack = None,
+    clients: _Clients = None,
+    rounds: _Rounds = None,
+    drop: _Drop = None,
     scheme: Annotated[str, typer.Option(help=f"One of {', '.join(SCHEMES)}.")] = "secagg_plus",
     epsilon: Annotated[
         float, typer.Option(help="Privacy budget of the run; 0 for no noise.")
@@ -80,16 +93,26 @@ def demo(
     seed: Annotated[
         int, typer.Option(help="Of data split, model and dropouts; never of keys or noise.")
     ] = 0,
+    audit: _Audit = 0,
+    html: _Page = None,
     as_json: Json = False,
     record: _Record = None,
 ) -> None:
     """Train a model on digits; every update goes through the real protocol as real bytes."""
     if attack:
         refuse_beside_attacks(epsilon=epsilon, record=record, scheme=scheme != "secagg_plus")
-        sizes = {"clients": clients or 40, "rounds": rounds or 12}
-        silent = 0.05 if drop is None else drop
-        run_contest(attack, **sizes, drop=silent, seed=seed, as_json=as_json)
+        run_contest(
+            attack,
+            clients=clients or 40,
+            rounds=rounds or 12,
+            drop=0.05 if drop is None else drop,
+            audit=audit,
+            seed=seed,
+            html=html,
+            as_json=as_json,
+        )
         return
+    require_attacks(html=html, audit=audit)
     fraction = 0.2 if drop is None else drop
     cohort = 20 if clients is None else clients
     file = PlanFile(
@@ -177,7 +200,7 @@ def _train(file: PlanFile, *, as_json: bool, record: Path | None) -> None:
     federation = training.Federation(file, _recorder(record))
     console = Console(quiet=as_json)
     console.print(table.heading(federation))
-    reports = _watched(federation, file.training.rounds, console)
+    reports = watched(federation.rounds, file.training.rounds, console)
     seconds = time.perf_counter() - start
     if as_json:
         print_json(table.json_document(federation, reports, seconds))
@@ -187,26 +210,6 @@ def _train(file: PlanFile, *, as_json: bool, record: Path | None) -> None:
     console.print(table.verdict(reports, seconds))
     if not table.all_exact(reports):
         raise typer.Exit(NOT_AS_PROMISED)
-
-
-def _watched(federation: Federation, total: int, console: Console) -> list[RoundReport]:
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("round {task.completed}/{task.total}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-        console=console,
-        transient=True,
-        disable=console.quiet or not console.is_terminal,
-    )
-    reports = []
-    with bar:
-        task = bar.add_task("", total=total)
-        for report in federation.rounds(lambda what: bar.update(task, description=what)):
-            reports.append(report)
-            bar.update(task, advance=1)
-    return reports
 
 
 def _recorder(folder: Path | None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -149,26 +149,23 @@ def screen(
 ) -> None:
     """Whom to leave out of a sum, and why: the cascade over saved statistics."""
     from protocols.report import page, recorded, terminal  # noqa: PLC0415 -- slow to import
+    from protocols.report.summary import summary_document, summary_of  # noqa: PLC0415
 
     saved = recorded.load_rounds(statistics)
     screening = recorded.screening_of(state, rounds=rounds, budget=budget)
     history = recorded.judged(statistics, screening, saved.rounds)
     if save_state is not None:
         recorded.save_state(save_state, screening)
+    found = summary_of(saved, history)
     if html is not None:
-        report = recorded.fairness_of(saved, history)
-        text = page.page(history, title=f"Screening of {statistics.name}", fairness=report)
+        text = page.page(history, title=f"Screening of {statistics.name}", summary=found)
         html.write_text(text, encoding="utf-8")
     if as_json:
-        print_json(_document(history))
+        verdicts = [recorded.verdict_document(one) for one in history]
+        print_json({"rounds": verdicts, "standings": summary_document(found)})
         return
     console = Console()
     console.print(terminal.rendered(history))
-    if saved.subgroups or saved.sizes:
-        console.print(terminal.fairness(recorded.fairness_of(saved, history)), soft_wrap=True)
-
-
-def _document(history: Any) -> dict[str, Any]:
-    from protocols.report.recorded import verdict_document  # noqa: PLC0415 -- slow to import
-
-    return {"rounds": [verdict_document(verdicts) for verdicts in history]}
+    console.print(terminal.standings(found))
+    if found.fairness is not None:
+        console.print(terminal.fairness(found.fairness), soft_wrap=True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from typer.core import TyperGroup
 
@@ -15,7 +18,9 @@ from dp.errors import DPError
 from robust.errors import RobustError
 from secagg.errors import ParameterError, SecAggError
 
-__all__ = ["NOT_AS_PROMISED", "PRIVATE_CLIP", "Commands", "Json", "grid", "print_json"]
+__all__ = ["NOT_AS_PROMISED", "PRIVATE_CLIP", "Commands", "Json", "grid", "print_json", "watched"]
+
+T = TypeVar("T")
 
 NOT_AS_PROMISED = 1  # exit status: a sum that was not exact, or without its noise
 PRIVATE_CLIP = 1.0
@@ -70,3 +75,26 @@ def grid() -> Table:
     rows.add_column(style="bold")
     rows.add_column()
     return rows
+
+
+def watched(
+    rounds: Callable[[Callable[[str], None]], Iterator[T]], total: int, console: Console
+) -> list[T]:
+    """All that `rounds` yields, with a bar at a terminal; `rounds` is given what to say there."""
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("round {task.completed}/{task.total}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        transient=True,
+        disable=console.quiet or not console.is_terminal,
+    )
+    found = []
+    with bar:
+        task = bar.add_task("", total=total)
+        for one in rounds(lambda what: bar.update(task, description=what)):
+            found.append(one)
+            bar.update(task, advance=1)
+    return found

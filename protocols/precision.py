@@ -27,13 +27,13 @@ def precision(
         if Fraction(clip.bound) * Fraction(2) ** fraction >= enough:
             return bits, fraction
     last = width or _WIDTHS[-1]
-    _require(type(last) is int and 2 <= last <= 64, "2 <= width <= 64, an integer,", last)
-    _require(
-        2 * clients * max_weight < 1 << (last - 1),
-        "2 * clients * max_weight < 2**(width - 1)",
-        2 * clients * max_weight,
-        1 << (last - 1),
-    )
+    if type(last) is not int or not 2 <= last <= 64:
+        raise ParameterError(f"2 <= width <= 64, an integer, must hold, got {last!r:.40}")
+    weights, room = 2 * clients * max_weight, 1 << (last - 1)
+    if not weights < room:
+        raise ParameterError(
+            f"2 * clients * max_weight < 2**(width - 1) must hold, got {weights} and {room}"
+        )
     return last, _most_fraction_bits(clip, clients, max_weight, last)
 
 
@@ -44,9 +44,3 @@ def _most_fraction_bits(clip: Clip, clients: int, max_weight: int, width: int) -
     estimate = ratio.numerator.bit_length() - ratio.denominator.bit_length()
     floor = estimate if ratio >= Fraction(2) ** estimate else estimate - 1
     return max(-_MOST_FRACTION_BITS, min(floor, _MOST_FRACTION_BITS))
-
-
-def _require(holds: bool, inequality: str, *found: object) -> None:
-    if not holds:
-        shown = " and ".join(map(repr, found))
-        raise ParameterError(f"{inequality} must hold, got {shown}")

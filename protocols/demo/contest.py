@@ -11,13 +11,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from protocols.audit_rounds import AuditRounds
 from protocols.demo.training import fallen_silent
-from protocols.federation.data import Owners, Split, digits, owners_dirichlet, split
+from protocols.federation.data import Owners, Split, digits, owners_dirichlet, parts, split
 from protocols.federation.federation import Federation, RoundData
+from protocols.federation.observe import known
 from protocols.plan import RoundPlan, model_digest
 from protocols.screening import SketchScreen, observed
 from protocols.simulate import Outcome, Population, phases, run_round
@@ -27,10 +30,13 @@ from robust.attacks.catalog import backdoors, free_riders, poisoners
 from robust.attacks.trigger import Trigger
 from robust.decide import Cascade, Screening, Verdict, Verdicts, rooted
 from robust.observe import Sketches
+from robust.rule import Finding
 from secagg.errors import ParameterError
 from secagg.event import Statistics
 from secagg.identity import PartyId
-from secagg.quantize import NormClip
+from secagg.quantize import FixedPoint, NormClip
+from secagg.schemes.secagg_plus.verified import SecAggPlusVerified
+from secagg.sketch import slack
 
 __all__ = ["ATTACKS", "Contest", "Match", "Settings", "last_verdicts"]
 
@@ -49,7 +55,6 @@ ATTACKS: Mapping[str, Attack] = {
 }
 """By the name that the command line gives them."""
 
-_HISTORY = 6
 _CLIP = 4.0
 _ROOT = 10
 
@@ -60,7 +65,7 @@ class Settings:
 
     attacks: names in `ATTACKS`, each made by `attackers` clients of `clients`. drop: fraction that
     falls silent in a round. rows: numbers that are opened of each update. alpha: of the Dirichlet
-    draw of labels.
+    draw of labels. audit: every so many rounds of the screened run are audit rounds; 0 for none.
     """
 
     attacks: tuple[str, ...]
@@ -71,6 +76,7 @@ class Settings:
     rows: int = 256
     alpha: float = 0.3
     hidden: int = 64
+    audit: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -79,39 +85,46 @@ class Settings:
                 raise ParameterError(f"unknown attack {name!r}; known are {', '.join(ATTACKS)}")
         if not 1 <= self.attackers * len(self.attacks) < self.clients / 2:
             raise ParameterError("1 <= attackers * attacks < clients / 2 must hold")
+        if self.audit < 0:
+            raise ParameterError(f"audit >= 0 must hold, got {self.audit}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """One round of both.
+    """One round of both, from 1.
 
+    audited: whether the screened run spent it on an audit.
     accuracy, success: of the screened model on the test set, and the share of other digits that
     the trigger turns into its target; open_accuracy, open_success without screening.
-    outcome: of the secure round. verdicts: on those within the bounds. beyond: who was not.
+    outcome: of the secure round. seen: what detectors saw of it, of those within the bounds.
+    verdicts: on everybody whose update arrived. beyond: who was not within the bounds.
     excluded: attackers whose update was kept out, and honest clients whose update was.
     opened: numbers opened of each client.
     """
 
     number: int
+    audited: bool
     accuracy: float
     success: float
     open_accuracy: float
     open_success: float
     outcome: Outcome
+    seen: Sketches
     verdicts: Verdicts
     beyond: frozenset[PartyId]
     excluded: tuple[frozenset[PartyId], frozenset[PartyId]]
     opened: int
-    seconds: float
+    seconds: float = 0.0
 
 
 class Contest:
-    """Two federations, and the screening of one of them."""
+    """Two federations, and the screening of one of them. `examples`: of clients 1, 2, …"""
 
     def __init__(self, settings: Settings, cascade: Cascade | None = None) -> None:
         self.settings = settings
         chosen = [ATTACKS[name] for name in settings.attacks]
         shared = _shared(settings)
+        self.examples = parts(shared[0].train, shared[1])
         self.screened, self.unprotected = (
             _federation(settings, shared, chosen) for _ in ("screened", "open")
         )
@@ -135,24 +148,29 @@ class Contest:
 
     def rounds(self, watch: Callable[[str], None] = lambda _: None) -> Iterator[Match]:
         """The rounds, as they are done. `watch` is told what is going on."""
-        for number in range(self.settings.rounds):
+        for number in range(1, self.settings.rounds + 1):
             start = time.perf_counter()
             watch("clients train, attackers attack")
-            data, unguarded = self.screened.round(), self.unprotected.round()
+            added = self._perturbation(number)
+            data, unguarded = self.screened.round(perturbation=added), self.unprotected.round()
             watch("one secure sum, screened")
-            outcome, verdicts = self._sum(number, data)
-            if outcome.result is not None:
+            outcome, seen, verdicts = self._sum(number, data)
+            if outcome.result is None or added is not None:
+                self.screened.skip()
+            else:
                 self.screened.apply(outcome.result.mean)
             self.unprotected.apply(unguarded.mean())
-            yield self._match(number, data, outcome, verdicts, time.perf_counter() - start)
+            match = self._match(data, outcome, seen, verdicts)
+            yield replace(match, seconds=time.perf_counter() - start)
 
-    def _sum(self, number: int, data: RoundData) -> tuple[Outcome, Verdicts]:
-        judged: list[Verdicts] = []
+    def _sum(self, number: int, data: RoundData) -> tuple[Outcome, Sketches, Verdicts]:
+        judged: list[tuple[Sketches, Verdicts]] = []
 
         def judge(statistics: Statistics) -> Collection[PartyId]:
             seen = self._seen(number, statistics, data)
-            judged.append(self._screening.judge(seen))
-            return statistics.eligible - set(judged[-1].excluded)
+            verdicts = self._screening.judge(seen)
+            judged.append((seen, verdicts))
+            return statistics.eligible - set(verdicts.excluded)
 
         updates = {i: (row, 1) for i, row in zip(data.clients, data.updates, strict=True)}
         stages = [stage for stage in phases(self.plan.scheme) if stage in ("masked", "unmask")]
@@ -160,24 +178,31 @@ class Contest:
             self.plan,
             updates,
             drops=fallen_silent(
-                number + 1, list(updates), tuple(stages), self.settings.drop, self._rng
+                number, list(updates), tuple(stages), self.settings.drop, self._rng
             ),
             vectors={i: unclipped(self.plan, updates[i][0]) for i in self._attacking(data)},
             judge=judge,
             population=self._people,
             session=self._session,
             number=number,
-            model=model_digest(self.screened.weights),
+            model=model_digest(data.weights),
         )
-        return outcome, judged[-1]
+        return outcome, *judged[-1]
+
+    def _perturbation(self, number: int) -> NDArray[np.float64] | None:
+        if not self.settings.audit:
+            return None
+        audit = AuditRounds(every=self.settings.audit)
+        found: NDArray[np.float64] | None
+        found = audit.perturbation(self.screened.weights, self._session, number)
+        return found
 
     def _seen(self, number: int, statistics: Statistics, data: RoundData) -> Sketches:
-        known = [*data.history[-_HISTORY:], data.weights]
         seen = observed(
             self.plan,
             statistics,
             number,
-            known=known,
+            known=known(data),
             root=data.root,
             classes=list(data.classes),
             imitate=data.imitate,
@@ -189,26 +214,55 @@ class Contest:
         return [i for i, honest in zip(data.clients, data.honest, strict=True) if not honest]
 
     def _match(
-        self, number: int, data: RoundData, outcome: Outcome, verdicts: Verdicts, seconds: float
+        self, data: RoundData, outcome: Outcome, seen: Sketches, verdicts: Verdicts
     ) -> Match:
         statistics = outcome.statistics
         assert statistics is not None, "somebody was judged"
-        beyond = frozenset(statistics.clients) - statistics.eligible
-        out = beyond | set(verdicts.excluded)
+        beyond = _beyond(self.plan, statistics)
+        out = {*(one.client for one in beyond), *verdicts.excluded}
         attackers = frozenset(self._attacking(data))
+        together = sorted((*beyond, *verdicts.verdicts), key=lambda one: one.client)
         return Match(
-            number=number,
+            number=verdicts.number,
+            audited=data.perturbation is not None,
             accuracy=self.screened.accuracy(),
             success=self.screened.attack_success(TRIGGER),
             open_accuracy=self.unprotected.accuracy(),
             open_success=self.unprotected.attack_success(TRIGGER),
             outcome=outcome,
-            verdicts=verdicts,
-            beyond=beyond,
-            excluded=(out & attackers, out - attackers),
+            seen=seen,
+            verdicts=replace(verdicts, verdicts=tuple(together)),
+            beyond=frozenset(one.client for one in beyond),
+            excluded=(frozenset(out & attackers), frozenset(out - attackers)),
             opened=self.plan.scheme.opened,
-            seconds=seconds,
         )
+
+
+def _beyond(plan: RoundPlan, statistics: Statistics) -> tuple[Verdict, ...]:
+    """Of those whom the scheme itself refuses, in the words of a test."""
+    scheme = plan.scheme
+    assert isinstance(scheme, SecAggPlusVerified), "the plan has a screen"
+    assert isinstance(plan.quantize, FixedPoint), "only exact plans have a screen"
+    bound = plan.quantize.clip.bound * (1 + slack(scheme.screen.rows))
+    sketch = scheme.opened_map(statistics.seed).sketch
+    lengths = np.linalg.norm(statistics.rows.astype(np.float64), axis=1) / sketch.scale
+    rows = zip(statistics.clients, lengths * plan.quantize.resolution, strict=True)
+    return tuple(
+        Verdict(client=client, excluded=True, findings=(_too_long(float(norm), bound),))
+        for client, norm in rows
+        if client not in statistics.eligible
+    )
+
+
+def _too_long(norm: float, bound: float) -> Finding:
+    return Finding(
+        test="bound",
+        figure=norm,
+        threshold=bound,
+        excludes=True,
+        p_value=None,
+        in_words="Its update is beyond the norm bound that every client agreed on.",
+    )
 
 
 def last_verdicts(matches: Sequence[Match]) -> dict[PartyId, tuple[int, Verdict]]:
@@ -222,8 +276,8 @@ def last_verdicts(matches: Sequence[Match]) -> dict[PartyId, tuple[int, Verdict]
 
 def _shared(settings: Settings) -> tuple[Split, Owners]:
     rng = np.random.default_rng(settings.seed)
-    parts = split(digits(), rng, root=_ROOT)
-    return parts, owners_dirichlet(parts.train, settings.clients, settings.alpha, rng)
+    data = split(digits(), rng, root=_ROOT)
+    return data, owners_dirichlet(data.train, settings.clients, settings.alpha, rng)
 
 
 def _federation(

@@ -10,10 +10,21 @@ from rich.table import Table
 from rich.text import Text
 
 from protocols.demo.contest import Contest, Match, last_verdicts
+from protocols.report.words import spans
+from secagg.identity import PartyId
 from secagg.parameters import corrupt_bound
 from secagg.schemes.secagg_plus.verified import SecAggPlusVerified
 
-__all__ = ["all_exact", "heading", "json_document", "reasons", "rounds_table", "verdict"]
+__all__ = [
+    "all_exact",
+    "does",
+    "failures",
+    "heading",
+    "json_document",
+    "reasons",
+    "rounds_table",
+    "verdict",
+]
 
 
 def heading(contest: Contest) -> RenderableType:
@@ -67,17 +78,22 @@ def rounds_table(contest: Contest, matches: Sequence[Match]) -> RenderableType:
         ("\nexact", ""),
     ):
         table.add_column(header, style=style, justify="right", no_wrap=True)
-    attackers = len(contest.screened.malicious)
     for match in matches:
-        table.add_row(*_cells(match, attackers, backdoor=backdoor))
-    return Group(table, Text(_LEGEND, "dim"))
+        present = len(match.verdicts.by_client.keys() & set(contest.screened.malicious))
+        table.add_row(*_cells(match, present, backdoor=backdoor))
+    audits = _AUDITS if any(match.audited for match in matches) else ""
+    return Group(table, Text(_LEGEND + audits, "dim"))
 
 
 _LEGEND = """\
 (open)      the same clients and attacks, without any screening
 backdoor    share of other digits that the trigger turns into a 3
-kept out    beyond the norm bound, or excluded by a test
+kept out    beyond the norm bound, or excluded by a test, of those not silent
 exact       the sum is, bit for bit, that of what the clients in it encoded
+"""
+
+_AUDITS = """\
+audit       clients got a model with a public perturbation; its mean was not applied
 """
 
 
@@ -88,7 +104,7 @@ def _cells(match: Match, attackers: int, *, backdoor: bool) -> list[str | Text]:
     mean = sum(cost.cpu for cost in costs) / len(costs)
     caught, wronged = match.excluded
     return [
-        str(match.number + 1),
+        f"{'audit ' if match.audited else ''}{match.number}",
         _beside(match.accuracy, match.open_accuracy),
         *([_beside(match.success, match.open_success)] if backdoor else []),
         f"{included}/{len(costs)}",
@@ -105,22 +121,35 @@ def _beside(screened: float, unprotected: float) -> Text:
 
 def reasons(contest: Contest, matches: Sequence[Match]) -> RenderableType:
     """Why each client was left out, in words; of those that were more than once, the last time."""
-    lines: list[Text] = []
-    beyond = {client: match.number for match in matches for client in match.beyond}
-    for client, number in sorted(beyond.items()):
-        words = "its update is beyond the norm bound that every client agreed on"
-        lines.append(_line(contest, client, number, words))
+    said: dict[tuple[str, int, str], list[PartyId]] = {}
     for client, (number, found) in sorted(last_verdicts(matches).items()):
-        lines += [_line(contest, client, number, finding.in_words) for finding in found.reasons]
+        for finding in found.reasons:
+            key = does(contest, client), number, finding.in_words
+            said.setdefault(key, []).append(client)
+    lines = [_line(clients, *key) for key, clients in said.items()]
     return Group(Text("Why clients were kept out", style="bold"), *lines) if lines else Text("")
 
 
-def _line(contest: Contest, client: int, number: int, words: str) -> Text:
+def does(contest: Contest, client: PartyId) -> str:
+    """The name of its attack, or "honest"."""
     attack = contest.screened.attack_of(client)
-    truth = ("honest", "red") if attack is None else (attack.name, "green")
-    return Text.assemble(
-        (f"client {client:>2} ", "bold"), truth, (f", round {number + 1}: ", "dim"), words
-    )
+    return "honest" if attack is None else attack.name
+
+
+def _line(clients: Sequence[PartyId], truth: str, number: int, words: str) -> Text:
+    who = f"client{'s' if len(clients) > 1 else ''} {', '.join(map(str, clients))} "
+    style = "red" if truth == "honest" else "green"
+    return Text.assemble((who, "bold"), (truth, style), (f", round {number}: ", "dim"), words)
+
+
+def failures(matches: Sequence[Match]) -> Text:
+    """Why rounds ended without a sum."""
+    said: dict[str, list[int]] = {}
+    for match in matches:
+        if match.outcome.failure is not None:
+            said.setdefault(str(match.outcome.failure), []).append(match.number)
+    lines = [f"no sum in {spans(numbers)}: {why}" for why, numbers in said.items()]
+    return Text("\n".join(lines), "bold red")
 
 
 def verdict(contest: Contest, matches: Sequence[Match], seconds: float) -> Text:
@@ -160,7 +189,8 @@ def json_document(contest: Contest, matches: Sequence[Match], seconds: float) ->
 def _fields(match: Match) -> dict[str, object]:
     result = match.outcome.result
     return {
-        "number": match.number + 1,
+        "number": match.number,
+        "audit": match.audited,
         "accuracy": match.accuracy,
         "backdoor": match.success,
         "unprotected": {"accuracy": match.open_accuracy, "backdoor": match.open_success},

@@ -56,7 +56,8 @@ class RoundData:
     updates: (n, d), what was sent.
     honest: (n,), who did not attack.
     weights: (d,), what clients started from, the perturbation included.
-    history: (h, d), the global updates before this round, oldest first; h = number.
+    history: (h, d), the global updates before this round, oldest first; h <= number, and
+        less where rounds were skipped.
     root: (d,), the update of the server on its root set.
     classes: (c, d), three steps of SGD on the root examples of each class.
     perturbation: (d,), what was added to the global model for an audit of this round, or None.
@@ -101,7 +102,7 @@ class Federation:
     """A population of clients with data, an attack, and the model that they train.
 
     `round` says what is sent in the round to come and changes nothing; `apply` takes what the
-    server makes of it and goes on to the next.
+    server makes of it and goes on to the next, `skip` goes on without.
 
     Parameters
     ----------
@@ -143,6 +144,7 @@ class Federation:
             network=self.network, training=self._training, root=split.root, seed=seed
         )
         self._history: list[Array] = []
+        self._skipped = 0
         self._side = np.full(len(self._parts), _HONEST)
         members = self._rng(_Stream.MEMBERS).permutation(len(self._parts))
         self._side[members[: sum(counts)]] = np.repeat(np.arange(len(counts)), counts)
@@ -150,7 +152,7 @@ class Federation:
     @property
     def number(self) -> int:
         """The round to come, from 0."""
-        return len(self._history)
+        return len(self._history) + self._skipped
 
     @property
     def clients(self) -> tuple[int, ...]:
@@ -170,7 +172,7 @@ class Federation:
     @property
     def history(self) -> Array:
         """(h, d), the global updates so far, oldest first."""
-        return np.array(self._history).reshape(self.number, self.network.size)
+        return np.array(self._history).reshape(len(self._history), self.network.size)
 
     def round(
         self, *, projection: Array | None = None, perturbation: Array | None = None
@@ -212,6 +214,10 @@ class Federation:
             raise InputRefused(f"an update must be finite and {self.weights.shape}")
         self._history.append(np.array(update, dtype=np.float64))
         self.weights = self.weights + update
+
+    def skip(self) -> None:
+        """Goes on to the next round with the same model, as after an audit or without a sum."""
+        self._skipped += 1
 
     def accuracy(self) -> float:
         """The share of the test that the model labels rightly."""

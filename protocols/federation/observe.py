@@ -14,7 +14,7 @@ from protocols.federation.federation import RoundData
 from robust.observe import Array, Public, Sketches
 from secagg.errors import ParameterError
 
-__all__ = ["count_sketch", "gaussian", "sketched"]
+__all__ = ["count_sketch", "gaussian", "known", "sketched"]
 
 
 def gaussian(rows: int, size: int, rng: np.random.Generator) -> Array:
@@ -34,21 +34,26 @@ def count_sketch(rows: int, size: int, rng: np.random.Generator) -> Array:
     return matrix
 
 
-def sketched(data: RoundData, projection: Array, *, window: int = 6) -> Sketches:
-    """What a server sees of this round through a projection (k, d).
-
-    Public vectors are the last `window` global updates, the weights that clients started from, and
-    the perturbation of an audit.
+def known(data: RoundData, window: int = 6) -> list[Array]:
+    """What a client without data could send: the last `window` global updates, the weights that
+    clients started from, and the perturbation of an audit.
 
     Raises `ParameterError` unless window >= 0.
     """
     if window < 0:
         raise ParameterError(f"window >= 0 must hold, got {window}")
-    known = [*data.history[max(data.number - window, 0) :], data.weights]
-    if data.perturbation is not None:
-        known.append(data.perturbation)
+    last = data.history[max(len(data.history) - window, 0) :]
+    audit = [] if data.perturbation is None else [data.perturbation]
+    return [*last, data.weights, *audit]
+
+
+def sketched(data: RoundData, projection: Array, *, window: int = 6) -> Sketches:
+    """What a server sees of this round through a projection (k, d).
+
+    Public vectors are those that are `known`. Raises `ParameterError` unless window >= 0.
+    """
     public = Public(
-        known=np.array(known) @ projection.T,
+        known=np.array(known(data, window)) @ projection.T,
         root=projection @ data.root,
         classes=data.classes @ projection.T,
     )

@@ -10,7 +10,19 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from protocols.report.plot import NEEDED, can_plot, history_svg
-from protocols.report.words import clients_of, named, number, rounds_of
+from protocols.report.summary import Summary
+from protocols.report.words import (
+    CONTRIBUTION,
+    LEGEND,
+    changes,
+    clients_of,
+    contribution,
+    named,
+    number,
+    rounds_of,
+    spans,
+    strip,
+)
 from robust.decide import Verdicts
 from robust.explain import Point, history_of
 from robust.fairness import FairnessReport, Part
@@ -19,18 +31,20 @@ from secagg.errors import ParameterError
 
 __all__ = ["page"]
 
+_MOST_SHOWN = 100
+
 
 def page(
     history: Sequence[Verdicts],
     *,
     title: str,
-    fairness: FairnessReport | None = None,
+    summary: Summary | None = None,
     clients: Sequence[int] | None = None,
 ) -> str:
     """The whole page.
 
-    history: verdicts by round. fairness: shown at the end. clients: whom to explain; by default
-    everybody who was excluded at least once.
+    history: verdicts by round. summary: standings, contributions and whom exclusions hit. clients:
+    whom to explain; by default everybody who was excluded at least once.
 
     Raises `ParameterError` for an empty history, or a client that is not in it.
     """
@@ -47,9 +61,10 @@ def page(
             _lead(history, everybody, excluded),
             "" if can_plot() or not chosen else f'<p class="note">{escape(NEEDED)}</p>',
             *_contents(chosen, history),
+            *([] if summary is None else _standings(summary)),
             *(_section(client, history) for client in chosen),
             *_abstained(history),
-            *([] if fairness is None else _fairness(fairness)),
+            *([] if summary is None or summary.fairness is None else _fairness(summary.fairness)),
             f"<footer>{_FOOTER}</footer>\n</main></body>\n</html>\n",
         ]
     )
@@ -83,6 +98,29 @@ def _contents(chosen: Sequence[int], history: Sequence[Verdicts]) -> Iterator[st
     yield f'<nav aria-label="Clients">{table}</nav>'
 
 
+def _standings(summary: Summary) -> Iterator[str]:
+    marked = [trail for trail in summary.trails if not trail.spotless]
+    shown = summary.trails if len(summary.trails) <= _MOST_SHOWN else marked
+    scored = summary.contributions is not None
+    rows = [
+        (
+            str(trail.client),
+            f"<code>{strip(trail)}</code>",
+            f"{trail.record.score:.2f}",
+            *([contribution(summary, trail.client)] if scored else []),
+            escape(changes(trail)),
+        )
+        for trail in sorted(shown, key=lambda trail: (trail.record.score, trail.client))
+    ]
+    yield "<h2>Standings</h2>"
+    explained = [LEGEND, *([CONTRIBUTION] if scored else [])]
+    yield f"<p class=note>{escape('. '.join(explained))}.</p>"
+    head = ("client", "rounds", "score", *(["contribution"] if scored else []), "standing")
+    hidden = len(summary.trails) - len(shown)
+    caption = f"Lowest scores first; {hidden} clients never left out are not listed"
+    yield _table(caption if hidden else "Lowest scores first", head, rows)
+
+
 def _section(client: int, history: Sequence[Verdicts]) -> str:
     out, present = rounds_of(client, history)
     shown = next(
@@ -90,7 +128,7 @@ def _section(client: int, history: Sequence[Verdicts]) -> str:
     )
     verdict = shown.by_client[client]
     state = "excluded" if verdict.excluded else "kept"
-    named = f" ({', '.join(map(str, out))})" if out else ""
+    named = f" ({spans(out)})" if out else ""
     parts = [
         f'<section id="client-{client}" aria-labelledby="head-{client}">',
         f'<h2 id="head-{client}">Client {client}</h2>',
@@ -124,19 +162,19 @@ def _plots(client: int, history: Sequence[Verdicts]) -> Iterator[str]:
     for test, points in history_of(client, history).items():
         if any(point.finding.excludes for point in points):
             label = _label(client, test, points)
-            if can_plot():
+            if can_plot() and len(points) > 1:
                 yield f"<figure>{history_svg(points, test=test, label=label, span=span)}"
                 yield f"<figcaption>{escape(label)}</figcaption></figure>"
             yield _history_table(test, points)
 
 
 def _label(client: int, test: str, points: Sequence[Point]) -> str:
-    out = [str(point.number) for point in points if point.finding.excludes]
+    out = spans([point.number for point in points if point.finding.excludes])
     first, last = points[0].finding, points[-1].finding
     return (
         f"Client {client}, test {test}: figure {number(first.figure)} in round {points[0].number} "
         f"and {number(last.figure)} in round {points[-1].number}, against a threshold of "
-        f"{number(last.threshold)} there; beyond it in rounds {', '.join(out)}."
+        f"{number(last.threshold)} there; beyond it in rounds {out}."
     )
 
 
@@ -160,14 +198,14 @@ def _result(finding: Finding) -> str:
 
 
 def _abstained(history: Sequence[Verdicts]) -> Iterator[str]:
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str], list[int]] = {}
     for verdicts in history:
         for one in verdicts.abstained:
-            found.setdefault((one.detector, one.reason.value), []).append(str(verdicts.number))
+            found.setdefault((one.detector, one.reason.value), []).append(verdicts.number)
     if found:
         yield "<h2>Tests that could not tell</h2><ul>"
         for (detector, reason), numbers in sorted(found.items()):
-            said = escape(f"{detector}, rounds {', '.join(numbers)}: {reason}")
+            said = escape(f"{detector}, rounds {spans(numbers)}: {reason}")
             yield f"<li>{said}</li>"
         yield "</ul>"
 
@@ -256,6 +294,7 @@ th, td { padding: .2rem .9rem .2rem 0; text-align: left; border-bottom: 1px soli
 td:last-child { white-space: normal; }
 th[scope=col] { color: var(--faint); font-size: .85rem; }
 strong { color: var(--bad); }
+code { white-space: pre; }
 .reason { border-left: 3px solid var(--bad); padding-left: .8rem; }
 .note, footer, figcaption, summary { color: var(--faint); font-size: .9rem; }
 figure { margin: 1.2rem 0 .4rem; }

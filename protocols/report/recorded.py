@@ -28,14 +28,12 @@ from typing import Any, TypeVar
 from protocols.files import replace
 from robust.decide import Cascade, Screening, Verdict, Verdicts
 from robust.errors import RobustError
-from robust.fairness import FairnessReport, RoundWeights, fairness_report
 from robust.observe import Norms, Public, Sketches
 from robust.rule import Finding, Seen
 from secagg.errors import DecodeError, ParameterError
 
 __all__ = [
     "Recorded",
-    "fairness_of",
     "judged",
     "load_rounds",
     "save_rounds",
@@ -132,20 +130,6 @@ def save_state(path: Path, screening: Screening) -> None:
         "screening": screening.export(),
     }
     replace(path, json.dumps(document, allow_nan=False).encode())
-
-
-def fairness_of(saved: Recorded, history: Sequence[Verdicts]) -> FairnessReport | None:
-    """Whom exclusions hit, by subgroup and data size; None where nobody declared any."""
-    if not saved.subgroups and not saved.sizes:
-        return None
-    weights = [
-        RoundWeights(
-            number=verdicts.number,
-            weights={one.client: float(not one.excluded) for one in verdicts.verdicts},
-        )
-        for verdicts in history
-    ]
-    return fairness_report(weights, subgroups=saved.subgroups, sizes=saved.sizes)
 
 
 def verdict_document(verdicts: Verdicts) -> dict[str, Any]:

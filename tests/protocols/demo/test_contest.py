@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import warnings
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from protocols.demo import contest_table
+from protocols.demo import contest_report, contest_table
 from protocols.demo.contest import ATTACKS, Contest, Match, Settings, last_verdicts
 from robust.attacks.attack import Goal
 from robust.decide import Cascade
-from secagg.errors import ParameterError
+from secagg.errors import Aborted, ParameterError
 
 with warnings.catch_warnings():
     # typer 0.20, the last that Flower allows, imports names that click 8.5 deprecates
@@ -35,7 +38,7 @@ def test_every_sum_is_exact_and_without_those_kept_out(
     played: tuple[Contest, list[Match]],
 ) -> None:
     _, matches = played
-    assert [match.number for match in matches] == [0, 1, 2]
+    assert [match.number for match in matches] == [1, 2, 3]
     for match in matches:
         assert match.outcome.exact
         result = match.outcome.result
@@ -79,11 +82,25 @@ def test_what_is_printed_names_every_client_kept_out_and_why(
         console.print(contest_table.reasons(contest, matches))
         console.print(contest_table.verdict(contest, matches, 1.0))
     shown = capture.get()
-    for client in set().union(*(match.beyond for match in matches)) | last_verdicts(matches).keys():
-        assert f"client {client:>2} " in shown
+    named = set(map(int, re.findall(r"\d+", " ".join(re.findall(r"clients? ([\d, ]+)", shown)))))
+    assert set().union(*(match.beyond for match in matches)) <= last_verdicts(matches).keys()
+    assert last_verdicts(matches).keys() <= named
     assert "beyond the norm bound" in shown
     assert "3 of 3 sums exact" in shown
     assert f"{contest.plan.scheme.opened} numbers opened" in shown
+
+
+def test_a_round_without_a_sum_says_why(played: tuple[Contest, list[Match]]) -> None:
+    matches = played[1]
+    assert not contest_table.failures(matches)
+    reason = Aborted("decide", "11 clients accepted, at least 14 are needed")
+    failed = [
+        dataclasses.replace(match, outcome=dataclasses.replace(match.outcome, failure=reason))
+        for match in matches
+    ]
+    shown = str(contest_table.failures(failed))
+    assert shown.startswith("no sum in 1 to 3: ")
+    assert "11 clients accepted, at least 14 are needed" in shown
 
 
 def test_the_json_document_is_json(played: tuple[Contest, list[Match]]) -> None:
@@ -110,6 +127,7 @@ def test_every_attack_has_a_name_of_its_goal() -> None:
         {"attacks": ()},
         {"attacks": ("fr_delta",), "attackers": 10},
         {"attacks": ("fr_delta",), "attackers": 0},
+        {"attacks": ("fr_delta",), "audit": -1},
     ],
 )
 def test_other_settings_are_refused(wrong: dict[str, object]) -> None:
@@ -117,16 +135,71 @@ def test_other_settings_are_refused(wrong: dict[str, object]) -> None:
         Settings(**{**SMALL, **wrong})  # type: ignore[arg-type]
 
 
-def test_the_command_runs_it_and_lists_attacks() -> None:
+def test_the_report_after_it_sets_attackers_aside(played: tuple[Contest, list[Match]]) -> None:
+    contest, matches = played
+    found = contest_report.summarized(contest, matches)
+    assert [trail.client for trail in found.trails] == list(contest.screened.clients)
+    assert {trail.client for trail in found.trails if not trail.spotless} == {
+        client for match in matches for client in match.verdicts.excluded
+    }
+    assert found.contributions is not None
+    assert found.fairness is not None
+    assert found.fairness.attackers == len(contest.screened.malicious)
+    assert found.fairness.all.clients == 16
+    assert sum(part.clients for part in found.fairness.sizes) == 16
+    assert sum(part.clients for part in found.fairness.subgroups) == 16
+    page = contest_report.document_page(contest, matches)
+    for client in last_verdicts(matches):
+        assert f'id="client-{client}"' in page
+
+
+def test_who_is_beyond_the_bound_is_so_by_the_figure_too(
+    played: tuple[Contest, list[Match]],
+) -> None:
+    for match in played[1]:
+        assert match.beyond
+        for verdict in match.verdicts.verdicts:
+            (bound,) = [one for one in verdict.findings if one.test == "bound"] or [None]
+            assert (bound is not None) is (verdict.client in match.beyond)
+            assert bound is None or bound.figure > bound.threshold
+
+
+def test_an_audit_is_screened_and_leaves_the_model_alone() -> None:
+    settings = Settings(attacks=("fr_delta",), **{**SMALL, "rounds": 2}, audit=2)  # type: ignore[arg-type]
+    contest = Contest(settings, Cascade(rounds=2))
+    rounds = contest.rounds()
+    first, before = next(rounds), contest.screened.weights
+    second = next(rounds)
+    assert (first.audited, second.audited) == (False, True)
+    assert (contest.screened.weights == before).all()
+    assert contest.screened.number == 2
+    assert second.outcome.exact
+    # the first mean, the model that was sent, and the perturbation; in the first round the model
+    assert (len(first.seen.public.known), len(second.seen.public.known)) == (1, 3)
+    console = Console(width=120)
+    with console.capture() as capture:
+        console.print(contest_table.rounds_table(contest, [first, second]))
+    assert "audit 2" in capture.get()
+    assert "its mean was not applied" in capture.get()
+
+
+def test_the_command_runs_it_and_lists_attacks(tmp_path: Path) -> None:
     runner = CliRunner()
     listed = runner.invoke(app, ["demo", "--attack", "list"])
     assert listed.exit_code == 0
     assert listed.output.split() == list(ATTACKS)
     ran = runner.invoke(
-        app, ["demo", "--attack", "fr_noise", "--clients", "20", "--rounds", "1", "--json"]
+        app,
+        [
+            *["demo", "--attack", "fr_noise", "--clients", "20", "--rounds", "1", "--json"],
+            *["--html", str(tmp_path / "page.html")],
+        ],
     )
     assert ran.exit_code == 0
-    assert json.loads(ran.output)["exact"] is True
+    document = json.loads(ran.output)
+    assert document["exact"] is True
+    assert document["standings"]["1"]["standing"] == "member"
+    assert "Standings" in (tmp_path / "page.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -134,6 +207,8 @@ def test_the_command_runs_it_and_lists_attacks() -> None:
     [
         (["--attack", "nonsense"], "unknown attack 'nonsense'"),
         (["--attack", "fr_delta", "--epsilon", "8"], "--epsilon and --attack do not go together"),
+        (["--html", "page.html"], "--html goes with --attack"),
+        (["--audit", "3"], "--audit goes with --attack"),
         (["--attack", "fr_delta", "--clients", "6"], "attackers * attacks < clients / 2"),
     ],
 )

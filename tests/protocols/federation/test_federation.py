@@ -238,3 +238,15 @@ def test_two_attacks_run_side_by_side_and_know_nothing_of_each_other() -> None:
     seen = runs.round()
     replayed = [runs.attack_of(client) is attackers[0][0] for client in seen.clients]
     assert (seen.updates[replayed] == runs.history[-1]).all()
+
+
+def test_a_skipped_round_leaves_model_and_history_and_goes_on() -> None:
+    runs = federation()
+    runs.apply(runs.round().mean())
+    weights, before = runs.weights, runs.round()
+    runs.skip()
+    after_it = runs.round()
+    assert (runs.number, after_it.number) == (2, 2)
+    assert np.array_equal(runs.weights, weights)
+    assert np.array_equal(after_it.history, before.history)
+    assert not np.array_equal(after_it.updates, before.updates)  # of other batches

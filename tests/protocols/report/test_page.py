@@ -14,8 +14,9 @@ from rich.console import Console
 
 from protocols.report.page import page
 from protocols.report.plot import can_plot, history_svg
+from protocols.report.summary import Summary, trails_of
 from protocols.report.terminal import rendered
-from protocols.report.words import number
+from protocols.report.words import number, spans
 from robust.decide import Verdict, Verdicts
 from robust.detect import Abstained, Reason
 from robust.explain import history_of
@@ -112,7 +113,7 @@ def test_a_page_says_why(either: bool) -> None:
     assert "No evidence of training" in text
     assert "<td>0.1</td><td>0.2</td><td>0.25</td><td><strong>excludes</strong></td>" in text
     assert "training 2: all rounds" in text
-    assert "clone, rounds 0, 1, 2, 3: too few clients to compare" in text
+    assert "clone, rounds 0 to 3: too few clients to compare" in text
     assert ("pip install" in text) is not either
     assert ("<svg" in text) is either
 
@@ -121,7 +122,8 @@ def test_what_comes_from_outside_is_text(either: bool) -> None:
     groups = {3: f"north {EVIL}", 5: "south"}
     weights = [RoundWeights(number=0, weights={3: 0.0, 5: 1.0})]
     report = fairness_report(weights, subgroups=groups, sizes={3: 1, 5: 9})
-    text = page(history(), title=f"Run {EVIL}", fairness=report)
+    summary = Summary(trails=trails_of(history()), contributions=None, fairness=report)
+    text = page(history(), title=f"Run {EVIL}", summary=summary)
     assert "<script" not in text
     assert "&lt;script&gt;" in text
     assert "By subgroup" in text
@@ -147,6 +149,19 @@ def test_nobody_excluded_is_said_too() -> None:
 
 def test_the_page_of_a_history_is_always_the_same(either: bool) -> None:
     assert page(history(), title="A run") == page(history(), title="A run")
+
+
+def test_a_plot_of_one_round_is_not_drawn(either: bool) -> None:
+    text = page(history(2)[1:], title="A run")
+    assert "Excluded in 1 of 1 rounds (1)" in text
+    assert "<svg" not in text
+    assert "training 2: all rounds" in text
+
+
+def test_rounds_in_a_row_are_a_span() -> None:
+    assert spans([]) == ""
+    assert spans([1, 2]) == "1, 2"
+    assert spans([1, 2, 3, 5, 7, 8, 9, 10]) == "1 to 3, 5, 7 to 10"
 
 
 # -- plots ------------------------------------------------------------------------------------

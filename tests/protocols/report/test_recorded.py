@@ -11,7 +11,6 @@ import pytest
 
 from protocols.report.recorded import (
     Recorded,
-    fairness_of,
     judged,
     load_rounds,
     save_rounds,
@@ -19,6 +18,7 @@ from protocols.report.recorded import (
     screening_of,
     verdict_document,
 )
+from protocols.report.summary import fairness_of
 from robust.observe import Norms, Public, Sketches
 from secagg.errors import DecodeError, ParameterError
 
