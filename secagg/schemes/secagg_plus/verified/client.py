@@ -121,7 +121,7 @@ class VerifiedClient(Client):
         if uploads[self.me] != state.upload:
             raise RemoteProtocolError("the server replaced this client's masked input")
         screen = derive.screen_transcript(context, state.transcript, message.nonce, message.uploads)
-        values = self._values(state, screen)
+        values = self._values(state, screen, list(uploads))
         digests = derive.value_digests(values)
         sketches = Sketches(
             attestation=self._endpoint.attest(Label.ATTEST_SKETCHES, screen, derive.root(digests)),
@@ -138,13 +138,15 @@ class VerifiedClient(Client):
         )
         return Step(after, (_to_server(sketches),))
 
-    def _values(self, state: Committed, screen: bytes) -> Table:
-        """What is opened of the self mask, and of the mask with each neighbour."""
+    def _values(self, state: Committed, screen: bytes, uploads: list[PartyId]) -> Table:
+        """What is opened of the masks that are due."""
+        secrets = state.secrets.by_peer("key")
         keys = {
-            peer: transcript.mask_key(secret, state.transcript, self.me, peer)
-            for peer, secret in state.secrets.by_peer("key").items()
+            peer: state.self_key
+            if peer == self.me
+            else transcript.mask_key(secrets[peer], state.transcript, self.me, peer)
+            for peer in self._params.due(self.me, secrets, screen, uploads)
         }
-        keys[self.me] = state.self_key
         opened_map = self._params.opened_map(derive.sketch_seed(screen))
         opened = opened_map.of_streams(list(keys.values()))
         return self._params.values(dict(zip(keys, opened, strict=True)))
@@ -175,6 +177,7 @@ class VerifiedClient(Client):
         included = message.included.peers
         self._check_included(state.cohort, included, state.uploaded)
         self._check_sketched(state, message.included)
+        self._check_groups(state, included)
         agreed = transcript.survivors_transcript(state.transcript, included)
         after = Settled(
             transcript=agreed,
@@ -204,6 +207,14 @@ class VerifiedClient(Client):
             except DecodeError:
                 raise RemoteProtocolError(f"client {dealer} was shown another draw") from None
 
+    def _check_groups(self, state: Sketched, included: list[PartyId]) -> None:
+        groups = self._params.groups(state.transcript, state.uploaded.peers)
+        if groups is not None and (short := groups.short(included)):
+            raise RemoteProtocolError(
+                f"included: {len(short)} clients of a group of which at least {groups.floor} must "
+                "be, or none"
+            )
+
     def _on_quorum(self, state: Settled, message: Consents) -> Step[State]:
         step = self._on_consents(state, message)
         alive = set(state.included.peers)
@@ -221,6 +232,8 @@ class VerifiedClient(Client):
         liars = message.proofs.keys()
         if not liars <= set(state.included.peers) - {self.me}:
             raise RemoteProtocolError("a proof against a client that is not another in the sum")
+        if liars and self._params.screen.group:
+            raise RemoteProtocolError("a proof after the sum: of groups, all lies are found before")
         scene = Scene(
             params=self._params,
             roster=self._endpoint.roster,

@@ -63,6 +63,7 @@ __all__ = [
     "CLIENT",
     "PHASES",
     "SERVER",
+    "SERVER_OF_GROUPS",
     "Agreed",
     "Called",
     "Committed",
@@ -332,3 +333,8 @@ SERVER: Transitions = {
     Uncovering: _until(Unmask, Uncovering, Striking, Over),
     Striking: _until(Strike, Striking, Over),
 }
+SERVER_OF_GROUPS: Transitions = {
+    **{kind: row for kind, row in SERVER.items() if kind is not Striking},
+    Uncovering: _until(Unmask, Uncovering, Over),
+}
+"""All lies are found before consent, so nobody is taken out of the sum again."""
