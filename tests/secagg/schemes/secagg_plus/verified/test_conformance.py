@@ -13,13 +13,12 @@ from secagg.parameters import Neighbourhood
 from secagg.primitives.ring import Words, reduce, word
 from secagg.scheme import Scheme
 from secagg.schemes.secagg_plus.verified import SecAggPlusVerified
-from secagg.schemes.secagg_plus.verified.groups import Groups
 from secagg.schemes.secagg_plus.verified.messages import Closing, Dispute, Edges, Strike
 from secagg.testing import Lie, SeededRand
 from secagg.testing.conformance import Provoked, SchemeConformance
 from secagg.testing.network import RunResult
 from secagg.testing.parties import Parties
-from secagg.testing.secagg_plus.toy import ToyScreen
+from secagg.testing.secagg_plus.toy import FixedGroups, ToyScreen
 from secagg.testing.secagg_plus.verified import about_all_edges, about_itself
 
 LIAR = 5
@@ -75,16 +74,6 @@ class TestSecAggPlusVerified(Small):
         )
 
 
-class ByParity(SecAggPlusVerified):
-    """Groups that are no secret: the kit compares rounds that differ in their sealed parcels, and
-    with them in what is drawn.
-    """
-
-    def groups(self, screen: bytes, uploads: Sequence[PartyId]) -> Groups:
-        parts = tuple(tuple(p for p in uploads if p % 2 == parity) for parity in (0, 1))
-        return Groups(parts, self.group_floor)
-
-
 class TestGroups(Small):
     """Two groups of four, of which one client may be lost. Nothing is said of self masks, so nobody
     is convicted late.
@@ -98,7 +87,7 @@ class TestGroups(Small):
         return ({LIAR: about_all_edges},)
 
     def scheme(self, clients: int, length: int, width: int) -> Scheme:
-        return ByParity(
+        return FixedGroups(
             clients=clients,
             length=length,
             width=width,
