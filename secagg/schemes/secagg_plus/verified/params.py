@@ -70,8 +70,12 @@ class SecAggPlusVerified(SecAggPlus):
 
     @property
     def opened(self) -> int:
-        """Linear functionals of each client that a round opens."""
+        """Linear functionals of each client, or of its group, that a round opens."""
         return self.screen.opened
+
+    @property
+    def opened_of(self) -> int:
+        return self.group_floor or 1
 
     @property
     def group_floor(self) -> int:
