@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from protocols.journal import ClientJournal
+from protocols.memory import peak_memory
 from protocols.plan import RoundPlan
 from protocols.removal import Excess
 from protocols.round import ClientRound, Invitation, Result, ServerRound
@@ -260,7 +260,7 @@ class _Simulation:
             },
             server_cpu=self._cpu[SERVER],
             largest_frame=self._largest,
-            peak_memory=_peak_memory(),
+            peak_memory=peak_memory(),
             statistics=self._statistics,
             groups=self._groups,
         )
@@ -393,13 +393,3 @@ def _deviation(result: Result, updates: Mapping[PartyId, tuple[Any, int]]) -> fl
         tree, weight = updates[client]
         mean += flatten(tree)[0] * (weight / result.total_weight)
     return float(np.abs(flatten(result.mean)[0] - mean).max())
-
-
-def _peak_memory() -> int | None:
-    try:
-        import resource  # noqa: PLC0415  # not on Windows
-    except ImportError:
-        return None
-    # KiB, except on macOS
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
