@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from secagg.errors import DecodeError, InputRefused, RemoteProtocolError
 from secagg.frame import Endpoint, Signed
-from secagg.identity import SERVER, PartyId
+from secagg.identity import PartyId
 from secagg.machine import Finished, Over, Send, State, Step
 from secagg.primitives.digest import Label
 from secagg.primitives.ring import check_vector
@@ -136,7 +136,7 @@ class VerifiedClient(Client):
             secrets=state.secrets,
             digests=digests,
         )
-        return Step(after, (_to_server(sketches),))
+        return Step(after, (Send.to_server(sketches),))
 
     def _values(self, state: Committed, screen: bytes, uploads: list[PartyId]) -> Table:
         """What is opened of the masks that are due."""
@@ -157,7 +157,7 @@ class VerifiedClient(Client):
         for peer, claim in message.claims.items():
             self._check_conflict(state, peer, claim)
         opened = {peer: (secrets[peer],) for peer in message.claims}
-        return Step(state, (_to_server(Edges(secrets=SECRETS.table(opened))),))
+        return Step(state, (Send.to_server(Edges(secrets=SECRETS.table(opened))),))
 
     def _check_conflict(self, state: Sketched, peer: PartyId, claim: Claim) -> None:
         own = state.digests.by_peer("digest")
@@ -187,7 +187,7 @@ class VerifiedClient(Client):
             before=state.before,
             screen=state.transcript,
         )
-        return Step(after, (_to_server(Consent(transcript=agreed)),))
+        return Step(after, (Send.to_server(Consent(transcript=agreed)),))
 
     def _check_sketched(self, state: Sketched, included: Table) -> None:
         """Nothing is opened unless everybody in the sum was sketched by the map known here.
@@ -253,7 +253,7 @@ class VerifiedClient(Client):
             return Step(Over(), events=finished)
         keys = state.keys.by_peer("share")
         struck = OPENED.table({liar: (keys[liar],) for liar in liars if liar in keys})
-        return Step(Over(), (_to_server(Strike(shares=struck)),), finished)
+        return Step(Over(), (Send.to_server(Strike(shares=struck)),), finished)
 
     def expected(self, state: State) -> frozenset[PartyId]:
         return frozenset() if isinstance(state, Unmasked) else super().expected(state)
@@ -275,7 +275,3 @@ def _finished(included: list[PartyId]) -> Finished:
 def _grown(state: State, kind: type[Any], **added: Any) -> Any:
     """`state` as one of a type with more fields."""
     return kind(**{name: getattr(state, name) for name, _ in state.codecs()}, **added)
-
-
-def _to_server(message: Any) -> Send:
-    return Send(message, (SERVER,))

@@ -40,7 +40,7 @@ def open_groups(params: SecAggPlusVerified, graph: Graph, state: Uncovering) -> 
     found = hearing.group_statistics(params, drawn, parts, sums)
     closing = Closing(members=state.book.members, proofs={})
     ended = finished(params, state) if found.within.all() else _withheld(found)
-    send = (Send(closing, tuple(state.included.peers), broadcast=True),)
+    send = (Send.to_all(closing, state.included.peers),)
     return Step(Over(), send, (*opener.rejected(), found, ended))
 
 

@@ -208,7 +208,7 @@ class VerifiedServer(Server):
             values={},
         )
         after = Screening(book=state.book, drawn=drawn)
-        return Step(after, (_to_all(Draw(nonce=nonce, uploads=uploads), uploads.peers),))
+        return Step(after, (Send.to_all(Draw(nonce=nonce, uploads=uploads), uploads.peers),))
 
     def _open_dispute(self, state: Screening) -> Step[State]:
         drawn = state.drawn
@@ -271,7 +271,7 @@ class VerifiedServer(Server):
             votes={},
             drawn=drawn,
         )
-        return Step(after, (_to_all(Accepted(included=ACCEPTED.table(rows)), accepted),))
+        return Step(after, (Send.to_all(Accepted(included=ACCEPTED.table(rows)), accepted),))
 
     def _whole(self, drawn: Drawn, clients: Collection[PartyId]) -> set[PartyId]:
         """Without those of whose group too few are left."""
@@ -288,12 +288,8 @@ class VerifiedServer(Server):
             opened={},
             drawn=state.drawn,
         )
-        return Step(after, (_to_all(Consents(votes=votes), state.included.peers),))
+        return Step(after, (Send.to_all(Consents(votes=votes), state.included.peers),))
 
     def _check_spread(self, state: Collecting, included: Collection[PartyId]) -> None:
         assert isinstance(state, Storing | Hearing)
         self._check_stretches(state, state.book.cohort, included)
-
-
-def _to_all(message: Any, peers: list[PartyId]) -> Send:
-    return Send(message, tuple(peers), broadcast=True)

@@ -23,7 +23,7 @@ from secagg.schemes.secagg_plus.states import (
     STREAMS,
     Adverting,
     Book,
-    Collecting,
+    Booked,
     Consented,
     Consenting,
     Inviting,
@@ -192,19 +192,14 @@ class Drawn(Record):
     values: dict[int, Table] = field(Map(Cells()))
 
 
-class Hearing(Collecting):
+class Hearing(Booked):
     """A state that comes after the draw."""
 
-    book: Book
     drawn: Drawn
-
-    @property
-    def losses(self) -> dict[PartyId, int]:
-        return self.book.lost
 
 
 @declare(code=81, phase="masked")
-class Storing(Collecting):
+class Storing(Booked):
     """Keeping masked inputs: whose will be in the sum is decided when all are there."""
 
     book: Book = field(One(Book))
@@ -216,10 +211,6 @@ class Storing(Collecting):
     @property
     def collected(self) -> dict[PartyId, Any]:
         return self.digests
-
-    @property
-    def losses(self) -> dict[PartyId, int]:
-        return self.book.lost
 
     def due(self, invited: tuple[PartyId, ...]) -> Iterable[PartyId]:
         return self.book.members.peers

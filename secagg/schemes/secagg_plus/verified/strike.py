@@ -57,7 +57,7 @@ def uncover(
             for event, peer, secret in found
         },
     )
-    send = (Send(closing, tuple(state.included.peers), broadcast=True),)
+    send = (Send.to_all(closing, state.included.peers),)
     if not found:
         return Step(Over(), send, (*opener.rejected(), finished(params, state)))
     events = tuple(event for event, _, _ in found)
