@@ -326,7 +326,7 @@ def colluding(coalition: set[PartyId], seed: int) -> Lie:
     return saying(change)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(st.sets(st.integers(1, 12), min_size=2, max_size=9), st.integers(0, 999))
 def test_colluders_move_statistics_between_their_groups_and_no_more(
     coalition: set[PartyId], seed: int
@@ -346,7 +346,7 @@ def test_colluders_move_statistics_between_their_groups_and_no_more(
 # -- drop-outs ------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(
     st.dictionaries(
         st.integers(1, 12),
