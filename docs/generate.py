@@ -41,7 +41,11 @@ TABLES: dict[str, dict[str, Transitions]] = {
         "Server, semi-honest": plus_states.SERVER_SEMI_HONEST,
     },
     "secagg_plus_brief": {"Client": brief_states.CLIENT, "Server": brief_states.SERVER},
-    "secagg_plus_verified": {"Client": verified_states.CLIENT, "Server": verified_states.SERVER},
+    "secagg_plus_verified": {
+        "Client": verified_states.CLIENT,
+        "Server": verified_states.SERVER,
+        "Server, groups": verified_states.SERVER_OF_GROUPS,
+    },
 }
 
 

@@ -7,13 +7,14 @@ from protocols.plan import RoundPlan, model_digest
 from protocols.private import CentralNoise, DistributedNoise, LeafClip
 from protocols.result import Result
 from protocols.round import ClientRound, Invitation, ServerRound
-from protocols.screening import NormScreen, SketchScreen, observed
+from protocols.screening import GroupScreen, NormScreen, SketchScreen, observed
 
 __all__ = [
     "CentralNoise",
     "ClientJournal",
     "ClientRound",
     "DistributedNoise",
+    "GroupScreen",
     "Invitation",
     "LeafClip",
     "LeakageLedger",

@@ -104,9 +104,9 @@ class RoundPlan:
         the ring, thus of a coordinate on the wire; by default the least of 32, 40 … 64 that rounds
         finely. fraction_bits: by default as many as the width holds. rounding: by default
         `Stochastic`. privacy: `DistributedNoise` or `CentralNoise`, which round and scale in their
-        own way, and count every client as one. screen: `NormScreen` or `SketchScreen`, for
-        `SecAggPlus` and without `privacy`. Other keywords are the scheme's own, such as `corrupt`
-        and `dropout`.
+        own way, and count every client as one. screen: `NormScreen`, `SketchScreen` or
+        `GroupScreen`, for `SecAggPlus` and without `privacy`. Other keywords are the scheme's own,
+        such as `corrupt` and `dropout`.
 
         Raises `ParameterError` with the inequality that fails, `InputRefused` for a template that
         is no tree of arrays, and `TypeError` for a keyword that the scheme does not have.

@@ -29,7 +29,7 @@ from protocols.private import Private
 from protocols.removal import Discloser, Disclosures, endpoint, is_excess
 from protocols.result import Result
 from secagg.errors import IntegrityError, LocalProtocolError
-from secagg.event import Statistics
+from secagg.event import GroupStatistics, Statistics
 from secagg.frame import Endpoint
 from secagg.identity import Identity, PartyId
 from secagg.machine import Aggregate, Discarded, Event, Failed, Finished, Machine, PeerRejected
@@ -335,7 +335,9 @@ class ServerRound(_Party):
         """
         self._machine.submit(frozenset(clients))
 
-    def next_event(self) -> Result | Failed | PeerRejected | Discarded | Statistics | None:
+    def next_event(
+        self,
+    ) -> Result | Failed | PeerRejected | Discarded | Statistics | GroupStatistics | None:
         """The oldest event not yet taken, or None."""
         event = self._machine.next_event()
         if event is None and self._disclosures is not None:

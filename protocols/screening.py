@@ -6,6 +6,8 @@
     seen = observed(plan, event, number, known=[last_mean])
     server.accept(judge(seen))                     # or let the deadline accept all in bounds
 
+With `GroupScreen` nothing is known before the sum; `secagg.event.GroupStatistics` comes with it.
+
 EXPERIMENTAL, as the scheme behind it is: docs/spec/verified.md. What is opened is numbers of each
 client; how much they tell is in docs/explanation/detection.md.
 """
@@ -16,15 +18,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dp.noise_discrete_gaussian import DiscreteGaussian
-from robust.observe import Norms, Observation, Public, Sketches
+from robust.observe import GroupSketches, Norms, Observation, Public, Sketches
 from secagg.errors import InputRefused, ParameterError
-from secagg.event import Statistics
+from secagg.event import GroupStatistics, Statistics
 from secagg.identity import PartyId
 from secagg.primitives.ring import Words, reduce
 from secagg.quantize import FixedPoint, RangeClip
@@ -36,7 +39,7 @@ from secagg.structure import flatten
 if TYPE_CHECKING:
     from protocols.plan import RoundPlan
 
-__all__ = ["NormScreen", "PlanScreen", "SketchScreen", "observed"]
+__all__ = ["GroupScreen", "NormScreen", "PlanScreen", "SketchScreen", "observed"]
 
 Reals = NDArray[np.float64]
 
@@ -101,7 +104,12 @@ class _Screening:
             buckets=self.buckets,
             max_weight=max_weight,
             noise=self.noise * bound * math.sqrt(self.rows * self.tables / 2),
+            group=self._group,
         )
+
+    @property
+    def _group(self) -> int:
+        return 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,12 +126,34 @@ class SketchScreen(_Screening):
     rows: int = 256
 
 
-PlanScreen = NormScreen | SketchScreen
+@dataclass(frozen=True, kw_only=True)
+class GroupScreen(_Screening):
+    """Detectors see sketches of sums over groups, drawn anew in each round, and nothing of one
+    update alone; nor does the server. They come with the sum, too late to leave anybody out of it;
+    a sum of which a group is beyond the bounds is withheld.
+
+    size: clients in a group at least, two more than may collude.
+    """
+
+    rows: int = 256
+    size: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if type(self.size) is not int or not 2 <= self.size <= 1 << 20:
+            raise ParameterError(f"2 <= size <= 2**20, an int, must hold, got {self.size!r:.40}")
+
+    @property
+    def _group(self) -> int:
+        return self.size
+
+
+PlanScreen = NormScreen | SketchScreen | GroupScreen
 
 
 def observed(
     plan: RoundPlan,
-    statistics: Statistics,
+    statistics: Statistics | GroupStatistics,
     number: int,
     *,
     known: Sequence[Any] = (),
@@ -131,19 +161,28 @@ def observed(
     classes: Sequence[Any] = (),
     imitate: Callable[[Sequence[PartyId]], Reals] | None = None,
 ) -> Observation:
-    """What a detector of `robust` may see of round `number`: of those who may be accepted.
+    """What a detector of `robust` may see of round `number`: of those who may be accepted, or of
+    the groups of those who were.
 
     known: trees of the plan's structure that everybody knows, which a client without data could
     send: the last means, the model, an audit perturbation. root: the server's own update. classes:
     one update for each class of the server's own data. imitate: ids (n,) -> (b, n, d), updates of b
-    populations of made-up clients in their places, flattened as the plan flattens. Raises
-    `InputRefused` for other trees.
+    populations of made-up clients in their places, flattened as the plan flattens; not of groups.
+    Raises `InputRefused` for other trees, and `ParameterError` for statistics that the plan does
+    not open.
     """
     screen, scheme = plan.screen, plan.scheme
     if screen is None or not isinstance(scheme, SecAggPlusVerified):
         raise ParameterError("this plan opens nothing: give it a screen")
+    if isinstance(screen, GroupScreen) != isinstance(statistics, GroupStatistics):
+        raise ParameterError("GroupStatistics are what a GroupScreen opens, and no other screen")
     assert isinstance(plan.quantize, FixedPoint), "only exact plans have a screen"
     sketch = scheme.opened_map(statistics.seed).sketch
+    public = partial(_public, plan, sketch, known, root, classes)
+    if isinstance(statistics, GroupStatistics):
+        if imitate is not None:
+            raise ParameterError("imitate is for sketches of clients, not of groups")
+        return _of_groups(plan.quantize, scheme, sketch, statistics, number, public())
     kept = np.isin(np.array(statistics.clients), list(statistics.eligible))
     weights = np.ones(int(kept.sum()))
     if statistics.weights is not None:
@@ -156,22 +195,48 @@ def observed(
         return Norms(
             number=number, clients=clients, norms=np.sqrt(squares), bound=plan.quantize.clip.bound
         )
-
-    def sketched(trees: Sequence[Any]) -> Reals:
-        return sketch.of_reals(np.stack([_vector(plan, tree) for tree in trees]))
-
-    public = Public(
-        known=sketched(known) if len(known) else np.zeros((0, screen.rows)),
-        root=None if root is None else sketched([root])[0],
-        classes=sketched(classes) if len(classes) else None,
-    )
     return Sketches(
         number=number,
         clients=clients,
         rows=rows,
-        public=public,
+        public=public(),
         noise=float(noise.max()),
         imitations=None if imitate is None else _sketched(sketch, imitate(clients)),
+    )
+
+
+def _of_groups(
+    quantize: FixedPoint,
+    scheme: SecAggPlusVerified,
+    sketch: SketchMap,
+    statistics: GroupStatistics,
+    number: int,
+    public: Public,
+) -> GroupSketches:
+    """Sums of updates; where clients have weights, each counts by its own over the group's mean."""
+    sizes = np.array([len(group) for group in statistics.groups], np.float64)
+    total = sizes if statistics.weights is None else statistics.weights.astype(np.float64)
+    units = quantize.resolution / sketch.scale * sizes / np.maximum(total, 1)
+    return GroupSketches(
+        number=number,
+        clients=tuple(sorted(peer for group in statistics.groups for peer in group)),
+        groups=statistics.groups,
+        rows=statistics.rows * units[:, None],
+        public=public,
+        noise=float((scheme.screen.noise * units * np.sqrt(sizes)).max()),
+    )
+
+
+def _public(
+    plan: RoundPlan, sketch: SketchMap, known: Sequence[Any], root: Any, classes: Sequence[Any]
+) -> Public:
+    def sketched(trees: Sequence[Any]) -> Reals:
+        return sketch.of_reals(np.stack([_vector(plan, tree) for tree in trees]))
+
+    return Public(
+        known=sketched(known) if len(known) else np.zeros((0, sketch.rows)),
+        root=None if root is None else sketched([root])[0],
+        classes=sketched(classes) if len(classes) else None,
     )
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,11 +21,12 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from protocols.journal import ClientJournal
+from protocols.memory import peak_memory
 from protocols.plan import RoundPlan
 from protocols.removal import Excess
 from protocols.round import ClientRound, Invitation, Result, ServerRound
 from secagg.errors import Aborted, IntegrityError, ParameterError, RemoteProtocolError
-from secagg.event import Statistics
+from secagg.event import GroupStatistics, Statistics
 from secagg.frame import parse_header
 from secagg.identity import SERVER, Identity, PartyId, Roster
 from secagg.machine import Aggregate, Discarded, Failed, PeerRejected
@@ -83,7 +83,8 @@ class Outcome:
     largest_frame: bytes of the largest frame.
     peak_memory: most bytes that the process, hence all parties together, ever held; None where
         the platform does not tell.
-    statistics: what was opened before the sum, in a plan with a screen.
+    statistics: what was opened before the sum, in a plan with a screen. groups: what was opened
+        with it of groups, in a plan that does so.
     """
 
     result: Result | None
@@ -98,6 +99,7 @@ class Outcome:
     largest_frame: int
     peak_memory: int | None
     statistics: Statistics | None = None
+    groups: GroupStatistics | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ def run_round(
     drops: clients and the phase, one of `phases(plan.scheme)`, from which on they are silent.
     population: who takes part; invented when absent. vectors: ring vectors that these clients
     submit in the place of what their update encodes to, as a client that cheats could. judge: in a
-    plan with a screen, whom to accept of what was opened; without it, all within the bounds are.
+    plan with a screen, whom to accept of what was opened; without it, all within the bounds are. In
+    a plan that opens groups that is nothing yet: it may go by what earlier rounds showed.
     Fewer than the scheme can sum end the round.
     on_frame: is shown every frame as it leaves.
 
@@ -198,6 +201,7 @@ class _Simulation:
         self._result: Result | None = None
         self._failure: Aborted | IntegrityError | None = None
         self._statistics: Statistics | None = None
+        self._groups: GroupStatistics | None = None
         self._rejected: list[PeerRejected | Discarded] = []
         self._server = self._timed(SERVER, _Observed, invitation, people.server, rand=rand)
         self._clients = {
@@ -256,8 +260,9 @@ class _Simulation:
             },
             server_cpu=self._cpu[SERVER],
             largest_frame=self._largest,
-            peak_memory=_peak_memory(),
+            peak_memory=peak_memory(),
             statistics=self._statistics,
+            groups=self._groups,
         )
 
     def _clients_speak(self) -> int:
@@ -297,6 +302,8 @@ class _Simulation:
                     self._result = event
                 case Failed():
                     self._failure = event.error
+                case GroupStatistics():
+                    self._groups = event
                 case Statistics():
                     self._statistics = event
                     if self._judge is not None:
@@ -386,13 +393,3 @@ def _deviation(result: Result, updates: Mapping[PartyId, tuple[Any, int]]) -> fl
         tree, weight = updates[client]
         mean += flatten(tree)[0] * (weight / result.total_weight)
     return float(np.abs(flatten(result.mean)[0] - mean).max())
-
-
-def _peak_memory() -> int | None:
-    try:
-        import resource  # noqa: PLC0415  # not on Windows
-    except ImportError:
-        return None
-    # KiB, except on macOS
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -19,6 +19,7 @@ __all__ = [
     "Failed",
     "Finished",
     "FraudProven",
+    "GroupStatistics",
     "PeerRejected",
     "Statistics",
 ]
@@ -87,6 +88,8 @@ class FraudProven(PeerRejected):
 class Statistics:
     """What a screening scheme opened before the sum. The caller decides whose input is summed.
 
+    Where groups are opened, nothing is yet: there are no weights, and arrays have no columns.
+
     clients: of the rows, ascending. eligible: who is within the bounds of the plan, and may be
     accepted. weights: (n,) int64, or None where vectors have none. products: (n, q) int64, with
     the references. rows: (n, k) int64, the sketches, noise included. seed: draws the map.
@@ -94,6 +97,24 @@ class Statistics:
 
     clients: tuple[PartyId, ...]
     eligible: frozenset[PartyId]
+    weights: NDArray[np.int64] | None
+    products: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    seed: bytes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GroupStatistics:
+    """What a screening scheme opened of groups of clients, together with the sum.
+
+    groups: whose vectors are summed in each, ascending; together, who is in the sum. within: (g,)
+    bool, whether what was opened of a group is within the bounds of the plan; if any is not, the
+    sum is withheld. weights: (g,) int64, or None where vectors have none. products: (g, q) int64.
+    rows: (g, k) int64, sketches of the sums, noise included. seed: draws the map.
+    """
+
+    groups: tuple[tuple[PartyId, ...], ...]
+    within: NDArray[np.bool_]
     weights: NDArray[np.int64] | None
     products: NDArray[np.int64]
     rows: NDArray[np.int64]
@@ -112,4 +133,4 @@ class Discarded:
     count: int = 1
 
 
-Event = Finished | Failed | PeerRejected | Discarded | Statistics
+Event = Finished | Failed | PeerRejected | Discarded | Statistics | GroupStatistics

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from secagg import wire
 from secagg.event import Event
 from secagg.frame import Signed
-from secagg.identity import PartyId
+from secagg.identity import SERVER, PartyId
 from secagg.rand import Rand
 from secagg.wire import Message, Record
 
@@ -53,6 +53,16 @@ class Send:
     message: Message
     to: tuple[PartyId, ...]
     broadcast: bool = False
+
+    @classmethod
+    def to_server(cls, message: Message) -> Self:
+        """From a client."""
+        return cls(message, (SERVER,))
+
+    @classmethod
+    def to_all(cls, message: Message, clients: Iterable[PartyId]) -> Self:
+        """From the server: the same frame to each of `clients`."""
+        return cls(message, tuple(clients), broadcast=True)
 
 
 @dataclass(frozen=True)

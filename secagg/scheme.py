@@ -32,7 +32,8 @@ class Floors:
     honest_inputs: fewest of them by honest clients, if the server cheats as far as the scheme lets
     it. corrupt: least fraction of colluding clients that the parameters must withstand.
     opened: most linear functionals of its own vector that a round may open beside the sum; none,
-    unless a client's operator says so.
+    unless a client's operator says so. opened_of: fewest clients in any sum of which something is
+    opened: 2 or more allows those functionals of sums over groups, and of no client by itself.
     """
 
     clients: int = 3
@@ -40,6 +41,7 @@ class Floors:
     honest_inputs: int = 2
     corrupt: float = 0.0
     opened: int = 0
+    opened_of: int = 1
 
     def check(self, scheme: Scheme) -> None:
         """Raise `ParameterError`, with the inequality, if `scheme` asks for less."""
@@ -48,6 +50,7 @@ class Floors:
             ("survivors", self.survivors),
             ("honest_inputs", self.honest_inputs),
             ("corrupt", self.corrupt),
+            ("opened_of", self.opened_of),
         ):
             offered = getattr(scheme, name)
             if not offered >= least:  # a floor of NaN refuses everything
@@ -98,6 +101,11 @@ class Scheme(ABC):
     def opened(self) -> int:
         """Linear functionals of each client's vector that a round opens beside the sum."""
         return 0
+
+    @property
+    def opened_of(self) -> int:
+        """The fewest clients in any sum of which something is opened."""
+        return self.survivors
 
     @property
     @abstractmethod

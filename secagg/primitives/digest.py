@@ -51,6 +51,7 @@ class Label(bytes, enum.Enum):
     SKETCH_ROOT = b"secagg/1/sketch-root\0"
     ATTEST_SKETCHES = b"secagg/1/attest-sketches\0"
     REFERENCE = b"secagg/1/reference\0"
+    GROUPS = b"secagg/1/groups\0"
 
 
 def digest(label: Label, *parts: bytes | memoryview, size: int = DIGEST_SIZE) -> bytes:

@@ -20,7 +20,7 @@ from protocols.adapters.flower.call import Call, invitation
 from protocols.adapters.flower.exchange import never
 from protocols.round import Result, ServerRound
 from secagg.errors import Aborted, DecodeError, ParameterError
-from secagg.event import FraudProven, Statistics
+from secagg.event import FraudProven, GroupStatistics, Statistics
 from secagg.frame import parse_header
 from secagg.identity import Identity, PartyId, Roster
 from secagg.machine import Discarded, Failed, PeerRejected
@@ -218,7 +218,7 @@ class Coordinator(ABC):
                     self._note(event)
         return result
 
-    def _note(self, event: PeerRejected | Discarded | Statistics) -> None:
+    def _note(self, event: PeerRejected | Discarded | Statistics | GroupStatistics) -> None:
         """Whatever does not end the round."""
         _log.warning("secagg: %s", event)
 

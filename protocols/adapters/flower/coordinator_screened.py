@@ -18,7 +18,7 @@ from protocols.adapters.flower.call import Call
 from protocols.adapters.flower.coordinator import Ask, Asked, Coordinator, Node
 from protocols.round import Result, ServerRound
 from secagg.errors import Aborted, InputRefused
-from secagg.event import Discarded, FraudProven, PeerRejected, Statistics
+from secagg.event import Discarded, FraudProven, GroupStatistics, PeerRejected, Statistics
 from secagg.identity import Identity, PartyId, Roster
 from secagg.rand import Rand
 
@@ -99,7 +99,7 @@ class ScreenedCoordinator(Coordinator):
         except InputRefused as error:
             raise Aborted(server.phase, f"{len(excluded)} clients are excluded: {error}") from None
 
-    def _note(self, event: PeerRejected | Discarded | Statistics) -> None:
+    def _note(self, event: PeerRejected | Discarded | Statistics | GroupStatistics) -> None:
         if isinstance(event, Statistics):
             self._statistics = event
             if beyond := set(event.clients) - event.eligible:

@@ -6,7 +6,7 @@ from typing import Any
 
 from secagg.errors import Aborted
 from secagg.frame import Endpoint, Signed
-from secagg.identity import SERVER, PartyId
+from secagg.identity import PartyId
 from secagg.machine import Finished, Over, Send, Step, Transitions
 from secagg.primitives.ring import check_vector, pack
 from secagg.rand import Rand
@@ -35,7 +35,7 @@ class PlainClient:
     def on_input(self, state: Waiting, value: Any, rand: Rand) -> Step[Waiting]:
         vector = check_vector(value, self._params.length, self._params.width)
         update = Update(vector=pack(vector, self._params.width))
-        return Step(Over(), (Send(update, (SERVER,)),), (Finished(),))
+        return Step(Over(), (Send.to_server(update),), (Finished(),))
 
     def on_message(self, state: Waiting, signed: Signed[Any], rand: Rand) -> Step[Waiting]:
         raise AssertionError("the transition table allows no message")

@@ -45,6 +45,10 @@ class PlainInsecure(Scheme):
         return self.clients - dropout_bound(self.clients, self.dropout)
 
     @property
+    def opened_of(self) -> int:
+        return 1
+
+    @property
     def limits(self) -> Limits:
         return Limits(vector=packed_size(self.length, self.width))
 

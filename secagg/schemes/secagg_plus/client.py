@@ -74,7 +74,7 @@ class Client:
             share_key=agreement.public_key(share_private),
         )
         state = Adverting(mask_private=mask_private, share_private=share_private, vector=None)
-        return Step(state, (_to_server(advert),))
+        return Step(state, (Send.to_server(advert),))
 
     def on_input(self, state: State, value: Any, rand: Rand) -> Step[State]:
         vector = check_vector(value, self._params.length, self._params.width)
@@ -151,7 +151,7 @@ class Client:
             peers=PEERS.table({peer: (mask_keys[peer],) for peer in live}),
             vector=state.vector,
         )
-        return Step(after, (_to_server(shares),))
+        return Step(after, (Send.to_server(shares),))
 
     def _check_advert(
         self, peer: PartyId, mask_key: bytes, share_key: bytes, signature: bytes
@@ -238,7 +238,7 @@ class Client:
             attestation=self._endpoint.attest(Label.ATTEST, state.transcript),
             vector=pack(reduce(total, self._params.width), self._params.width),
         )
-        return Step(self._sent(state, masked), (_to_server(masked),))
+        return Step(self._sent(state, masked), (Send.to_server(masked),))
 
     def _sent(self, state: Keyed, masked: Masked) -> State:
         return Sent(
@@ -258,7 +258,7 @@ class Client:
             return self._unmask(included, state.holdings)
         agreed = transcript.survivors_transcript(state.transcript, included)
         after = Consented(transcript=agreed, included=ids(included), holdings=state.holdings)
-        return Step(after, (_to_server(Consent(transcript=agreed)),))
+        return Step(after, (Send.to_server(Consent(transcript=agreed)),))
 
     def _check_included(self, cohort: bytes, included: list[PartyId], within: Table) -> None:
         self._check_set("included", included, within.peers)
@@ -301,7 +301,7 @@ class Client:
     def _unmask(self, included: list[PartyId], holdings: Table) -> Step[State]:
         shares = OPENED.table(dealing.open_shares(included, holdings))
         finished = Finished(included=frozenset(included))
-        return Step(Over(), (_to_server(Unmask(shares=shares)),), (finished,))
+        return Step(Over(), (Send.to_server(Unmask(shares=shares)),), (finished,))
 
     # -- what a client insists on -----------------------------------------------------------
 
@@ -331,7 +331,3 @@ class Client:
                 f"a stretch of the ring keeps {weakest} clients, over {self._params.window_floor} "
                 "are needed: this survivor set could cut honest clients off"
             )
-
-
-def _to_server(message: Any) -> Send:
-    return Send(message, (SERVER,))

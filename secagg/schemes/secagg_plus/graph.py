@@ -12,7 +12,18 @@ from numpy.typing import NDArray
 from secagg.identity import PartyId
 from secagg.primitives import prg
 
-__all__ = ["Graph"]
+__all__ = ["Graph", "shuffled"]
+
+
+def shuffled(clients: Sequence[PartyId], seed: bytes) -> tuple[PartyId, ...]:
+    """The clients in the order that the 32-byte `seed` draws.
+
+    They are sorted by 128 pseudorandom bits each. Two agree with probability below n**2 / 2**129,
+    so the permutation is uniform for all purposes.
+    """
+    keys = np.frombuffer(prg.stream(seed, 16 * len(clients)), "<u8").reshape(-1, 2)
+    ranks = np.lexsort((keys[:, 1], keys[:, 0])).tolist()
+    return tuple(clients[rank] for rank in ranks)
 
 
 @dataclass(frozen=True)
@@ -35,14 +46,8 @@ class Graph:
 
     @classmethod
     def drawn(cls, clients: Sequence[PartyId], reach: int, seed: bytes) -> Graph:
-        """A Harary ring in the order that the 32-byte `seed` draws.
-
-        Clients are sorted by 128 pseudorandom bits each. Two agree with probability below
-        n**2 / 2**129, so the permutation is uniform for all purposes.
-        """
-        keys = np.frombuffer(prg.stream(seed, 16 * len(clients)), "<u8").reshape(-1, 2)
-        ranks = np.lexsort((keys[:, 1], keys[:, 0])).tolist()
-        return cls(tuple(clients[rank] for rank in ranks), reach)
+        """A Harary ring in the order that the 32-byte `seed` draws."""
+        return cls(shuffled(clients, seed), reach)
 
     def neighbours(self, client: PartyId) -> tuple[PartyId, ...]:
         """The clients joined to `client`, ascending."""

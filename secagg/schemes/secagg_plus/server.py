@@ -213,7 +213,7 @@ class Server:
         )
         cohort, message = self._cohort(adverts)
         after = Sharing(cohort=cohort, adverts=adverts, shares={}, lost=state.lost)
-        return Step(after, (_to_all(message, adverts.peers),))
+        return Step(after, (Send.to_all(message, adverts.peers),))
 
     def _cohort(self, adverts: Table) -> tuple[bytes, Message]:
         cohort = transcript.cohort_transcript(self._endpoint.context, adverts)
@@ -263,7 +263,7 @@ class Server:
         included = ids(state.arrived)
         agreed = transcript.survivors_transcript(state.transcript, state.arrived)
         attested = SURVIVORS.table({peer: (text,) for peer, text in state.arrived.items()})
-        send = (_to_all(Survivors(included=attested), included.peers),)
+        send = (Send.to_all(Survivors(included=attested), included.peers),)
         if not self._params.consent:
             return Step(_unmasking(state.book, state.transcript, state.total, included), send)
         after = Consenting(
@@ -288,7 +288,7 @@ class Server:
     def _open_unmask(self, state: Consenting) -> Step[State]:
         votes = self._quorum_of(state)
         after = _unmasking(state.book, state.members, state.total, state.included)
-        return Step(after, (_to_all(Consents(votes=votes), state.included.peers),))
+        return Step(after, (Send.to_all(Consents(votes=votes), state.included.peers),))
 
     def _quorum_of(self, state: Consenting) -> Table:
         self._require(state, len(state.votes), self._params.quorum, "consents")
@@ -303,7 +303,3 @@ class Server:
 
 def _unmasking(book: Book, members: bytes, total: Any, included: Table) -> Unmasking:
     return Unmasking(book=book, members=members, total=total, included=included, opened={})
-
-
-def _to_all(message: Any, peers: list[PartyId]) -> Send:
-    return Send(message, tuple(peers), broadcast=True)

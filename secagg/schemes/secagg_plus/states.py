@@ -52,6 +52,7 @@ __all__ = [
     "TAGS",
     "Adverting",
     "Book",
+    "Booked",
     "Collecting",
     "Consented",
     "Consenting",
@@ -187,6 +188,16 @@ class Book(Record):
     lost: dict[int, int] = field(Map(Uint(1)))
 
 
+class Booked(Collecting):
+    """A state that comes after the shares phase."""
+
+    book: Book
+
+    @property
+    def losses(self) -> dict[PartyId, int]:
+        return self.book.lost
+
+
 @declare(code=33, phase="adverts")
 class Inviting(Collecting):
     """Collecting adverts."""
@@ -232,7 +243,7 @@ class Sharing(Collecting):
 
 
 @declare(code=35, phase="masked")
-class Masking(Collecting):
+class Masking(Booked):
     """Adding masked inputs as they arrive. `arrived` maps parties to their attestations."""
 
     book: Book = field(One(Book))
@@ -244,16 +255,12 @@ class Masking(Collecting):
     def collected(self) -> dict[PartyId, Any]:
         return self.arrived
 
-    @property
-    def losses(self) -> dict[PartyId, int]:
-        return self.book.lost
-
     def due(self, invited: tuple[PartyId, ...]) -> Iterable[PartyId]:
         return self.book.members.peers
 
 
 @declare(code=36, phase="consent")
-class Consenting(Collecting):
+class Consenting(Booked):
     """Collecting signatures on the survivor set."""
 
     book: Book = field(One(Book))
@@ -267,16 +274,12 @@ class Consenting(Collecting):
     def collected(self) -> dict[PartyId, Any]:
         return self.votes
 
-    @property
-    def losses(self) -> dict[PartyId, int]:
-        return self.book.lost
-
     def due(self, invited: tuple[PartyId, ...]) -> Iterable[PartyId]:
         return self.included.peers
 
 
 @declare(code=37, phase="unmask")
-class Unmasking(Collecting):
+class Unmasking(Booked):
     """Collecting the shares that remove the masks."""
 
     book: Book = field(One(Book))
@@ -288,10 +291,6 @@ class Unmasking(Collecting):
     @property
     def collected(self) -> dict[PartyId, Any]:
         return self.opened
-
-    @property
-    def losses(self) -> dict[PartyId, int]:
-        return self.book.lost
 
     def due(self, invited: tuple[PartyId, ...]) -> Iterable[PartyId]:
         return self.included.peers

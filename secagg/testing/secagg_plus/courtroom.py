@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from secagg.event import FraudProven, Statistics
+from secagg.event import FraudProven, GroupStatistics, Statistics
 from secagg.identity import SERVER, PartyId
 from secagg.machine import PeerRejected
 from secagg.schemes.secagg_plus.verified import FraudProof, SecAggPlusVerified
 from secagg.testing.network import RunResult
 
-__all__ = ["accused", "convicted", "statistics"]
+__all__ = ["accused", "convicted", "group_statistics", "statistics"]
 
 
 def convicted(result: RunResult) -> dict[PartyId, str]:
@@ -38,4 +38,10 @@ def accused(result: RunResult) -> set[PartyId]:
 def statistics(result: RunResult) -> Statistics:
     """What was opened before the sum."""
     (found,) = (event for event in result.events[SERVER] if isinstance(event, Statistics))
+    return found
+
+
+def group_statistics(result: RunResult) -> GroupStatistics:
+    """What was opened of groups."""
+    (found,) = (event for event in result.events[SERVER] if isinstance(event, GroupStatistics))
     return found

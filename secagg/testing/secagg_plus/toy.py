@@ -1,13 +1,18 @@
-"""A screen too small to be sound, so that tests are fast and failures can be counted."""
+"""A screen too small to be sound, so that tests are fast and failures can be counted; and groups
+that a test can name.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from secagg.schemes.secagg_plus.verified import Screen
+from secagg.identity import PartyId
+from secagg.schemes.secagg_plus.verified import Screen, SecAggPlusVerified
+from secagg.schemes.secagg_plus.verified.groups import Groups
 
-__all__ = ["ToyScreen"]
+__all__ = ["FixedGroups", "ToyScreen"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,3 +25,17 @@ class ToyScreen(Screen):
     least_bits: ClassVar[int] = 0
     least_rows: ClassVar[int] = 0
     least_ratio: ClassVar[int] = 0
+
+
+class FixedGroups(SecAggPlusVerified):
+    """INSECURE: everybody knows the groups beforehand. Of m = clients // group, they are the ids
+    with the same remainder by m, the first that of 0.
+
+    Drawn ones differ between rounds from one seed, as sealed parcels do, and all that is hashed
+    after them.
+    """
+
+    def groups(self, screen: bytes, uploads: Sequence[PartyId]) -> Groups:
+        count = self.clients // self.screen.group
+        parts = (tuple(p for p in uploads if p % count == rest) for rest in range(count))
+        return Groups(tuple(parts), self.group_floor)

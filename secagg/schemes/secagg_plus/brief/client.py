@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from secagg.errors import DecodeError, InputRefused, LocalProtocolError, RemoteProtocolError
 from secagg.frame import Endpoint, Signed
-from secagg.identity import SERVER, PartyId
+from secagg.identity import PartyId
 from secagg.machine import Send, State, Step
 from secagg.primitives import agreement
 from secagg.primitives.digest import Label, digest
@@ -70,7 +70,7 @@ class BriefClient(Client):
             vector=None,
             statement=b"",
         )
-        return Step(state, (Send(message, (SERVER,)),))
+        return Step(state, (Send.to_server(message),))
 
     def on_input(self, state: State, value: Any, rand: Rand) -> Step[State]:
         given = self._checked(value)

@@ -13,6 +13,7 @@ from secagg.schemes.secagg_plus.messages import Masked, Survivors, Unmask
 from secagg.schemes.secagg_plus.states import (
     HOLDINGS,
     Book,
+    Booked,
     Collecting,
     Masking,
     Sent,
@@ -74,7 +75,7 @@ class Dealing(Collecting):
 
 
 @declare(code=49, phase="masked")
-class Prepared(Collecting):
+class Prepared(Booked):
     """All deals are in, and the statement is awaited; `parcels` are by holder."""
 
     book: Book = field(One(Book))
@@ -85,10 +86,6 @@ class Prepared(Collecting):
     @property
     def collected(self) -> dict[PartyId, Any]:
         return self.none
-
-    @property
-    def losses(self) -> dict[PartyId, int]:
-        return self.book.lost
 
     def due(self, invited: tuple[PartyId, ...]) -> Iterable[PartyId]:
         return ()

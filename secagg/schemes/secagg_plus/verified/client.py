@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from secagg.errors import DecodeError, InputRefused, RemoteProtocolError
 from secagg.frame import Endpoint, Signed
-from secagg.identity import SERVER, PartyId
+from secagg.identity import PartyId
 from secagg.machine import Finished, Over, Send, State, Step
 from secagg.primitives.digest import Label
 from secagg.primitives.ring import check_vector
@@ -121,7 +121,7 @@ class VerifiedClient(Client):
         if uploads[self.me] != state.upload:
             raise RemoteProtocolError("the server replaced this client's masked input")
         screen = derive.screen_transcript(context, state.transcript, message.nonce, message.uploads)
-        values = self._values(state, screen)
+        values = self._values(state, screen, list(uploads))
         digests = derive.value_digests(values)
         sketches = Sketches(
             attestation=self._endpoint.attest(Label.ATTEST_SKETCHES, screen, derive.root(digests)),
@@ -136,15 +136,17 @@ class VerifiedClient(Client):
             secrets=state.secrets,
             digests=digests,
         )
-        return Step(after, (_to_server(sketches),))
+        return Step(after, (Send.to_server(sketches),))
 
-    def _values(self, state: Committed, screen: bytes) -> Table:
-        """What is opened of the self mask, and of the mask with each neighbour."""
+    def _values(self, state: Committed, screen: bytes, uploads: list[PartyId]) -> Table:
+        """What is opened of the masks that are due."""
+        secrets = state.secrets.by_peer("key")
         keys = {
-            peer: transcript.mask_key(secret, state.transcript, self.me, peer)
-            for peer, secret in state.secrets.by_peer("key").items()
+            peer: state.self_key
+            if peer == self.me
+            else transcript.mask_key(secrets[peer], state.transcript, self.me, peer)
+            for peer in self._params.due(self.me, secrets, screen, uploads)
         }
-        keys[self.me] = state.self_key
         opened_map = self._params.opened_map(derive.sketch_seed(screen))
         opened = opened_map.of_streams(list(keys.values()))
         return self._params.values(dict(zip(keys, opened, strict=True)))
@@ -155,7 +157,7 @@ class VerifiedClient(Client):
         for peer, claim in message.claims.items():
             self._check_conflict(state, peer, claim)
         opened = {peer: (secrets[peer],) for peer in message.claims}
-        return Step(state, (_to_server(Edges(secrets=SECRETS.table(opened))),))
+        return Step(state, (Send.to_server(Edges(secrets=SECRETS.table(opened))),))
 
     def _check_conflict(self, state: Sketched, peer: PartyId, claim: Claim) -> None:
         own = state.digests.by_peer("digest")
@@ -175,6 +177,7 @@ class VerifiedClient(Client):
         included = message.included.peers
         self._check_included(state.cohort, included, state.uploaded)
         self._check_sketched(state, message.included)
+        self._check_groups(state, included)
         agreed = transcript.survivors_transcript(state.transcript, included)
         after = Settled(
             transcript=agreed,
@@ -184,7 +187,7 @@ class VerifiedClient(Client):
             before=state.before,
             screen=state.transcript,
         )
-        return Step(after, (_to_server(Consent(transcript=agreed)),))
+        return Step(after, (Send.to_server(Consent(transcript=agreed)),))
 
     def _check_sketched(self, state: Sketched, included: Table) -> None:
         """Nothing is opened unless everybody in the sum was sketched by the map known here.
@@ -204,6 +207,14 @@ class VerifiedClient(Client):
             except DecodeError:
                 raise RemoteProtocolError(f"client {dealer} was shown another draw") from None
 
+    def _check_groups(self, state: Sketched, included: list[PartyId]) -> None:
+        groups = self._params.groups(state.transcript, state.uploaded.peers)
+        if groups is not None and (short := groups.short(included)):
+            raise RemoteProtocolError(
+                f"included: {len(short)} clients of a group of which at least {groups.floor} must "
+                "be, or none"
+            )
+
     def _on_quorum(self, state: Settled, message: Consents) -> Step[State]:
         step = self._on_consents(state, message)
         alive = set(state.included.peers)
@@ -221,6 +232,8 @@ class VerifiedClient(Client):
         liars = message.proofs.keys()
         if not liars <= set(state.included.peers) - {self.me}:
             raise RemoteProtocolError("a proof against a client that is not another in the sum")
+        if liars and self._params.screen.group:
+            raise RemoteProtocolError("a proof after the sum: of groups, all lies are found before")
         scene = Scene(
             params=self._params,
             roster=self._endpoint.roster,
@@ -240,7 +253,7 @@ class VerifiedClient(Client):
             return Step(Over(), events=finished)
         keys = state.keys.by_peer("share")
         struck = OPENED.table({liar: (keys[liar],) for liar in liars if liar in keys})
-        return Step(Over(), (_to_server(Strike(shares=struck)),), finished)
+        return Step(Over(), (Send.to_server(Strike(shares=struck)),), finished)
 
     def expected(self, state: State) -> frozenset[PartyId]:
         return frozenset() if isinstance(state, Unmasked) else super().expected(state)
@@ -262,7 +275,3 @@ def _finished(included: list[PartyId]) -> Finished:
 def _grown(state: State, kind: type[Any], **added: Any) -> Any:
     """`state` as one of a type with more fields."""
     return kind(**{name: getattr(state, name) for name, _ in state.codecs()}, **added)
-
-
-def _to_server(message: Any) -> Send:
-    return Send(message, (SERVER,))

@@ -12,6 +12,7 @@ from secagg.wire import Table, encode
 
 __all__ = [
     "cohort_transcript",
+    "group_seed",
     "nonce_commitment",
     "root",
     "screen_transcript",
@@ -50,6 +51,11 @@ def screen_transcript(context: bytes, members: bytes, nonce: bytes, uploads: Tab
 def sketch_seed(screen: bytes) -> bytes:
     """The seed of the map."""
     return digest(Label.SKETCH_SEED, screen)
+
+
+def group_seed(screen: bytes) -> bytes:
+    """The seed of the groups: as late as that of the map."""
+    return digest(Label.GROUPS, screen)
 
 
 def value_digests(values: Table) -> Table:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from secagg.event import FraudProven, Statistics
+from secagg.event import FraudProven, GroupStatistics, Statistics
 from secagg.identity import PartyId
 from secagg.primitives.ring import Words, reduce, word
 from secagg.schemes.secagg_plus import route
@@ -22,7 +23,17 @@ if TYPE_CHECKING:
     from secagg.frame import Endpoint
     from secagg.schemes.secagg_plus.verified.params import SecAggPlusVerified
 
-__all__ = ["claimed", "conflicts", "convicted", "conviction", "residues", "scene_of", "statistics"]
+__all__ = [
+    "claimed",
+    "conflicts",
+    "convicted",
+    "conviction",
+    "group_statistics",
+    "residues",
+    "scene_of",
+    "statistics",
+    "unopened",
+]
 
 
 def residues(values: Table, width: int) -> Words:
@@ -108,15 +119,59 @@ def statistics(params: SecAggPlusVerified, drawn: Drawn, heard: Collection[Party
         rows[at] -= claimed(drawn.values[peer], peer, params.width)
     signed = params.screen.signed(reduce(rows, params.width), params.width)
     within = params.screen.within(signed)
-    head, at = params.screen.head, params.screen.opened - params.screen.rows
     return Statistics(
         clients=clients,
         eligible=frozenset(itertools.compress(clients, within)),
-        weights=signed[:, 0] if head else None,
-        products=signed[:, head:at],
-        rows=signed[:, at:],
         seed=seed,
+        **_columns(params, signed),
     )
+
+
+def unopened(drawn: Drawn, heard: Collection[PartyId], whole: Collection[PartyId]) -> Statistics:
+    """Who was heard, and of these the `whole` groups: nothing is known of any yet."""
+    nothing = np.zeros((len(heard), 0), np.int64)
+    return Statistics(
+        clients=tuple(sorted(heard)),
+        eligible=frozenset(whole),
+        weights=None,
+        products=nothing,
+        rows=nothing,
+        seed=derive.sketch_seed(drawn.transcript),
+    )
+
+
+def group_statistics(
+    params: SecAggPlusVerified,
+    drawn: Drawn,
+    groups: tuple[tuple[PartyId, ...], ...],
+    sums: Sequence[Words],
+) -> GroupStatistics:
+    """What is opened of `groups`, who are all in the sum.
+
+    sums: of each (length,), under no masks but those between two clients in the sum.
+    """
+    seed = derive.sketch_seed(drawn.transcript)
+    included = [peer for group in groups for peer in group]
+    rows = params.opened_map(seed).of_words(sums)
+    for at, group in enumerate(groups):
+        for peer in group:
+            rows[at] -= claimed(drawn.values[peer], peer, params.width, included)
+    signed = params.screen.signed(reduce(rows, params.width), params.width)
+    return GroupStatistics(
+        groups=groups,
+        within=params.screen.within(signed, np.array([len(group) for group in groups])),
+        seed=seed,
+        **_columns(params, signed),
+    )
+
+
+def _columns(params: SecAggPlusVerified, signed: NDArray[np.int64]) -> dict[str, Any]:
+    head, at = params.screen.head, params.screen.opened - params.screen.rows
+    return {
+        "weights": signed[:, 0] if head else None,
+        "products": signed[:, head:at],
+        "rows": signed[:, at:],
+    }
 
 
 def claimed(

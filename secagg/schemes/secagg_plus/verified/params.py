@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -14,13 +14,16 @@ from secagg.machine import Role
 from secagg.primitives.ring import Words, word
 from secagg.schemes.secagg_plus import messages as base
 from secagg.schemes.secagg_plus.params import SecAggPlus
-from secagg.schemes.secagg_plus.verified import messages
+from secagg.schemes.secagg_plus.verified import derive, messages
 from secagg.schemes.secagg_plus.verified.client import VerifiedClient
+from secagg.schemes.secagg_plus.verified.groups import Groups
 from secagg.schemes.secagg_plus.verified.screen import OpenedMap, Screen
 from secagg.schemes.secagg_plus.verified.server import VerifiedServer
 from secagg.wire import Columns, Limits, Message, Table
 
 __all__ = ["SecAggPlusVerified"]
+
+_HONEST = 2  # clients among whom each honest one is hidden: of one, the sum is its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,9 @@ class SecAggPlusVerified(SecAggPlus):
 
     The server's input is the set of clients to accept; without one, at its deadline, all within the
     bounds of `screen` are. It keeps every masked input until the end: clients * length words.
+    With groups nothing is known before the sum, and a sum with a group beyond its bounds is
+    withheld; they need the complete graph, as in a sparse one a client may have no neighbour in its
+    group, and enough honest members each.
     Docs: docs/spec/verified.md.
     """
 
@@ -43,11 +49,42 @@ class SecAggPlusVerified(SecAggPlus):
         if not isinstance(self.screen, Screen):
             raise ParameterError(f"screen is a Screen, got {type(self.screen).__name__}")
         self.screen.check(self.clients, self.length, self.width)
+        if self.screen.group:
+            self._check_groups(self.screen.group)
+
+    def _check_groups(self, size: int) -> None:
+        if not self.is_complete:
+            raise ParameterError(
+                f"degree = clients - 1 must hold where groups are opened, got "
+                f"{self.neighbourhood.degree} for {self.clients} clients"
+            )
+        if not size >= self.group_floor:
+            raise ParameterError(
+                f"group >= corrupt + {_HONEST} = {self.group_floor} must hold, got {size}"
+            )
+        if not self.survivors >= 2 * size:
+            raise ParameterError(
+                f"survivors >= 2 * group must hold, got {self.survivors} and {size}: a single "
+                "group would be the sum"
+            )
 
     @property
     def opened(self) -> int:
-        """Linear functionals of each client that a round opens."""
+        """Linear functionals of each client, or of its group, that a round opens."""
         return self.screen.opened
+
+    @property
+    def opened_of(self) -> int:
+        return self.group_floor or 1
+
+    @property
+    def group_floor(self) -> int:
+        """Clients in the sum of each group, if there are any; 0 where no groups are opened."""
+        return self.corrupt_count + _HONEST if self.screen.group else 0
+
+    @property
+    def derived(self) -> Mapping[str, object]:
+        return {**super().derived, "group_floor": self.group_floor}
 
     @property
     def check_count(self) -> int:
@@ -75,7 +112,7 @@ class SecAggPlusVerified(SecAggPlus):
 
     @property
     def server_messages(self) -> tuple[type[Message], ...]:
-        return (
+        always = (
             base.Advert,
             base.Shares,
             base.Masked,
@@ -83,12 +120,32 @@ class SecAggPlusVerified(SecAggPlus):
             messages.Edges,
             base.Consent,
             base.Unmask,
-            messages.Strike,
         )
+        return always if self.screen.group else (*always, messages.Strike)
 
     def opened_map(self, seed: bytes) -> OpenedMap:
         """The linear map that `seed` draws."""
         return _opened_map(self.screen, seed, self.length, self.width)
+
+    def groups(self, screen: bytes, uploads: Sequence[PartyId]) -> Groups | None:
+        """The groups of those who uploaded, under this transcript; None where each client is by
+        itself.
+        """
+        if not self.screen.group:
+            return None
+        seed = derive.group_seed(screen)
+        return _groups(tuple(uploads), self.screen.group, self.group_floor, seed)
+
+    def due(
+        self, me: PartyId, near: Iterable[PartyId], screen: bytes, uploads: Sequence[PartyId]
+    ) -> list[PartyId]:
+        """Of which of its masks client `me` says what the map makes, by peer, ascending.
+
+        near: its neighbours among the members. Of groups, nothing is said inside of one, and
+        nothing of a self mask: these are what hides each client, whether it is in the sum or not.
+        """
+        groups = self.groups(screen, uploads)
+        return sorted({me, *near} if groups is None else groups.beyond(me).intersection(near))
 
     def cell(self, opened: Words) -> bytes:
         """What was opened of one mask, as it travels."""
@@ -109,3 +166,8 @@ class SecAggPlusVerified(SecAggPlus):
 @lru_cache(maxsize=2)
 def _opened_map(screen: Screen, seed: bytes, length: int, width: int) -> OpenedMap:
     return OpenedMap(screen, seed, length=length, width=width)
+
+
+@lru_cache(maxsize=2)
+def _groups(clients: tuple[PartyId, ...], size: int, floor: int, seed: bytes) -> Groups:
+    return Groups.drawn(clients, size, floor, seed)

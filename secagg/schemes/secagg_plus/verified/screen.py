@@ -82,6 +82,8 @@ class Screen:
         hold, and that is opened with the rows; 0.0 for vectors without.
     reference: a public vector whose inner product with each update is opened exactly. One, as two
         could differ in a single coordinate.
+    group: 0 to open numbers of each client. Otherwise, of no client and instead of the sums over
+        groups of at least so many, together with the sum over all; bounds are then of groups.
 
     Raises `ParameterError` with the inequality that fails. An update beyond the bounds passes with
     probability 2**-39 at most, which takes enough rows, tables and buckets.
@@ -101,6 +103,7 @@ class Screen:
     max_weight: int = 0
     noise: float = 0.0
     reference: Reference | None = None
+    group: int = 0
 
     def __post_init__(self) -> None:
         check_shape(rows=self.rows, tables=self.tables, buckets=self.buckets)
@@ -111,6 +114,8 @@ class Screen:
         object.__setattr__(self, "noise", float(self.noise) + 0.0)
         if self.reference is not None and not isinstance(self.reference, Reference):
             raise ParameterError("reference is a Reference, or None")
+        _require_int("group", self.group, 0, 1 << 20)
+        _require(self.group != 1, "group = 0, or group >= 2", self.group)
         bits = self.tables * (self.buckets.bit_length() - 1)
         least = self.least_bits
         _require(bits >= least, f"tables * log2(buckets) >= {least}", bits)
@@ -132,9 +137,19 @@ class Screen:
         return self.head + (self.reference is not None) + self.rows
 
     @property
+    def largest(self) -> int:
+        """Clients in the largest sum of which numbers are opened: two groups share what is left
+        over at worst.
+        """
+        return self.group + self.group // 2 if self.group else 1
+
+    @property
     def row_bound(self) -> int:
-        """What no row of an honest client exceeds, but with probability 2**-54."""
-        spread = math.sqrt(self.bound**2 + 2 * self.noise**2 / self.tables)
+        """What no row of an honest client, or group, exceeds, but with probability 2**-54."""
+        return self._row_bound(self.largest)
+
+    def _row_bound(self, clients: int) -> int:
+        spread = math.sqrt((clients * self.bound) ** 2 + 2 * clients * self.noise**2 / self.tables)
         return spike_bound(spread, self.rows, self.tables)
 
     @property
@@ -155,23 +170,29 @@ class Screen:
         _require(numbers <= size, f"{self.least_ratio} * numbers opened <= d = {size}", numbers)
         if self.reference is not None:
             _require(self.reference.vector.size == size, f"d = {size}, of a reference,", length)
-            product = math.ceil(self.most_norm * self.reference.norm)
+            product = math.ceil(self.largest * self.most_norm * self.reference.norm)
             fits = product < 1 << (width - 1)
-            _require(fits, "most_norm * |reference| < 2**(width - 1)", product)
+            _require(fits, "largest * most_norm * |reference| < 2**(width - 1)", product)
 
-    def within(self, opened: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether what was opened (n, opened) is what an honest client may send.
+    def within(
+        self, opened: NDArray[np.int64], sizes: NDArray[np.int64] | None = None
+    ) -> NDArray[np.bool_]:
+        """Whether what was opened (n, opened) is what an honest client may send; or `sizes` (n,)
+        honest clients, together.
 
         Weights are checked exactly, norms by their estimate: see `slack` and `most_norm`. A client
         of less than the largest weight may have that share of the bound.
         """
-        weights = opened[:, : self.head]
-        weighs = ((weights >= 1) & (weights <= self.max_weight)).all(axis=1)
+        sizes = np.ones(len(opened), np.int64) if sizes is None else sizes
+        weights, (least, most) = opened[:, : self.head], (sizes, sizes * self.max_weight)
+        weighs = ((weights >= least[:, None]) & (weights <= most[:, None])).all(axis=1)
         rows = opened[:, self.opened - self.rows :].astype(np.float64)
-        share = weights[:, 0] / self.max_weight if self.max_weight else np.ones(len(opened))
-        squares = self.tables / 2 * (share * self.bound) ** 2 + self.noise**2
+        share = weights[:, 0] / self.max_weight if self.max_weight else sizes.astype(np.float64)
+        squares = self.tables / 2 * (share * self.bound) ** 2 + sizes * self.noise**2
         estimates = (rows**2).sum(axis=1) / self.rows
-        small = np.abs(rows).max(axis=1) <= self.row_bound
+        found_sizes, place = np.unique(sizes, return_inverse=True)
+        limits = np.array([self._row_bound(size) for size in found_sizes.tolist()])
+        small = np.abs(rows).max(axis=1) <= limits[place]
         found: NDArray[np.bool_] = (
             weighs & small & (estimates <= (1 + slack(self.rows)) ** 2 * squares)
         )

@@ -20,7 +20,7 @@ from secagg.schemes.secagg_plus import transcript
 from secagg.schemes.secagg_plus.messages import Consents, Masked
 from secagg.schemes.secagg_plus.server import Server
 from secagg.schemes.secagg_plus.states import Book, Collecting, Sharing
-from secagg.schemes.secagg_plus.verified import derive, hearing, strike
+from secagg.schemes.secagg_plus.verified import derive, hearing, opening, strike
 from secagg.schemes.secagg_plus.verified.messages import (
     ACCEPTED,
     DIGESTS,
@@ -36,6 +36,7 @@ from secagg.schemes.secagg_plus.verified.messages import (
 from secagg.schemes.secagg_plus.verified.states import (
     PHASES,
     SERVER,
+    SERVER_OF_GROUPS,
     Deciding,
     Disputing,
     Drawn,
@@ -61,7 +62,7 @@ class VerifiedServer(Server):
     _params: SecAggPlusVerified
 
     def __init__(self, params: SecAggPlusVerified, endpoint: Endpoint) -> None:
-        super().__init__(params, endpoint, SERVER)
+        super().__init__(params, endpoint, SERVER_OF_GROUPS if params.screen.group else SERVER)
 
     # -- triggers ---------------------------------------------------------------------------
 
@@ -79,7 +80,8 @@ class VerifiedServer(Server):
     def on_lost(self, state: Collecting, peer: PartyId, rand: Rand) -> Step[State]:
         if isinstance(state, Deciding):
             self._lose(state, [peer])
-            return Step(replace(state, eligible=_without(state.eligible, peer)))
+            rest = [other for other in state.eligible.peers if other != peer]
+            return Step(replace(state, eligible=ids(self._whole(state.drawn, rest))))
         return super().on_lost(state, peer, rand)
 
     def satisfied(self, state: Collecting) -> bool:
@@ -131,9 +133,10 @@ class VerifiedServer(Server):
         drawn.values[sender] = message.values
 
     def _due_values(self, state: Screening, sender: PartyId) -> list[PartyId]:
-        """The client itself, and those of its neighbours that are members."""
-        near = self._graph_of(state.book.cohort).neighbours(sender)
-        return sorted({sender, *set(state.book.members.peers).intersection(near)})
+        neighbours = self._graph_of(state.book.cohort).neighbours(sender)
+        near = set(state.book.members.peers).intersection(neighbours)
+        drawn = state.drawn
+        return self._params.due(sender, near, drawn.transcript, drawn.digests.peers)
 
     def _take_edges(self, state: Disputing, sender: PartyId, message: Edges) -> None:
         if message.secrets.peers != state.asked[sender].peers:
@@ -171,6 +174,8 @@ class VerifiedServer(Server):
 
     def _uncover(self, state: Uncovering) -> Step[State]:
         graph = self._graph_of(state.book.cohort)
+        if self._params.screen.group:
+            return opening.open_groups(self._params, graph, state)
         return strike.uncover(self._params, self._endpoint, graph, state)
 
     def _strike(self, state: Striking) -> Step[State]:
@@ -203,7 +208,7 @@ class VerifiedServer(Server):
             values={},
         )
         after = Screening(book=state.book, drawn=drawn)
-        return Step(after, (_to_all(Draw(nonce=nonce, uploads=uploads), uploads.peers),))
+        return Step(after, (Send.to_all(Draw(nonce=nonce, uploads=uploads), uploads.peers),))
 
     def _open_dispute(self, state: Screening) -> Step[State]:
         drawn = state.drawn
@@ -229,7 +234,10 @@ class VerifiedServer(Server):
     ) -> Step[State]:
         liars = {event.peer for event in convicted}
         heard = state.drawn.values.keys() - liars - state.book.lost.keys()
-        statistics = hearing.statistics(self._params, state.drawn, heard)
+        if self._params.screen.group:
+            statistics = hearing.unopened(state.drawn, heard, self._whole(state.drawn, heard))
+        else:
+            statistics = hearing.statistics(self._params, state.drawn, heard)
         try:
             self._require(state, len(statistics.eligible), self._params.survivors, "clients passed")
         except Aborted as error:  # what was found out is told all the same
@@ -244,6 +252,9 @@ class VerifiedServer(Server):
         self._require(state, len(accepted), self._params.survivors, "clients accepted")
         self._check_spread(state, accepted)
         drawn = state.drawn
+        if len(self._whole(drawn, accepted)) < len(accepted):
+            reason = f"of a group at least {self._params.group_floor} are accepted, or none"
+            raise Aborted(state.phase, reason)
         total = np.zeros(self._params.length, word(self._params.width))
         for peer in accepted:
             total += drawn.uploads[peer]
@@ -260,7 +271,12 @@ class VerifiedServer(Server):
             votes={},
             drawn=drawn,
         )
-        return Step(after, (_to_all(Accepted(included=ACCEPTED.table(rows)), accepted),))
+        return Step(after, (Send.to_all(Accepted(included=ACCEPTED.table(rows)), accepted),))
+
+    def _whole(self, drawn: Drawn, clients: Collection[PartyId]) -> set[PartyId]:
+        """Without those of whose group too few are left."""
+        groups = self._params.groups(drawn.transcript, drawn.digests.peers)
+        return set(clients).difference(groups.short(clients) if groups else ())
 
     def _open_uncovering(self, state: Settling) -> Step[State]:
         votes = self._quorum_of(state)
@@ -272,16 +288,8 @@ class VerifiedServer(Server):
             opened={},
             drawn=state.drawn,
         )
-        return Step(after, (_to_all(Consents(votes=votes), state.included.peers),))
+        return Step(after, (Send.to_all(Consents(votes=votes), state.included.peers),))
 
     def _check_spread(self, state: Collecting, included: Collection[PartyId]) -> None:
         assert isinstance(state, Storing | Hearing)
         self._check_stretches(state, state.book.cohort, included)
-
-
-def _without(table: Table, peer: PartyId) -> Table:
-    return ids(other for other in table.peers if other != peer)
-
-
-def _to_all(message: Any, peers: list[PartyId]) -> Send:
-    return Send(message, tuple(peers), broadcast=True)

@@ -23,7 +23,7 @@ from secagg.schemes.secagg_plus.states import (
     STREAMS,
     Adverting,
     Book,
-    Collecting,
+    Booked,
     Consented,
     Consenting,
     Inviting,
@@ -63,6 +63,7 @@ __all__ = [
     "CLIENT",
     "PHASES",
     "SERVER",
+    "SERVER_OF_GROUPS",
     "Agreed",
     "Called",
     "Committed",
@@ -191,19 +192,14 @@ class Drawn(Record):
     values: dict[int, Table] = field(Map(Cells()))
 
 
-class Hearing(Collecting):
+class Hearing(Booked):
     """A state that comes after the draw."""
 
-    book: Book
     drawn: Drawn
-
-    @property
-    def losses(self) -> dict[PartyId, int]:
-        return self.book.lost
 
 
 @declare(code=81, phase="masked")
-class Storing(Collecting):
+class Storing(Booked):
     """Keeping masked inputs: whose will be in the sum is decided when all are there."""
 
     book: Book = field(One(Book))
@@ -215,10 +211,6 @@ class Storing(Collecting):
     @property
     def collected(self) -> dict[PartyId, Any]:
         return self.digests
-
-    @property
-    def losses(self) -> dict[PartyId, int]:
-        return self.book.lost
 
     def due(self, invited: tuple[PartyId, ...]) -> Iterable[PartyId]:
         return self.book.members.peers
@@ -332,3 +324,8 @@ SERVER: Transitions = {
     Uncovering: _until(Unmask, Uncovering, Striking, Over),
     Striking: _until(Strike, Striking, Over),
 }
+SERVER_OF_GROUPS: Transitions = {
+    **{kind: row for kind, row in SERVER.items() if kind is not Striking},
+    Uncovering: _until(Unmask, Uncovering, Over),
+}
+"""All lies are found before consent, so nobody is taken out of the sum again."""

@@ -26,13 +26,13 @@ from secagg.wire import Table, ids
 if TYPE_CHECKING:
     from secagg.schemes.secagg_plus.verified.params import SecAggPlusVerified
 
-__all__ = ["can_settle", "settle", "uncover"]
+__all__ = ["Mask", "can_settle", "finished", "masks_by_client", "settle", "taken_out", "uncover"]
 
 _BATCH = 8  # vectors of masks in memory at a time
 
 
 @dataclass(frozen=True)
-class _Mask:
+class Mask:
     """One mask of an accepted client that is still in the total.
 
     secret: what its owner, or the server, rebuilt it from. adds: whether the client added it.
@@ -57,9 +57,9 @@ def uncover(
             for event, peer, secret in found
         },
     )
-    send = (Send(closing, tuple(state.included.peers), broadcast=True),)
+    send = (Send.to_all(closing, state.included.peers),)
     if not found:
-        return Step(Over(), send, (*opener.rejected(), _finished(params, state)))
+        return Step(Over(), send, (*opener.rejected(), finished(params, state)))
     events = tuple(event for event, _, _ in found)
     rejected = opener.rejected()
     liars = {event.peer for event in events}
@@ -101,7 +101,7 @@ def settle(
         named = {*state.liars.peers, *(event.peer for event in events)}
         ended = Failed(Aborted(state.phase, reason, culprits=named))
         return Step(Over(), events=(*rejected, *events, ended))
-    return Step(Over(), events=(*rejected, _finished(params, rest)))
+    return Step(Over(), events=(*rejected, finished(params, rest)))
 
 
 def can_settle(params: SecAggPlusVerified, graph: Graph, state: Striking) -> bool:
@@ -134,7 +134,7 @@ def _merged(opened: Table, struck: Table, liars: set[PartyId]) -> Table:
     return OPENED.table({dealer: (share,) for dealer, share in {**kept, **after}.items()})
 
 
-def _finished(params: SecAggPlusVerified, state: Uncovering) -> Finished:
+def finished(params: SecAggPlusVerified, state: Uncovering) -> Finished:
     return Finished(
         Aggregate(
             total=reduce(state.total, params.width),
@@ -155,13 +155,13 @@ def _convictions(
 
     Of each client only the sum of its masks is sketched: lies that cancel are none.
     """
-    masks = _masks_by_client(state, opener)
+    masks = masks_by_client(state, opener)
     opened_map = params.opened_map(derive.sketch_seed(state.drawn.transcript))
     found: list[tuple[FraudProven, PartyId, bytes]] = []
     peers = list(masks)
     for at in range(0, len(peers), _BATCH):
         batch = peers[at : at + _BATCH]
-        sums = [_summed(params, state.total, masks[peer]) for peer in batch]
+        sums = [taken_out(params, state.total, masks[peer]) for peer in batch]
         for peer, true in zip(batch, opened_map.of_words(sums), strict=True):
             among = [mask.peer for mask in masks[peer]]
             said = hearing.claimed(state.drawn.values[peer], peer, params.width, among)
@@ -175,7 +175,7 @@ def _conviction(
     endpoint: Endpoint,
     state: Uncovering,
     liar: PartyId,
-    masks: list[_Mask],
+    masks: list[Mask],
 ) -> tuple[FraudProven, PartyId, bytes]:
     opened_map = params.opened_map(derive.sketch_seed(state.drawn.transcript))
     values = state.drawn.values[liar].by_peer("value")
@@ -186,13 +186,13 @@ def _conviction(
     raise AssertionError("values that are all true add up to a true sum")
 
 
-def _masks_by_client(state: Uncovering, opener: Opener) -> dict[PartyId, list[_Mask]]:
+def masks_by_client(state: Uncovering, opener: Opener) -> dict[PartyId, list[Mask]]:
     included, cohort = state.included.peers, state.book.cohort
-    masks: dict[PartyId, list[_Mask]] = {}
+    masks: dict[PartyId, list[Mask]] = {}
     tags = {peer: state.drawn.shares[peer].parcels.by_peer("edge_tag") for peer in included}
     for peer in included:
         seed = opener.seed(peer)
-        masks[peer] = [_Mask(peer, seed, transcript.self_mask_key(seed, state.members, peer), True)]
+        masks[peer] = [Mask(peer, seed, transcript.self_mask_key(seed, state.members, peer), True)]
     for gone in sorted(set(state.book.members.peers).difference(included)):
         for peer, secret in opener.secrets(gone):
             if tags[peer][gone] != transcript.edge_tag(secret, cohort, gone, peer):
@@ -200,11 +200,11 @@ def _masks_by_client(state: Uncovering, opener: Opener) -> dict[PartyId, list[_M
                 reason = "two clients committed to another secret than that of their edge"
                 raise Aborted(state.phase, reason, culprits={peer, gone})
             key = transcript.mask_key(secret, state.members, gone, peer)
-            masks[peer].append(_Mask(gone, secret, key, peer < gone))
+            masks[peer].append(Mask(gone, secret, key, peer < gone))
     return masks
 
 
-def _summed(params: SecAggPlusVerified, total: Words, masks: list[_Mask]) -> Words:
+def taken_out(params: SecAggPlusVerified, total: Words, masks: list[Mask]) -> Words:
     """The sum (length,) of the masks of a client; it is taken out of the total."""
     found = np.zeros(params.length, word(params.width))
     plus = [mask.key for mask in masks if mask.adds]

@@ -307,8 +307,8 @@ def lying(monkeypatch: pytest.MonkeyPatch, party: int, about: Callable[[int, int
     """That client says something false of its masks with those peers, itself for the self mask."""
     values = VerifiedClient._values
 
-    def said(self: VerifiedClient, state: Any, screen: bytes) -> Any:
-        table = values(self, state, screen)
+    def said(self: VerifiedClient, state: Any, screen: bytes, uploads: list[int]) -> Any:
+        table = values(self, state, screen, uploads)
         if self.me != party:
             return table
         width = self._params.width // 8

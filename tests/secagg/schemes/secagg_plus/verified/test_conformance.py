@@ -18,15 +18,16 @@ from secagg.testing import Lie, SeededRand
 from secagg.testing.conformance import Provoked, SchemeConformance
 from secagg.testing.network import RunResult
 from secagg.testing.parties import Parties
-from secagg.testing.secagg_plus.toy import ToyScreen
+from secagg.testing.secagg_plus.toy import FixedGroups, ToyScreen
 from secagg.testing.secagg_plus.verified import about_all_edges, about_itself
 
 LIAR = 5
 
 
-def screen_for(width: int) -> ToyScreen:
+def screen_for(width: int, group: int = 0) -> ToyScreen:
     """A bound of as many units as the ring has room for; few buckets, for the sake of time."""
-    return ToyScreen(bound=1 << (width - 12), rows=16, buckets=16)
+    bound = 1 << (width - (14 if group else 12))
+    return ToyScreen(bound=bound, rows=16, buckets=16, group=group)
 
 
 class Small(SchemeConformance, Provoked):
@@ -70,6 +71,29 @@ class TestSecAggPlusVerified(Small):
     def scheme(self, clients: int, length: int, width: int) -> Scheme:
         return SecAggPlusVerified(
             clients=clients, length=length, width=width, screen=screen_for(width)
+        )
+
+
+class TestGroups(Small):
+    """Two groups of four, of which one client may be lost. Nothing is said of self masks, so nobody
+    is convicted late.
+    """
+
+    clients = 8
+    cohorts = (7, 8, 9)
+    rare = frozenset({Dispute, Edges})
+
+    def provocations(self, parties: Parties) -> Sequence[Mapping[PartyId, Lie]]:
+        return ({LIAR: about_all_edges},)
+
+    def scheme(self, clients: int, length: int, width: int) -> Scheme:
+        return FixedGroups(
+            clients=clients,
+            length=length,
+            width=width,
+            corrupt=0.0,
+            dropout=1 / clients,
+            screen=screen_for(width, group=3),
         )
 
 
