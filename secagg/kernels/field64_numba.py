@@ -42,14 +42,10 @@ class Field64Numba(Field64):
         _butterflies(values, roots, _WIDE)
 
     def ternary(self, values: Elements, draws: NDArray[np.uint8]) -> Elements:
-        padded = np.zeros(4 * draws.shape[1], self.dtype)
-        padded[: len(values)] = values
-        planes = np.ascontiguousarray(padded.reshape(-1, 4).T)
-        low, high = planes & _FOLD, planes >> _HALF
-        sums = np.zeros((2, len(draws)), np.uint64)
-        _ternary(low, high, np.ascontiguousarray(draws), sums, _PART)
-        less = int(low.sum()) + (int(high.sum()) << 32)
-        return self.array([a + (b << 32) - less for a, b in sums.T.tolist()])
+        sums = np.zeros((2, len(draws) + 1), np.uint64)
+        _ternary(np.ascontiguousarray(values), np.ascontiguousarray(draws), sums, _PART)
+        *found, less = [low + (high << 32) for low, high in sums.T.tolist()]
+        return self.array([one - less for one in found])
 
 
 @numba.njit(inline="always")
@@ -119,14 +115,22 @@ def _butterflies(values, roots, wide):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _ternary(low, high, draws, sums, part):  # type: ignore[no-untyped-def]
+def _ternary(values, draws, sums, part):  # type: ignore[no-untyped-def]
+    """Sums of both halves, weighed by 0, 1 and 2 in each row, and of the values themselves last."""
     checks, size = draws.shape
+    low, high = np.zeros((4, part), np.uint64), np.zeros((4, part), np.uint64)
     for first in range(0, size, part):
+        for at in range(4 * part):
+            place = 4 * first + at
+            value = values[place] if place < values.size else np.uint64(0)
+            low[at & 3, at >> 2], high[at & 3, at >> 2] = value & _FOLD, value >> _HALF
+        sums[0, checks] += low.sum()
+        sums[1, checks] += high.sum()
         for check in range(checks):
             row = draws[check, first : first + part]
             for k in range(4):
                 a, b, shift = np.uint64(0), np.uint64(0), np.uint8(2 * k)
-                lows, highs = low[k, first : first + part], high[k, first : first + part]
+                lows, highs = low[k], high[k]
                 for at in range(row.size):
                     pair = np.uint64(row[at] >> shift)
                     twice = (pair & _ONE) + ((pair >> _ONE) & _ONE)

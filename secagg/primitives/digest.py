@@ -51,6 +51,10 @@ class Label(bytes, enum.Enum):
     SKETCH_ROOT = b"secagg/1/sketch-root\0"
     ATTEST_SKETCHES = b"secagg/1/attest-sketches\0"
     REFERENCE = b"secagg/1/reference\0"
+    VDAF = b"secagg/1/vdaf\0"
+    VDAF_SHARE = b"secagg/1/vdaf-share\0"
+    REPORT = b"secagg/1/report\0"
+    REPORT_SHARE = b"secagg/1/report-share\0"
 
 
 def digest(label: Label, *parts: bytes | memoryview, size: int = DIGEST_SIZE) -> bytes:

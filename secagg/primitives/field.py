@@ -70,6 +70,16 @@ class Field(ABC):
         """Any integers, reduced."""
         return np.array([value % self.modulus for value in values], self.dtype)
 
+    def embed(self, values: NDArray[np.int64]) -> Elements:
+        """Signed integers (n,), reduced; `centered` inverts it."""
+        return self.array(values.tolist())
+
+    def centered(self, values: Elements) -> NDArray[np.int64]:
+        """The integers nearest to zero that `values` (n,) stand for; they must fit 64 bits."""
+        middle = self.modulus // 2
+        signed = [int(value) for value in values]
+        return np.array([v - self.modulus if v > middle else v for v in signed], np.int64)
+
     def zeros(self, *shape: int) -> Elements:
         """Zeros of this shape."""
         return np.zeros(shape, self.dtype)

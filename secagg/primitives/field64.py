@@ -59,6 +59,13 @@ class Field64(Field):
             found[block] = _multiply(left[block], right[block])
         return found
 
+    def embed(self, values: NDArray[np.int64]) -> Elements:
+        return values.astype(self.dtype) - _FOLD * (values < 0)
+
+    def centered(self, values: Elements) -> NDArray[np.int64]:
+        # what is above the middle is 2**64 too much for int64, and 2**64 is p + 2**32 - 1
+        return (values + _FOLD * (values > _P // np.uint64(2))).astype(np.int64)
+
     def total(self, rows: Elements) -> Elements:
         low = (rows & _FOLD).sum(axis=1, dtype=self.dtype)
         high = (rows >> _HALF).sum(axis=1, dtype=self.dtype)  # both below 2**64 for 2**32 terms
