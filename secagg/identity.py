@@ -19,7 +19,15 @@ from secagg.primitives import agreement
 from secagg.primitives.digest import Label, digest
 from secagg.rand import Rand
 
-__all__ = ["BROADCAST", "SERVER", "FirstUseRoster", "Identity", "PartyId", "Roster"]
+__all__ = [
+    "BROADCAST",
+    "SERVER",
+    "FirstUseRoster",
+    "Identity",
+    "PartyId",
+    "Roster",
+    "is_share_key_of",
+]
 
 PartyId = int
 """0 is the server; clients are 1 … 2**32 - 2, in any order and with any gaps."""
@@ -125,7 +133,7 @@ class Roster:
         if self.share_keys and self.share_keys.keys() != self.clients.keys():
             raise ParameterError("share keys must be listed for every client or for none")
         for party, certified in self.share_keys.items():
-            if not _is_own(self.clients[party], certified):
+            if not is_share_key_of(self.clients[party], certified):
                 raise ParameterError(f"the share key of client {party} is not its own")
 
     def share_key(self, party: PartyId) -> bytes:
@@ -216,7 +224,7 @@ def _is_weak(public: bytes) -> bool:
     return y >= _PRIME or y in (0, 1, _PRIME - 1, _ORDER_8, _PRIME - _ORDER_8)
 
 
-def _is_own(public: bytes, certified: object) -> bool:
+def is_share_key_of(public: bytes, certified: object) -> bool:
     """Whether `certified` is an X25519 key that the owner of the identity `public` signed."""
     return isinstance(certified, bytes) and _is_certified(public, certified)
 

@@ -123,6 +123,15 @@ class Scheme(ABC):
         """The server's steps."""
 
     @property
+    def listed(self) -> int:
+        """How many parties a roster lists beside the server: the clients, where no other helps."""
+        return self.clients
+
+    def accepted_by(self, me: PartyId) -> tuple[type[Message], ...]:
+        """The messages that party `me` receives."""
+        return self.server_messages if me == SERVER else self.client_messages
+
+    @property
     def derived(self) -> Mapping[str, object]:
         """What follows from the fields: bound into the context, so all must compute alike."""
         return {}
@@ -182,21 +191,20 @@ class Scheme(ABC):
 
     def _endpoint(self, round: Round, identity: Identity, me: PartyId) -> Endpoint:
         roster = round.roster
-        if len(roster) != self.clients:
+        if len(roster) != self.listed:
             raise ParameterError(
-                f"the roster invites {len(roster)} clients, the parameters are for {self.clients}"
+                f"the roster invites {len(roster)} clients, the parameters are for {self.listed}"
             )
         public = roster.server if me == SERVER else roster.clients.get(me)
         if public != identity.public:
             raise ParameterError(f"the roster does not list this identity as party {me}")
-        kinds = self.server_messages if me == SERVER else self.client_messages
         return Endpoint(
             scheme=self.code,
             context=round.context(self.code, self.encoded()),
             me=me,
             identity=identity,
             roster=roster,
-            accepts={kind.code: kind for kind in kinds},
+            accepts={kind.code: kind for kind in self.accepted_by(me)},
             limits=self.limits,
         )
 

@@ -22,7 +22,7 @@ from secagg.primitives.ntt import next_power
 from secagg.vdaf.circuit import Circuit, calls_for, from_bits
 from secagg.vdaf.gadget import Products, Squares
 
-__all__ = ["Checks", "NormBound", "NormEquality"]
+__all__ = ["Checks", "NormBound", "NormEquality", "best_chunks"]
 
 ALPHA = 8.7
 """How many bounds a random ternary combination may measure: beyond it with 2**-50 [ROCT23]."""
@@ -174,3 +174,21 @@ class Checks(Circuit):
         padded = self.field.zeros(calls * self.gadget.arity // 2, 2)
         padded[: len(left), 0], padded[: len(right), 1] = left, right
         return padded.reshape(calls, -1)
+
+
+def best_chunks(limits: NormBound) -> tuple[int, int]:
+    """`chunk` and `norm_chunk` of the shortest proofs, the smaller where two are equal.
+
+    The first is any number, the second a power of two.
+    """
+
+    def proof(arity: int, calls: int) -> int:
+        return arity + 2 * next_power(1 + calls)
+
+    def checks(chunk: int) -> int:
+        calls = calls_for(limits.bits, chunk) + calls_for(limits.checks, chunk)
+        return proof(2 * chunk, calls)
+
+    powers = [1 << at for at in range(limits.dimension.bit_length() + 1)]
+    equality = min(powers, key=lambda chunk: proof(chunk, calls_for(limits.dimension, chunk)))
+    return min(range(1, limits.bits + 1), key=checks), equality

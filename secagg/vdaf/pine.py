@@ -168,7 +168,7 @@ class Pine:
         for at, (flp, piece) in enumerate(zip(self.flps, pieces, strict=True)):
             if not flp.decide(piece):
                 what = "the norm is not the claimed one" if at < self.norm_proofs else (
-                    "the norm is out of bounds, or a vector wraps around"
+                    "the norm is out of bounds, or the vector wraps around"
                 )  # fmt: skip
                 raise ReportRefused(f"a proof does not verify: {what}")
         return tuple(self._seed(kind, tuple(s.parts[kind] for s in shares)) for kind in (0, 1))
@@ -265,6 +265,11 @@ class Pine:
         for share in shares:
             vector = self.field.sub(vector, share)
         return vector
+
+    def output_of_seed(self, agg_id: int, seed: bytes) -> Elements:
+        """The output share of aggregator `agg_id` whose first seed this is."""
+        sizes = [self.limits.dimension]
+        return self._draw(seed, Usage.MEAS_SHARE, bytes((agg_id,)), sizes)[0]
 
     def _meas_share(self, agg_id: int, share: HelperShare) -> Elements:
         sizes = [self.limits.length]

@@ -252,8 +252,8 @@ def test_the_largest_bound_of_a_field() -> None:
     NormBound(field=small, dimension=4, bound=1 << 14)
     with pytest.raises(ParameterError, match=r"3 bound\*\*2"):
         NormBound(field=small, dimension=4, bound=1 << 16)
+    tiny = BigField(modulus=65537, size=3, generator=3, order=1 << 16)
     with pytest.raises(ParameterError, match="modulus >= 2600"):
-        tiny = BigField(modulus=65537, size=3, generator=3, order=1 << 16)
         NormBound(field=tiny, dimension=4, bound=16)
 
 

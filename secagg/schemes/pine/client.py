@@ -1,0 +1,79 @@
+"""The client with two aggregators: one message."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from secagg.errors import Aborted
+from secagg.frame import Endpoint, Signed
+from secagg.identity import SERVER, PartyId
+from secagg.machine import Finished, Over, Send, Step, Transitions
+from secagg.primitives.digest import Label
+from secagg.primitives.ring import centered, check_vector
+from secagg.primitives.seal import seal
+from secagg.rand import Rand
+from secagg.schemes.pine import states
+from secagg.schemes.pine.messages import Report
+from secagg.schemes.pine.report import bound_nonce, covered, seal_info
+from secagg.schemes.pine.states import Waiting
+from secagg.vdaf.pine import NONCE_SIZE
+
+if TYPE_CHECKING:
+    from secagg.schemes.pine.params import TwoAggregators
+
+__all__ = ["PineClient"]
+
+
+class PineClient:
+    """Shares its vector, proves its norm, and is gone."""
+
+    phases = ("reports",)
+    tolerant = False
+    transitions: Transitions = states.CLIENT
+
+    def __init__(self, params: TwoAggregators, endpoint: Endpoint, helper: PartyId) -> None:
+        self.me = endpoint.me
+        self._params, self._endpoint, self._helper = params, endpoint, helper
+
+    def start(self, rand: Rand) -> Step[Waiting]:
+        return Step(Waiting())
+
+    def on_input(self, state: Waiting, value: Any, rand: Rand) -> Step[Waiting]:
+        residues = check_vector(value, self._params.length, self._params.width)
+        vdaf = self._params.vdaf(self._endpoint.context)
+        nonce, drawn = rand(NONCE_SIZE), rand(vdaf.rand_size)
+        vector = centered(residues, self._params.width)
+        public, shares = vdaf.shard(vector, bound_nonce(self.me, nonce), drawn)
+        sealed = [
+            self._seal(vdaf.encode_input_share(share), nonce, to)
+            for share, to in zip(shares, (SERVER, self._helper), strict=True)
+        ]
+        report = self._signed(nonce, b"".join(public), *sealed)
+        return Step(Over(), (Send(report, (SERVER,)),), (Finished(),))
+
+    def _seal(self, share: bytes, nonce: bytes, to: PartyId) -> bytes:
+        helper_key = self._endpoint.roster.share_key(self._helper)
+        key = self._params.leader_key[:32] if to == SERVER else helper_key
+        return seal(share, key, seal_info(self._endpoint.context, self.me, to, nonce))
+
+    def _signed(self, nonce: bytes, public: bytes, for_leader: bytes, for_helper: bytes) -> Report:
+        parts = {"nonce": nonce, "public": public, "for_leader": for_leader}
+        bare = Report(**parts, for_helper=for_helper, attested=bytes(64))
+        covers = self._endpoint.context, *covered(bare)
+        attested = self._endpoint.attest(Label.REPORT, *covers)
+        return Report(**parts, for_helper=for_helper, attested=attested)
+
+    def on_message(self, state: Waiting, signed: Signed[Any], rand: Rand) -> Step[Waiting]:
+        raise AssertionError("the transition table allows no message")
+
+    def on_deadline(self, state: Waiting, rand: Rand) -> Step[Waiting]:
+        raise Aborted("reports", "no input was submitted in time", {self.me})
+
+    def on_lost(self, state: Waiting, peer: PartyId, rand: Rand) -> Step[Waiting]:
+        raise AssertionError("a client has no peers to lose")
+
+    def expected(self, state: Waiting) -> frozenset[PartyId]:
+        return frozenset()
+
+    def satisfied(self, state: Waiting) -> bool:
+        return False
