@@ -25,7 +25,7 @@ from secagg.vdaf.gadget import Products, Squares
 __all__ = ["Checks", "NormBound", "NormEquality", "best_chunks"]
 
 ALPHA = 8.7
-"""How many bounds a random ternary combination may measure: beyond it with 2**-50 [ROCT23]."""
+"""A ternary combination of a vector exceeds this many norms with probability 2 exp(-8.7**2)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from secagg.machine import Finished, Over, Send, Step, Transitions
 from secagg.primitives.seal import open_sealed
 from secagg.rand import Rand
 from secagg.schemes.pine import states
-from secagg.schemes.pine.messages import Collect, Relay, Sum, Verdict
+from secagg.schemes.pine.messages import Collect, Relay, Reply, Sum
 from secagg.schemes.pine.report import bound_nonce, check_report, seal_info, verify_key
 from secagg.schemes.pine.states import Verifying
 from secagg.vdaf.share import HelperShare, VerifierShare, VerifyState
@@ -55,13 +55,13 @@ class PineHelper:
         try:
             share, kept, shown = self._verified(relay)
         except (DecodeError, ReportRefused):
-            verdict = Verdict(client=relay.client, verifier=b"")
-            return Step(state, (Send(verdict, (SERVER,)),))
+            reply = Reply(client=relay.client, verifier=b"")
+            return Step(state, (Send(reply, (SERVER,)),))
         encoded = self._vdaf.encode_verifier_share(shown)
         if self._is_valid(relay, kept, shown):
             state.accepted[relay.client] = share.seeds[0]
             state.total[:] = self._vdaf.field.add(state.total, kept.output)
-        return Step(state, (Send(Verdict(client=relay.client, verifier=encoded), (SERVER,)),))
+        return Step(state, (Send(Reply(client=relay.client, verifier=encoded), (SERVER,)),))
 
     def _check_author(self, relay: Relay) -> None:
         """A leader relays what it has checked itself, so another signature is its own fault."""

@@ -24,7 +24,7 @@ from secagg.primitives.ring import Words, reduce, word
 from secagg.primitives.seal import open_sealed
 from secagg.rand import Rand
 from secagg.schemes.pine import states
-from secagg.schemes.pine.messages import Collect, Relay, Report, Sum, Verdict
+from secagg.schemes.pine.messages import Collect, Relay, Reply, Report, Sum
 from secagg.schemes.pine.report import bound_nonce, check_report, seal_info, verify_key
 from secagg.schemes.pine.states import Collecting, Opening, Pending
 from secagg.vdaf.share import VerifyState, split
@@ -64,8 +64,8 @@ class PineLeader:
             return self._on_report(state, signed.sender, signed.message)
         if signed.sender != self._helper:
             raise RemoteProtocolError("only the helper sends this")
-        if isinstance(signed.message, Verdict):
-            return self._on_verdict(state, signed.message)
+        if isinstance(signed.message, Reply):
+            return self._on_reply(state, signed.message)
         return self._on_sum(state, signed.message)
 
     # -- reports ----------------------------------------------------------------------------
@@ -100,13 +100,13 @@ class PineLeader:
         encoded = self._vdaf.encode_verifier_share(shown)
         return Pending(output=kept.output, seeds=b"".join(kept.seeds), verifier=encoded)
 
-    def _on_verdict(self, state: Collecting, verdict: Verdict) -> Step[LeaderState]:
-        client = verdict.client
+    def _on_reply(self, state: Collecting, reply: Reply) -> Step[LeaderState]:
+        client = reply.client
         if client not in state.pending:
-            raise RemoteProtocolError("a verdict on a report that was not relayed")
+            raise RemoteProtocolError("a reply to a report that was not relayed")
         pending = state.pending.pop(client)
         try:
-            output = self._decided(pending, verdict)
+            output = self._decided(pending, reply)
         except (ReportRefused, DecodeError) as error:
             state.refused[client] = 1
             refused = PeerRejected(client, Collecting.phase, str(error))
@@ -115,9 +115,9 @@ class PineLeader:
         state.total[:] = self._vdaf.field.add(state.total, output)
         return self._proceed(state)
 
-    def _decided(self, pending: Pending, verdict: Verdict) -> Elements:
+    def _decided(self, pending: Pending, reply: Reply) -> Elements:
         shares = [
-            self._vdaf.decode_verifier_share(data) for data in (pending.verifier, verdict.verifier)
+            self._vdaf.decode_verifier_share(data) for data in (pending.verifier, reply.verifier)
         ]
         message = self._vdaf.verifier_shares_to_message(shares)
         kept = VerifyState(output=pending.output, seeds=split(pending.seeds, 32, 2))

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from secagg.wire import IDS, Blob, Fixed, Message, Packed, Rows, Table, Uint, declare, field
 
-__all__ = ["Collect", "Relay", "Report", "Sum", "Verdict"]
+__all__ = ["Collect", "Relay", "Reply", "Report", "Sum"]
 
 SEALED_SEEDS = 4 * 32 + 48
 PUBLIC_SIZE = 4 * 32
@@ -39,7 +39,7 @@ class Relay(Message):
 
 
 @declare(code=3, phase="reports")
-class Verdict(Message):
+class Reply(Message):
     """helper -> leader: its verifier share, or nothing where its part of a report is malformed."""
 
     for_client: ClassVar[bool] = True

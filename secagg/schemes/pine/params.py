@@ -21,7 +21,7 @@ from secagg.scheme import Floors, Scheme
 from secagg.schemes.pine.client import PineClient
 from secagg.schemes.pine.helper import PineHelper
 from secagg.schemes.pine.leader import PineLeader
-from secagg.schemes.pine.messages import Collect, Relay, Report, Sum, Verdict
+from secagg.schemes.pine.messages import Collect, Relay, Reply, Report, Sum
 from secagg.vdaf.norm import NormBound, best_chunks
 from secagg.vdaf.pine import Pine
 from secagg.vdaf.suite import Production
@@ -126,7 +126,7 @@ class TwoAggregators(Scheme):
 
     @property
     def server_messages(self) -> tuple[type[Message], ...]:
-        return (Report, Verdict, Sum)
+        return (Report, Reply, Sum)
 
     def accepted_by(self, me: PartyId) -> tuple[type[Message], ...]:
         return (Relay, Collect) if me == HELPER else super().accepted_by(me)

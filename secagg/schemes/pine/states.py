@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from secagg.machine import Over, Signal, State, Transitions
 from secagg.primitives.field import Elements
-from secagg.schemes.pine.messages import Collect, Relay, Report, Sum, Verdict
+from secagg.schemes.pine.messages import Collect, Relay, Reply, Report, Sum
 from secagg.wire import Array, Blob, Fixed, Map, One, Record, Uint, declare, field
 
 __all__ = ["CLIENT", "HELPER", "LEADER", "Collecting", "Opening", "Pending", "Verifying", "Waiting"]
@@ -59,7 +59,7 @@ CLIENT: Transitions = {Waiting: {Signal.INPUT: (Over,), Signal.DEADLINE: (Over,)
 LEADER: Transitions = {
     Collecting: {
         Report: (Collecting, Opening),
-        Verdict: (Collecting, Opening),
+        Reply: (Collecting, Opening),
         Signal.DEADLINE: (Opening, Over),
         Signal.LOST: (Collecting, Opening, Over),
     },

@@ -27,7 +27,7 @@ from secagg.primitives.digest import Label
 from secagg.primitives.seal import seal
 from secagg.scheme import Floors
 from secagg.schemes.pine import HELPER, TwoAggregators
-from secagg.schemes.pine.messages import Collect, Relay, Report, Sum, Verdict
+from secagg.schemes.pine.messages import Collect, Relay, Reply, Report, Sum
 from secagg.schemes.pine.report import bound_nonce, covered, seal_info
 from secagg.testing import SeededRand
 from secagg.vdaf.circuit import to_bits
@@ -473,15 +473,15 @@ def test_a_helper_does_not_accept_by_the_share_of_another_report() -> None:
 
 def test_a_leader_does_not_accept_by_the_share_of_another_report() -> None:
     here = world()
-    verdicts = []
+    replies = []
     for client in (1, 7):
         here.deliver(SERVER, HELPER, here.forge(SERVER, HELPER, relayed(here, client)))
-        verdicts.append(here.opened(Verdict, here.flight.pop()[2]))
-    mixed = replace(verdicts[1], verifier=verdicts[0].verifier)
+        replies.append(here.opened(Reply, here.flight.pop()[2]))
+    mixed = replace(replies[1], verifier=replies[0].verifier)
     here.deliver(HELPER, SERVER, here.forge(HELPER, SERVER, mixed))
     ((peer, reason),) = refusals(here)
     assert (peer, reason[:23]) == (7, "a proof does not verify")
-    here.deliver(HELPER, SERVER, here.forge(HELPER, SERVER, verdicts[0]))
+    here.deliver(HELPER, SERVER, here.forge(HELPER, SERVER, replies[0]))
     assert [client for _, client in refusals(here)] == [reason]
 
 
@@ -496,7 +496,7 @@ def test_a_leader_shows_a_verifier_share(data: bytes) -> None:
 
 def test_a_verdict_must_be_on_a_relayed_report() -> None:
     here = world()
-    here.deliver(HELPER, SERVER, here.forge(HELPER, SERVER, Verdict(client=1, verifier=b"")))
+    here.deliver(HELPER, SERVER, here.forge(HELPER, SERVER, Reply(client=1, verifier=b"")))
     (rejected,) = here.reported(SERVER, PeerRejected)
     assert rejected.peer == HELPER
     (failed,) = here.reported(SERVER, Failed)
@@ -507,7 +507,7 @@ def test_a_verdict_must_be_on_a_relayed_report() -> None:
 def test_only_the_helper_gives_verdicts_and_no_report() -> None:
     here = world()
     report = honest(here, 1)
-    here.deliver(2, SERVER, here.forge(2, SERVER, Verdict(client=1, verifier=b"")))
+    here.deliver(2, SERVER, here.forge(2, SERVER, Reply(client=1, verifier=b"")))
     assert refusals(here) == [(2, "only the helper sends this")]
     here.deliver(HELPER, SERVER, here.forge(HELPER, SERVER, report))
     assert refusals(here)[-1] == (HELPER, "the helper has no input")
@@ -518,7 +518,7 @@ def test_a_helper_that_answers_for_another_round_is_not_heard() -> None:
     there = World(here.identities, here.scheme, replace(here.round, number=2), here.rand).start()
     here.submit(1, update(1))
     here.deliver(*here.flight.pop(0))
-    here.deliver(HELPER, SERVER, there.forge(HELPER, SERVER, Verdict(client=1, verifier=b"")))
+    here.deliver(HELPER, SERVER, there.forge(HELPER, SERVER, Reply(client=1, verifier=b"")))
     (event,) = here.reported(SERVER, Discarded)
     assert "another round" in event.reason
     here.run()
