@@ -124,3 +124,12 @@ def test_roots_have_their_order(field: Field) -> None:
     for size in (0, 3, 2 * field.order):
         with pytest.raises(ValueError, match="power of two"):
             field.root(size)
+
+
+@both
+@given(values=st.lists(st.integers(-(1 << 63) + (1 << 32), (1 << 63) - (1 << 32)), max_size=20))
+def test_signed_integers_survive(field: Field, values: list[int]) -> None:
+    embedded = field.embed(np.array(values, np.int64))
+    assert embedded.tolist() == [value % field.modulus for value in values]
+    assert field.centered(embedded).tolist() == values
+    assert field.centered(embedded).dtype == np.int64

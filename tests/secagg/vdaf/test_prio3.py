@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from secagg.errors import ReportRefused
+from secagg.errors import DecodeError, InputRefused, ParameterError, ReportRefused
+from secagg.primitives.xof import HmacAes
+from secagg.testing import SeededRand
 from secagg.vdaf import prio3
 from secagg.vdaf.prio3 import Prio3
 
 Json = dict[str, Any]
 PUBLISHED = Path(__file__).resolve().parents[4] / "shared" / "vectors" / "vdaf-20"
-OWN = Path(__file__).resolve().parents[2] / "vectors" / "vdaf"
 
 
 def function(name: str, vector: Json, xof: Any) -> Prio3:
@@ -111,3 +112,134 @@ class TestPublished:
         for report in vector["reports"]:
             with pytest.raises(ReportRefused):
                 verify(vdaf, vector, report)
+
+
+# -- without any vector --------------------------------------------------------------------------
+
+CTX, KEY = b"context", bytes(range(32))
+FUNCTIONS = {
+    "count": (lambda: prio3.count(HmacAes), [0, 1, 1], [2]),
+    "total": (lambda: prio3.total(HmacAes, 10, shares=3), [10, 0, 7], [17]),
+    "total of bits": (lambda: prio3.total(HmacAes, 1), [1, 1], [2]),
+    "sum_vec": (lambda: prio3.sum_vec(HmacAes, 3, 5, 4), [[5, 0, 1], [4, 4, 4]], [9, 4, 5]),
+    "multiproof": (lambda: prio3.sum_vec_multiproof(HmacAes, 2, 3, 2), [[3, 1]], [3, 1]),
+    "histogram": (lambda: prio3.histogram(HmacAes, 4, 3), [0, 3, 3], [1, 0, 0, 2]),
+}
+functions = pytest.mark.parametrize("name", FUNCTIONS)
+
+
+def shared(vdaf: Prio3, measurement: Any, seed: int = 0) -> tuple[bytes, Any, list[Any]]:
+    rand = SeededRand(f"shard {seed}")
+    nonce = rand(16)
+    public, shares = vdaf.shard(CTX, measurement, nonce, rand(vdaf.rand_size))
+    return nonce, public, shares
+
+
+def verified(
+    vdaf: Prio3, report: tuple[bytes, Any, list[Any]], ctx: bytes = CTX, key: bytes = KEY
+) -> list[Any]:
+    nonce, public, shares = report
+    pairs = [vdaf.verify_init(key, ctx, at, nonce, public, one) for at, one in enumerate(shares)]
+    message = vdaf.verifier_shares_to_message(ctx, [verifier for _, verifier in pairs])
+    return [vdaf.verify_next(state, message) for state, _ in pairs]
+
+
+@functions
+def test_measurements_add_up(name: str) -> None:
+    make, measurements, result = FUNCTIONS[name]
+    vdaf = make()
+    outputs = [
+        verified(vdaf, shared(vdaf, measurement, seed))
+        for seed, measurement in enumerate(measurements)
+    ]
+    assert vdaf.unshard([vdaf.aggregate(column) for column in zip(*outputs, strict=True)]) == result
+
+
+@functions
+def test_any_flipped_bit_is_refused(name: str) -> None:
+    make, measurements, _ = FUNCTIONS[name]
+    vdaf = make()
+    nonce, public, shares = shared(vdaf, measurements[0])
+    for agg_id in range(vdaf.shares):
+        data = vdaf.encode_input_share(shares[agg_id])
+        for at in range(0, len(data), max(1, len(data) // 7)):
+            bad = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+            changed = [*shares]
+            changed[agg_id] = vdaf.decode_input_share(agg_id, bad)
+            with pytest.raises(ReportRefused):
+                verified(vdaf, (nonce, public, changed))
+
+
+@functions
+def test_a_report_belongs_to_its_context(name: str) -> None:
+    make, measurements, _ = FUNCTIONS[name]
+    vdaf = make()
+    report = shared(vdaf, measurements[0])
+    verified(vdaf, report)
+    with pytest.raises(ReportRefused):
+        verified(vdaf, report, ctx=b"another")
+
+
+@functions
+def test_shares_of_another_length_do_not_decode(name: str) -> None:
+    make, measurements, _ = FUNCTIONS[name]
+    vdaf = make()
+    nonce, public, shares = shared(vdaf, measurements[0])
+    verifier = vdaf.verify_init(KEY, CTX, 0, nonce, public, shares[0])[1]
+    cases: list[tuple[Any, bytes]] = [
+        (lambda data: vdaf.decode_input_share(0, data), vdaf.encode_input_share(shares[0])),
+        (lambda data: vdaf.decode_input_share(1, data), vdaf.encode_input_share(shares[1])),
+        (vdaf.decode_verifier_share, vdaf.encode_verifier_share(verifier)),
+        (vdaf.decode_public_share, b"".join(public)),
+    ]
+    for decode, data in cases:
+        decode(data)
+        with pytest.raises(DecodeError):
+            decode(data + b"\0")
+        with pytest.raises(DecodeError):
+            decode(data[:-1] if data else b"\0\0")
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("count", 2),
+        ("count", True),
+        ("total", 11),
+        ("total", -1),
+        ("total", 1.0),
+        ("sum_vec", [1, 2]),
+        ("sum_vec", [1, 2, 6]),
+        ("sum_vec", 3),
+        ("histogram", 4),
+    ],
+)
+def test_what_is_not_a_measurement_is_not_shared(name: str, bad: Any) -> None:
+    make, measurements, _ = FUNCTIONS[name]
+    shared(make(), measurements[0])
+    with pytest.raises(InputRefused, match="a measurement must be"):
+        shared(make(), bad)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: prio3.count(HmacAes, shares=1),
+        lambda: prio3.count(HmacAes, shares=256),
+        lambda: prio3.total(HmacAes, 0),
+        lambda: prio3.total(HmacAes, 1 << 63),
+        lambda: prio3.sum_vec(HmacAes, 0, 1, 1),
+        lambda: prio3.histogram(HmacAes, 2, 0),
+    ],
+)
+def test_parameters_state_their_inequality(make: Any) -> None:
+    with pytest.raises(ParameterError, match="must hold"):
+        make()
+
+
+def test_nonce_and_randomness_have_their_lengths() -> None:
+    vdaf = prio3.count(HmacAes)
+    vdaf.shard(CTX, 1, bytes(16), bytes(vdaf.rand_size))
+    for nonce, rand in ((bytes(15), bytes(vdaf.rand_size)), (bytes(16), bytes(1))):
+        with pytest.raises(ValueError, match="a nonce has 16 bytes"):
+            vdaf.shard(CTX, 1, nonce, rand)
