@@ -14,7 +14,7 @@ from secagg.primitives.seal import seal
 from secagg.rand import Rand
 from secagg.schemes.pine import states
 from secagg.schemes.pine.messages import Report
-from secagg.schemes.pine.report import bound_nonce, covered, seal_info
+from secagg.schemes.pine.report import bound_nonce, covered, relay_of, seal_info
 from secagg.schemes.pine.states import Waiting
 from secagg.vdaf.pine import NONCE_SIZE
 
@@ -59,7 +59,7 @@ class PineClient:
     def _signed(self, nonce: bytes, public: bytes, for_leader: bytes, for_helper: bytes) -> Report:
         parts = {"nonce": nonce, "public": public, "for_leader": for_leader}
         bare = Report(**parts, for_helper=for_helper, attested=bytes(64))
-        covers = self._endpoint.context, *covered(bare)
+        covers = self._endpoint.context, *covered(relay_of(self.me, bare))
         attested = self._endpoint.attest(Label.REPORT, *covers)
         return Report(**parts, for_helper=for_helper, attested=attested)
 

@@ -66,7 +66,7 @@ class PineHelper:
     def _check_author(self, relay: Relay) -> None:
         """A leader relays what it has checked itself, so another signature is its own fault."""
         try:
-            check_report(self._endpoint, relay.client, relay)
+            check_report(self._endpoint, relay)
         except DecodeError as error:
             raise RemoteProtocolError(f"a relayed report is not its client's: {error}") from None
 

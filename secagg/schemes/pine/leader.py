@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,14 +19,13 @@ from secagg.event import PeerRejected
 from secagg.frame import Endpoint, Signed
 from secagg.identity import SERVER, PartyId
 from secagg.machine import Aggregate, Finished, Over, Send, Step, Transitions
-from secagg.primitives.digest import Label, digest
 from secagg.primitives.field import Elements
 from secagg.primitives.ring import Words, reduce, word
 from secagg.primitives.seal import open_sealed
 from secagg.rand import Rand
 from secagg.schemes.pine import states
-from secagg.schemes.pine.messages import Collect, Relay, Reply, Report, Sum
-from secagg.schemes.pine.report import bound_nonce, check_report, seal_info, verify_key
+from secagg.schemes.pine.messages import Collect, Reply, Report, Sum
+from secagg.schemes.pine.report import bound_nonce, check_report, relay_of, seal_info, verify_key
 from secagg.schemes.pine.states import Collecting, Opening, Pending
 from secagg.vdaf.share import VerifyState, split
 from secagg.wire import ids
@@ -73,22 +73,14 @@ class PineLeader:
     def _on_report(self, state: Collecting, client: PartyId, report: Report) -> Step[LeaderState]:
         if client == self._helper:
             raise RemoteProtocolError("the helper has no input")
+        relay = relay_of(client, report)
         try:
-            check_report(self._endpoint, client, report)
+            check_report(self._endpoint, relay)
             pending = self._verified(client, report)
         except DecodeError as error:
             raise ReportRefused(f"malformed report: {error}") from None
         state.pending[client] = pending
-        relay = Relay(
-            client=client,
-            nonce=report.nonce,
-            public=report.public,
-            leader_digest=digest(Label.REPORT, report.for_leader),
-            for_helper=report.for_helper,
-            attested=report.attested,
-            verifier=pending.verifier,
-        )
-        return Step(state, (Send(relay, (self._helper,)),))
+        return Step(state, (Send(replace(relay, verifier=pending.verifier), (self._helper,)),))
 
     def _verified(self, client: PartyId, report: Report) -> Pending:
         info = seal_info(self._endpoint.context, client, SERVER, report.nonce)

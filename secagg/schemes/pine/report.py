@@ -10,7 +10,7 @@ from secagg.primitives import agreement
 from secagg.primitives.digest import Label, digest, tag
 from secagg.schemes.pine.messages import Relay, Report
 
-__all__ = ["bound_nonce", "check_report", "covered", "seal_info", "verify_key"]
+__all__ = ["bound_nonce", "check_report", "covered", "relay_of", "seal_info", "verify_key"]
 
 
 def bound_nonce(client: PartyId, nonce: bytes) -> bytes:
@@ -24,19 +24,28 @@ def seal_info(context: bytes, client: PartyId, receiver: PartyId, nonce: bytes) 
     return Label.REPORT_SEAL.value + context + ends + nonce
 
 
-def covered(report: Report | Relay) -> tuple[bytes, ...]:
+def covered(report: Relay) -> tuple[bytes, ...]:
     """What a client's signature for the helper covers; the leader's share by its digest."""
-    if isinstance(report, Relay):
-        leader_digest = report.leader_digest
-    else:
-        leader_digest = digest(Label.REPORT, report.for_leader)
-    return report.nonce, report.public, leader_digest, report.for_helper
+    return report.nonce, report.public, report.leader_digest, report.for_helper
 
 
-def check_report(endpoint: Endpoint, client: PartyId, report: Report | Relay) -> None:
-    """Return if `client` signed all parts of its report for this round; else `DecodeError`."""
+def relay_of(client: PartyId, report: Report) -> Relay:
+    """What the leader hands on of a report; the verifier share is yet to come."""
+    return Relay(
+        client=client,
+        nonce=report.nonce,
+        public=report.public,
+        leader_digest=digest(Label.REPORT, report.for_leader),
+        for_helper=report.for_helper,
+        attested=report.attested,
+        verifier=b"",
+    )
+
+
+def check_report(endpoint: Endpoint, report: Relay) -> None:
+    """Return if the client signed all parts of its report for this round; else `DecodeError`."""
     parts = endpoint.context, *covered(report)
-    endpoint.check_attested(client, report.attested, Label.REPORT, *parts)
+    endpoint.check_attested(report.client, report.attested, Label.REPORT, *parts)
 
 
 def verify_key(private: bytes, peer: bytes, context: bytes) -> bytes:

@@ -171,6 +171,46 @@ def test_shares_of_two_reports_do_not_mix() -> None:
         PINE.verifier_shares_to_message([pairs[0][0], pairs[1][1]])
 
 
+def test_verifier_shares_have_an_order() -> None:
+    nonce, public, shares = honest(spike(5), SeededRand("order"))
+    pairs = [PINE.verify_init(KEY, at, nonce, public, share) for at, share in enumerate(shares)]
+    verifiers = [verifier for _, verifier in pairs]
+    message = PINE.verifier_shares_to_message(verifiers)
+    swapped = PINE.verifier_shares_to_message(verifiers[::-1])
+    for state, _ in pairs:
+        PINE.verify_next(state, message)
+        with pytest.raises(ReportRefused, match="joint randomness"):
+            PINE.verify_next(state, swapped)
+
+
+def test_input_shares_have_an_order() -> None:
+    nonce, public, shares = honest(spike(5), SeededRand("roles"))
+    leader, helper = (PINE.encode_input_share(share) for share in shares)
+    with pytest.raises(DecodeError):
+        PINE.decode_input_share(0, helper)
+    with pytest.raises(DecodeError):
+        PINE.decode_input_share(1, leader)
+    with pytest.raises(ReportRefused):
+        verified((nonce, public[::-1], shares))
+
+
+def test_the_helper_is_sent_the_same_whatever_the_vector() -> None:
+    first, second = (honest(vector, SeededRand("same")) for vector in (spike(0), spike(BOUND)))
+    assert first[0] == second[0]
+    assert PINE.encode_input_share(first[2][1]) == PINE.encode_input_share(second[2][1])
+    assert PINE.encode_input_share(first[2][0]) != PINE.encode_input_share(second[2][0])
+
+
+def test_the_leaders_share_of_a_constant_looks_uniform() -> None:
+    """Chi-squared over the 256 values of each byte; beyond 420 by chance once in 10**9."""
+    rand = SeededRand("uniform")
+    shares = [honest(spike(0), rand)[2][0].meas for _ in range(3)]
+    counts = np.bincount(np.concatenate(shares).view(np.uint8), minlength=256)
+    expected = counts.sum() / 256
+    assert expected > 100
+    assert ((counts - expected) ** 2 / expected).sum() < 420
+
+
 def test_a_report_of_another_context_or_other_parameters_does_not_verify() -> None:
     sharing = honest(spike(5), SeededRand("context"))
     verified(sharing)

@@ -28,7 +28,7 @@ from secagg.primitives.seal import seal
 from secagg.scheme import Floors
 from secagg.schemes.pine import HELPER, TwoAggregators
 from secagg.schemes.pine.messages import Collect, Relay, Reply, Report, Sum
-from secagg.schemes.pine.report import bound_nonce, covered, seal_info
+from secagg.schemes.pine.report import bound_nonce, covered, relay_of, seal_info
 from secagg.testing import SeededRand
 from secagg.vdaf.circuit import to_bits
 
@@ -265,7 +265,7 @@ def crafted(here: World, client: PartyId, value: int) -> Report:
 
 def signed(here: World, client: PartyId, report: Report) -> Report:
     endpoint = here.scheme._endpoint(here.round, here.identities[client], client)
-    attested = endpoint.attest(Label.REPORT, endpoint.context, *covered(report))
+    attested = endpoint.attest(Label.REPORT, endpoint.context, *covered(relay_of(client, report)))
     return replace(report, attested=attested)
 
 
