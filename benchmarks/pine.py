@@ -94,10 +94,10 @@ def _machines(size: int, bits: int) -> tuple[Machine, Machine, Machine]:  # type
         server=who[SERVER].public,
         clients={party: identity.public for party, identity in listed.items()},
         share_keys={party: identity.share_key for party, identity in listed.items()},
+        server_share_key=who[SERVER].share_key,
     )
     scheme = TwoAggregators(
-        clients=len(CLIENTS), length=size, width=32, bound=1 << bits, minimum=2, corrupt=0.0,
-        leader_key=who[SERVER].share_key,
+        clients=len(CLIENTS), length=size, width=32, bound=1 << bits, minimum=2, corrupt=0.0
     )  # fmt: skip
     agreed = Round(session=os.urandom(16), number=1, model=bytes(32), roster=roster)
     client = scheme.client(agreed, who[CLIENTS[0]], CLIENTS[0])

@@ -19,15 +19,7 @@ from secagg.primitives import agreement
 from secagg.primitives.digest import Label, digest
 from secagg.rand import Rand
 
-__all__ = [
-    "BROADCAST",
-    "SERVER",
-    "FirstUseRoster",
-    "Identity",
-    "PartyId",
-    "Roster",
-    "is_share_key_of",
-]
+__all__ = ["BROADCAST", "SERVER", "FirstUseRoster", "Identity", "PartyId", "Roster"]
 
 PartyId = int
 """0 is the server; clients are 1 … 2**32 - 2, in any order and with any gaps."""
@@ -101,11 +93,13 @@ class Roster:
     out of range, malformed or repeated keys: one key under two ids would count twice.
 
     share_keys: each client's `Identity.share_key`, for schemes that need one; else empty.
+    server_share_key: likewise the server's.
     """
 
     server: bytes
     clients: Mapping[PartyId, bytes]
     share_keys: Mapping[PartyId, bytes] = field(default_factory=dict)
+    server_share_key: bytes = b""
     _verifiers: dict[PartyId, Ed25519PublicKey] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
@@ -133,12 +127,15 @@ class Roster:
         if self.share_keys and self.share_keys.keys() != self.clients.keys():
             raise ParameterError("share keys must be listed for every client or for none")
         for party, certified in self.share_keys.items():
-            if not is_share_key_of(self.clients[party], certified):
+            if not _is_own(self.clients[party], certified):
                 raise ParameterError(f"the share key of client {party} is not its own")
+        if self.server_share_key and not _is_own(self.server, self.server_share_key):
+            raise ParameterError("the share key of the server is not its own")
 
     def share_key(self, party: PartyId) -> bytes:
         """The 32-byte X25519 key that shares for `party` are sealed to."""
-        return self.share_keys[party][:_PUBLIC_SIZE]
+        certified = self.server_share_key if party == SERVER else self.share_keys[party]
+        return certified[:_PUBLIC_SIZE]
 
     @cached_property
     def digest(self) -> bytes:
@@ -147,7 +144,7 @@ class Roster:
             party.to_bytes(4, "little") + key + self.share_keys.get(party, b"")
             for party, key in self.clients.items()
         )
-        return digest(Label.ROSTER, self.server, *rows)
+        return digest(Label.ROSTER, self.server + self.server_share_key, *rows)
 
     @property
     def ids(self) -> tuple[PartyId, ...]:
@@ -224,7 +221,7 @@ def _is_weak(public: bytes) -> bool:
     return y >= _PRIME or y in (0, 1, _PRIME - 1, _ORDER_8, _PRIME - _ORDER_8)
 
 
-def is_share_key_of(public: bytes, certified: object) -> bool:
+def _is_own(public: bytes, certified: object) -> bool:
     """Whether `certified` is an X25519 key that the owner of the identity `public` signed."""
     return isinstance(certified, bytes) and _is_certified(public, certified)
 

@@ -52,9 +52,8 @@ class PineClient:
         return Step(Over(), (Send(report, (SERVER,)),), (Finished(),))
 
     def _seal(self, share: bytes, nonce: bytes, to: PartyId) -> bytes:
-        helper_key = self._endpoint.roster.share_key(self._helper)
-        key = self._params.leader_key[:32] if to == SERVER else helper_key
-        return seal(share, key, seal_info(self._endpoint.context, self.me, to, nonce))
+        info = seal_info(self._endpoint.context, self.me, to, nonce)
+        return seal(share, self._endpoint.roster.share_key(to), info)
 
     def _signed(self, nonce: bytes, public: bytes, for_leader: bytes, for_helper: bytes) -> Report:
         parts = {"nonce": nonce, "public": public, "for_leader": for_leader}

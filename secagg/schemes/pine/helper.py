@@ -38,7 +38,8 @@ class PineHelper:
         self._vdaf = params.vdaf(endpoint.context)
         private = endpoint.identity.share_private
         self._private = X25519PrivateKey.from_private_bytes(private)
-        self._verify_key = verify_key(private, params.leader_key[:32], endpoint.context)
+        peer = endpoint.roster.share_key(SERVER)
+        self._verify_key = verify_key(private, peer, endpoint.context)
 
     def start(self, rand: Rand) -> Step[Verifying]:
         return Step(Verifying(total=self._vdaf.field.zeros(self._params.length), accepted={}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,13 +10,12 @@ from typing import Any, ClassVar
 from secagg.context import Round
 from secagg.errors import ParameterError
 from secagg.frame import Endpoint
-from secagg.identity import BROADCAST, Identity, PartyId, is_share_key_of
-from secagg.machine import Machine, Role
+from secagg.identity import BROADCAST, Identity, PartyId
+from secagg.machine import Role
 from secagg.parameters import corrupt_bound
 from secagg.primitives.field64 import field64
 from secagg.primitives.seal import OVERHEAD
-from secagg.rand import Rand
-from secagg.scheme import Floors, Scheme
+from secagg.scheme import Scheme
 from secagg.schemes.pine.client import PineClient
 from secagg.schemes.pine.helper import PineHelper
 from secagg.schemes.pine.leader import PineLeader
@@ -38,17 +36,17 @@ class TwoAggregators(Scheme):
     """Private as long as one aggregator is honest; no input in the sum exceeds the bound.
 
     bound: of the Euclidean norm of a vector, as signed integers. minimum: fewest inputs in a sum;
-    the helper enforces it too. leader_key: `Identity.share_key` of the leader, the server of the
-    roster. corrupt: fraction of the clients that may collude with an aggregator.
+    the helper enforces it too. corrupt: fraction of the clients that may collude with an
+    aggregator.
     """
 
     bound: int
     minimum: int
-    leader_key: bytes
     corrupt: float = 0.2
 
     code: ClassVar[int] = 6
     name: ClassVar[str] = "pine"
+    helpers: ClassVar[tuple[PartyId, ...]] = (HELPER,)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,8 +69,6 @@ class TwoAggregators(Scheme):
                 "minimum - corrupt * clients >= 2 must hold, or a sum shows one client's input; "
                 f"got {self.honest_inputs}"
             )
-        if not isinstance(self.leader_key, bytes) or len(self.leader_key) != 96:
-            raise ParameterError("leader_key must be the leader's share key, of 96 bytes")
         _ = self.limits_of_norm
 
     @property
@@ -117,10 +113,6 @@ class TwoAggregators(Scheme):
         )
 
     @property
-    def listed(self) -> int:
-        return self.clients + 1
-
-    @property
     def client_messages(self) -> tuple[type[Message], ...]:
         return ()
 
@@ -137,29 +129,13 @@ class TwoAggregators(Scheme):
     def server_role(self, endpoint: Endpoint) -> Role[Any]:
         return PineLeader(self, endpoint, HELPER)
 
-    def helper(self, round: Round, identity: Identity, *, rand: Rand = os.urandom) -> Machine[Any]:
-        """The machine of the second aggregator."""
-        endpoint = self._endpoint(round, identity, HELPER)
-        return Machine(PineHelper(self, endpoint), endpoint, rand)
-
-    def resume_helper(
-        self, snapshot: bytes, round: Round, identity: Identity, *, rand: Rand = os.urandom
-    ) -> Machine[Any]:
-        """The second aggregator's machine as it was at `snapshot`."""
-        endpoint = self._endpoint(round, identity, HELPER)
-        return Machine.restore(PineHelper(self, endpoint), endpoint, snapshot, rand)
-
-    def _client_endpoint(
-        self, round: Round, identity: Identity, me: PartyId, floors: Floors | None
-    ) -> Endpoint:
-        if me == HELPER:
-            raise ParameterError(f"party {HELPER} is the helper, not a client")
-        return super()._client_endpoint(round, identity, me, floors)
+    def helper_role(self, endpoint: Endpoint) -> Role[Any]:
+        return PineHelper(self, endpoint)
 
     def _endpoint(self, round: Round, identity: Identity, me: PartyId) -> Endpoint:
         roster = round.roster
         if HELPER not in roster.clients or not roster.share_keys:
             raise ParameterError(f"the roster must list the helper, party {HELPER}, and share keys")
-        if not is_share_key_of(roster.server, self.leader_key):
-            raise ParameterError("leader_key is not the share key of the roster's server")
+        if not roster.server_share_key:
+            raise ParameterError("the roster must list the share key of its server, the leader")
         return super()._endpoint(round, identity, me)

@@ -108,10 +108,10 @@ def world(name: str = "world", **changes: Any) -> World:
         server=identities[SERVER].public,
         clients={party: who.public for party, who in listed.items()},
         share_keys={party: who.share_key for party, who in listed.items()},
+        server_share_key=identities[SERVER].share_key,
     )
     fields = {"clients": len(CLIENTS), "length": D, "width": WIDTH, "bound": BOUND, "minimum": 2}
-    fields |= {"corrupt": 0.0, "leader_key": identities[SERVER].share_key}
-    scheme = TwoAggregators(**{**fields, **changes})
+    scheme = TwoAggregators(**{**fields, "corrupt": 0.0, **changes})
     agreed = Round(session=rand(16), number=1, model=rand(32), roster=roster)
     return World(identities, scheme, agreed, rand).start()
 
@@ -253,7 +253,7 @@ def crafted(here: World, client: PartyId, value: int) -> Report:
     public, shares = vdaf.shard_claim(
         np.concatenate([vector, *bits]), bound_nonce(client, nonce), here.rand(vdaf.rand_size)
     )
-    keys = {SERVER: here.scheme.leader_key[:32], HELPER: here.round.roster.share_key(HELPER)}
+    keys = {to: here.round.roster.share_key(to) for to in (SERVER, HELPER)}
     sealed = [
         seal(vdaf.encode_input_share(share), key, seal_info(endpoint.context, client, to, nonce))
         for share, (to, key) in zip(shares, keys.items(), strict=True)
@@ -580,8 +580,6 @@ def test_silence_of_the_other_aggregator_aborts() -> None:
         ({"minimum": 5}, "minimum <= clients"),
         ({"minimum": True}, "must be an int"),
         ({"corrupt": 0.5}, "corrupt \\* clients >= 2"),
-        ({"leader_key": bytes(95)}, "96 bytes"),
-        ({"leader_key": bytes(96)}, "not the share key"),
         ({"clients": 5, "bound": 1 << 8}, "roster"),
     ],
 )
@@ -593,6 +591,12 @@ def test_parameters_state_their_inequality(changes: Any, says: str) -> None:
 
 def test_the_roster_must_list_the_helper() -> None:
     here = world()
+    keyless = replace(here.round.roster, server_share_key=b"")
+    with pytest.raises(ParameterError, match="share key of its server"):
+        here.scheme.server(replace(here.round, roster=keyless), here.identities[SERVER])
+    assert keyless.digest != here.round.roster.digest
+    with pytest.raises(ParameterError, match="of the server is not its own"):
+        replace(keyless, server_share_key=here.identities[HELPER].share_key)
     without = Roster(
         server=here.round.roster.server,
         clients={p: key for p, key in here.round.roster.clients.items() if p != HELPER},
