@@ -8,7 +8,7 @@ from secagg.errors import Aborted
 from secagg.frame import Endpoint, Signed
 from secagg.identity import SERVER, PartyId
 from secagg.machine import Finished, Over, Send, Step, Transitions
-from secagg.primitives.digest import Label
+from secagg.primitives.digest import Label, tag
 from secagg.primitives.ring import centered, check_vector
 from secagg.primitives.seal import seal
 from secagg.rand import Rand
@@ -41,9 +41,9 @@ class PineClient:
     def on_input(self, state: Waiting, value: Any, rand: Rand) -> Step[Waiting]:
         residues = check_vector(value, self._params.length, self._params.width)
         vdaf = self._params.vdaf(self._endpoint.context)
-        nonce, drawn = rand(NONCE_SIZE), rand(vdaf.rand_size)
+        nonce = tag(Label.REPORT_NONCE, rand(NONCE_SIZE))  # what a source gives is never shown
         vector = centered(residues, self._params.width)
-        public, shares = vdaf.shard(vector, bound_nonce(self.me, nonce), drawn)
+        public, shares = vdaf.shard(vector, bound_nonce(self.me, nonce), rand(vdaf.rand_size))
         sealed = [
             self._seal(vdaf.encode_input_share(share), nonce, to)
             for share, to in zip(shares, (SERVER, self._helper), strict=True)

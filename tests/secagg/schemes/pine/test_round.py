@@ -209,6 +209,16 @@ def test_every_machine_goes_on_after_a_crash() -> None:
     assert here.aggregate.total.tolist() == summed(update(client) for client in CLIENTS)
 
 
+def test_the_leader_keeps_one_vector_where_replies_are_prompt() -> None:
+    here = world()
+    sizes = []
+    for client in CLIENTS[:3]:
+        here.submit(client, update(client))
+        here.run()
+        sizes.append(len(wire.encode(here.machines[SERVER]._state)))
+    assert max(sizes) - min(sizes) < 8 * D
+
+
 # -- clients -------------------------------------------------------------------------------------
 
 
