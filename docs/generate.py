@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from secagg.machine import Signal, Transitions, Trigger
+from secagg.schemes.pine import messages as pine_messages
+from secagg.schemes.pine import states as pine_states
 from secagg.schemes.plain import messages as plain_messages
 from secagg.schemes.plain import states as plain_states
 from secagg.schemes.secagg_plus import messages as plus_messages
@@ -27,12 +29,18 @@ DOCS = Path(__file__).parent
 BLOCK = re.compile(r"<!-- generated: (\w+) (\w+) -->\n(?:.*?<!-- end -->\n)?", re.DOTALL)
 
 MESSAGES = {
+    "pine": pine_messages,
     "plain": plain_messages,
     "secagg_plus": plus_messages,
     "secagg_plus_brief": brief_messages,
     "secagg_plus_verified": verified_messages,
 }
 TABLES: dict[str, dict[str, Transitions]] = {
+    "pine": {
+        "Client": pine_states.CLIENT,
+        "Leader": pine_states.LEADER,
+        "Helper": pine_states.HELPER,
+    },
     "plain": {"Client": plain_states.CLIENT, "Server": plain_states.SERVER},
     "secagg_plus": {
         "Client": plus_states.CLIENT,

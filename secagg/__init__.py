@@ -16,6 +16,7 @@ from secagg.errors import (
     ParameterError,
     ProtocolError,
     RemoteProtocolError,
+    ReportRefused,
     SecAggError,
 )
 from secagg.identity import BROADCAST, SERVER, FirstUseRoster, Identity, PartyId, Roster
@@ -55,6 +56,7 @@ __all__ = [
     "ProtocolError",
     "Rand",
     "RemoteProtocolError",
+    "ReportRefused",
     "Roster",
     "Round",
     "Scheme",

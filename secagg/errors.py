@@ -9,6 +9,7 @@ The type says who is to blame and what is still usable afterwards:
     ├── ProtocolError
     │   ├── LocalProtocolError  you; the machine is unchanged
     │   └── RemoteProtocolError a peer; this client is finished
+    │       └── ReportRefused   a client, whose report does not verify; it is not counted
     ├── LeakageExceeded         a plan that opens too much; nothing was sent
     ├── Aborted                 nobody: the round ended without output, as the scheme requires
     └── IntegrityError          the released sum is not the sum of the inputs; it was withheld
@@ -30,6 +31,7 @@ __all__ = [
     "ParameterError",
     "ProtocolError",
     "RemoteProtocolError",
+    "ReportRefused",
     "SecAggError",
 ]
 
@@ -70,6 +72,13 @@ class LocalProtocolError(ProtocolError):
 
 class RemoteProtocolError(ProtocolError):
     """An authenticated peer broke the protocol. A client that raises this is finished."""
+
+
+class ReportRefused(RemoteProtocolError):
+    """A client's report does not verify: its input is out of bounds, or its proof is not one.
+
+    The report is not counted, and nothing but this was learned of it.
+    """
 
 
 class Aborted(SecAggError):

@@ -93,11 +93,13 @@ class Roster:
     out of range, malformed or repeated keys: one key under two ids would count twice.
 
     share_keys: each client's `Identity.share_key`, for schemes that need one; else empty.
+    server_share_key: likewise the server's.
     """
 
     server: bytes
     clients: Mapping[PartyId, bytes]
     share_keys: Mapping[PartyId, bytes] = field(default_factory=dict)
+    server_share_key: bytes = b""
     _verifiers: dict[PartyId, Ed25519PublicKey] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
@@ -127,10 +129,13 @@ class Roster:
         for party, certified in self.share_keys.items():
             if not _is_own(self.clients[party], certified):
                 raise ParameterError(f"the share key of client {party} is not its own")
+        if self.server_share_key and not _is_own(self.server, self.server_share_key):
+            raise ParameterError("the share key of the server is not its own")
 
     def share_key(self, party: PartyId) -> bytes:
         """The 32-byte X25519 key that shares for `party` are sealed to."""
-        return self.share_keys[party][:_PUBLIC_SIZE]
+        certified = self.server_share_key if party == SERVER else self.share_keys[party]
+        return certified[:_PUBLIC_SIZE]
 
     @cached_property
     def digest(self) -> bytes:
@@ -139,7 +144,7 @@ class Roster:
             party.to_bytes(4, "little") + key + self.share_keys.get(party, b"")
             for party, key in self.clients.items()
         )
-        return digest(Label.ROSTER, self.server, *rows)
+        return digest(Label.ROSTER, self.server + self.server_share_key, *rows)
 
     @property
     def ids(self) -> tuple[PartyId, ...]:

@@ -23,7 +23,7 @@ from secagg.errors import (
     RemoteProtocolError,
 )
 from secagg.event import Aggregate, Discarded, Event, Failed, Finished, PeerRejected
-from secagg.frame import Endpoint, Header
+from secagg.frame import HEADER_SIZE, Endpoint, Header
 from secagg.identity import BROADCAST, PartyId
 from secagg.primitives.digest import DIGEST_SIZE, Label, digest
 from secagg.rand import Rand
@@ -62,6 +62,7 @@ class _Outgoing(Record):
 class _Seen(Record):
     sender: int = wire.field(Uint(4))
     kind: int = wire.field(Uint(1))
+    subject: int = wire.field(Uint(4))
     signature: bytes = wire.field(Fixed(64))
 
 
@@ -103,7 +104,7 @@ class Machine(Generic[S]):
         self._last: list[_Outgoing] = []
         self._events: deque[Event] = deque()
         self._discarded: dict[PartyId, Discarded] = {}
-        self._seen: dict[tuple[PartyId, int], bytes] = {}
+        self._seen: dict[tuple[PartyId, int, PartyId], bytes] = {}
         self._rejected: set[PartyId] = set()
         self._failed = False
         self._durable = False
@@ -173,8 +174,8 @@ class Machine(Generic[S]):
     def receive(self, sender: PartyId, data: bytes | memoryview) -> None:
         """Take one frame that the transport attributes to `sender`.
 
-        An identical duplicate is ignored. A different second message of one type rejects its
-        sender. See the class for what raises.
+        An identical duplicate is ignored. A different second message of one type, or of one type
+        for one client, rejects its sender. See the class for what raises.
         """
         if self._failed:
             raise LocalProtocolError("this party has failed and takes no more messages")
@@ -232,8 +233,8 @@ class Machine(Generic[S]):
                 state=wire.encode(self._state),
                 outbox=tuple(self._queue or self._last),
                 seen=tuple(
-                    _Seen(sender=sender, kind=kind, signature=signature)
-                    for (sender, kind), signature in self._seen.items()
+                    _Seen(sender=sender, kind=kind, subject=subject, signature=signature)
+                    for (sender, kind, subject), signature in self._seen.items()
                 ),
                 rejected=wire.ids(self._rejected),
             )
@@ -263,7 +264,9 @@ class Machine(Generic[S]):
         machine._setup(role, endpoint, rand)
         machine._state = wire.decode(_state_type(role, saved.state_code), saved.state, limits)
         machine._queue = list(saved.outbox)
-        machine._seen = {(seen.sender, seen.kind): seen.signature for seen in saved.seen}
+        machine._seen = {
+            (seen.sender, seen.kind, seen.subject): seen.signature for seen in saved.seen
+        }
         machine._rejected = set(saved.rejected.peers)
         machine._durable = True
         return machine
@@ -282,7 +285,7 @@ class Machine(Generic[S]):
     def _take(self, header: Header, data: bytes | memoryview) -> None:
         kind = self._endpoint.accepts[header.code]
         signature = bytes(memoryview(data)[-64:])
-        known = self._seen.get((header.sender, header.code))
+        known = self._seen.get(_seen_as(kind, header, data))
         if known == signature:
             return  # the network repeats itself
         if known is not None:
@@ -300,7 +303,7 @@ class Machine(Generic[S]):
         except DecodeError as error:
             self._refuse(header.sender, f"malformed {kind.__name__}: {error}")
             return
-        self._seen[header.sender, header.code] = signed.signature
+        self._seen[_seen_as(kind, header, data)] = signed.signature
         try:
             self._run(kind, lambda state: self._role.on_message(state, signed, self._rand))
         except RemoteProtocolError as error:
@@ -355,6 +358,14 @@ class Machine(Generic[S]):
         self._failed = not self._role.tolerant
         self._state = Over()
         self._queue, self._last = [], []
+
+
+def _seen_as(
+    kind: type[Message], header: Header, data: bytes | memoryview
+) -> tuple[PartyId, int, PartyId]:
+    """What a sender says once: a type, and where the type is for clients, a client."""
+    subject = bytes(memoryview(data)[HEADER_SIZE : HEADER_SIZE + 4]) if kind.for_client else b""
+    return header.sender, header.code, int.from_bytes(subject, "little")
 
 
 def _state_type(role: Role[Any], code: int) -> type[Any]:

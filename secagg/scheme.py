@@ -81,6 +81,8 @@ class Scheme(ABC):
     name: ClassVar[str]
     trusts_server: ClassVar[bool] = False
     """Whether its privacy needs a server that follows the protocol, or there is none from it."""
+    helpers: ClassVar[tuple[PartyId, ...]] = ()
+    """Parties that a roster lists beside the clients, and that give no input."""
 
     def __post_init__(self) -> None:
         _check_count("clients", self.clients, 2, MAX_CLIENTS)
@@ -130,6 +132,14 @@ class Scheme(ABC):
     def server_role(self, endpoint: Endpoint) -> Role[Any]:
         """The server's steps."""
 
+    def accepted_by(self, me: PartyId) -> tuple[type[Message], ...]:
+        """The messages that party `me` receives."""
+        return self.server_messages if me == SERVER else self.client_messages
+
+    def helper_role(self, endpoint: Endpoint) -> Role[Any]:
+        """The helper's steps; `ParameterError` in a scheme without one."""
+        raise ParameterError(f"the scheme {self.name} has no helper")
+
     @property
     def derived(self) -> Mapping[str, object]:
         """What follows from the fields: bound into the context, so all must compute alike."""
@@ -159,6 +169,11 @@ class Scheme(ABC):
         endpoint = self._endpoint(round, identity, SERVER)
         return Machine(self.server_role(endpoint), endpoint, rand)
 
+    def helper(self, round: Round, identity: Identity, *, rand: Rand = os.urandom) -> Machine[Any]:
+        """The machine of the helper, in a scheme that has one."""
+        endpoint = self._helper_endpoint(round, identity)
+        return Machine(self.helper_role(endpoint), endpoint, rand)
+
     def resume_client(
         self,
         snapshot: bytes,
@@ -180,31 +195,43 @@ class Scheme(ABC):
         endpoint = self._endpoint(round, identity, SERVER)
         return Machine.restore(self.server_role(endpoint), endpoint, snapshot, rand)
 
+    def resume_helper(
+        self, snapshot: bytes, round: Round, identity: Identity, *, rand: Rand = os.urandom
+    ) -> Machine[Any]:
+        """The helper's machine as it was at `snapshot`."""
+        endpoint = self._helper_endpoint(round, identity)
+        return Machine.restore(self.helper_role(endpoint), endpoint, snapshot, rand)
+
+    def _helper_endpoint(self, round: Round, identity: Identity) -> Endpoint:
+        if not self.helpers:
+            raise ParameterError(f"the scheme {self.name} has no helper")
+        return self._endpoint(round, identity, self.helpers[0])
+
     def _client_endpoint(
         self, round: Round, identity: Identity, me: PartyId, floors: Floors | None
     ) -> Endpoint:
-        if me == SERVER:
-            raise ParameterError(f"party {SERVER} is the server, not a client")
+        if me == SERVER or me in self.helpers:
+            raise ParameterError(f"party {me} is the server or its helper, not a client")
         (floors or Floors()).check(self)
         return self._endpoint(round, identity, me)
 
     def _endpoint(self, round: Round, identity: Identity, me: PartyId) -> Endpoint:
         roster = round.roster
-        if len(roster) != self.clients:
+        invited = len(frozenset(roster).difference(self.helpers))
+        if invited != self.clients:
             raise ParameterError(
-                f"the roster invites {len(roster)} clients, the parameters are for {self.clients}"
+                f"the roster invites {invited} clients, the parameters are for {self.clients}"
             )
         public = roster.server if me == SERVER else roster.clients.get(me)
         if public != identity.public:
             raise ParameterError(f"the roster does not list this identity as party {me}")
-        kinds = self.server_messages if me == SERVER else self.client_messages
         return Endpoint(
             scheme=self.code,
             context=round.context(self.code, self.encoded()),
             me=me,
             identity=identity,
             roster=roster,
-            accepts={kind.code: kind for kind in kinds},
+            accepts={kind.code: kind for kind in self.accepted_by(me)},
             limits=self.limits,
         )
 

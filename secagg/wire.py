@@ -213,7 +213,13 @@ class Record:
 
 
 class Message(Record):
-    """A record that travels."""
+    """A record that travels.
+
+    for_client: whether a sender may send one for each client, which is then its first field, u32;
+    otherwise it sends one in a round.
+    """
+
+    for_client: ClassVar[bool] = False
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))

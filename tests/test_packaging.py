@@ -16,6 +16,7 @@ PACKAGES = ("secagg", "dp", "robust", "protocols")
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
 
 HEAVY = {
+    "Crypto",
     "asyncio",
     "dp_accounting",
     "flwr",
@@ -66,7 +67,8 @@ def test_the_packages_on_the_path_are_ours(name: str) -> None:
 
 def test_import_secagg_pulls_in_numpy_and_cryptography_only() -> None:
     """Beyond what those two pull in themselves, only our package and the standard library."""
-    ours = modules_after("import secagg, secagg.schemes.plain, secagg.schemes.secagg_plus")
+    schemes = ", ".join(f"secagg.schemes.{name}" for name in ("plain", "secagg_plus", "pine"))
+    ours = modules_after(f"import secagg, {schemes}")
     theirs = sorted(name for name in ours if roots({name}) <= {"numpy", "cryptography"})
     added = roots(ours) - roots(modules_after(f"import {', '.join(theirs)}"))
     assert "secagg" in added

@@ -52,6 +52,12 @@ class Label(bytes, enum.Enum):
     ATTEST_SKETCHES = b"secagg/1/attest-sketches\0"
     REFERENCE = b"secagg/1/reference\0"
     GROUPS = b"secagg/1/groups\0"
+    VDAF = b"secagg/1/vdaf\0"
+    VDAF_SHARE = b"secagg/1/share-vdaf\0"
+    REPORT = b"secagg/1/report\0"
+    REPORT_SEAL = b"secagg/1/seal-report\0"
+    REPORT_NONCE = b"secagg/1/nonce-of-report\0"
+    VERIFY_KEY = b"secagg/1/verify-key\0"
 
 
 def digest(label: Label, *parts: bytes | memoryview, size: int = DIGEST_SIZE) -> bytes:

@@ -31,18 +31,21 @@ class Parties:
     @property
     def clients(self) -> tuple[PartyId, ...]:
         """The ids of the invited clients, ascending."""
-        return self.round.roster.ids
+        helpers = self.scheme.helpers
+        return tuple(party for party in self.round.roster.ids if party not in helpers)
 
     @property
     def everybody(self) -> tuple[PartyId, ...]:
-        """The server and the clients."""
-        return (SERVER, *self.clients)
+        """The server, its helpers and the clients."""
+        return (SERVER, *self.scheme.helpers, *self.clients)
 
     def machine(self, party: PartyId, rand: Rand) -> Machine[Any]:
         """A fresh machine of `party`."""
         identity = self.identities[party]
         if party == SERVER:
             return self.scheme.server(self.round, identity, rand=rand)
+        if party in self.scheme.helpers:
+            return self.scheme.helper(self.round, identity, rand=rand)
         floors = Floors(opened=self.scheme.opened)
         return self.scheme.client(self.round, identity, party, floors=floors, rand=rand)
 
@@ -51,6 +54,8 @@ class Parties:
         identity = self.identities[party]
         if party == SERVER:
             return self.scheme.resume_server(snapshot, self.round, identity, rand=rand)
+        if party in self.scheme.helpers:
+            return self.scheme.resume_helper(snapshot, self.round, identity, rand=rand)
         floors = Floors(opened=self.scheme.opened)
         return self.scheme.resume_client(
             snapshot, self.round, identity, party, floors=floors, rand=rand
@@ -62,9 +67,7 @@ class Parties:
 
     def accepted(self, receiver: PartyId) -> dict[int, type[Message]]:
         """The message types that `receiver` takes, by code."""
-        scheme = self.scheme
-        kinds = scheme.server_messages if receiver == SERVER else scheme.client_messages
-        return {kind.code: kind for kind in kinds}
+        return {kind.code: kind for kind in self.scheme.accepted_by(receiver)}
 
     def kind(self, receiver: PartyId, frame: bytes) -> type[Message] | None:
         """The message type that a frame claims to carry to `receiver`, if there is one."""
@@ -88,12 +91,14 @@ def make_round(
     """
     draw = rand or SeededRand("make_round")
     clients = range(1, scheme.clients + 1) if ids is None else ids
-    identities = {party: Identity.generate(draw) for party in (SERVER, *clients)}
+    everybody = (SERVER, *clients, *scheme.helpers)
+    identities = {party: Identity.generate(draw) for party in everybody}
     keys = {party: identity for party, identity in identities.items() if party != SERVER}
     roster = Roster(
         server=identities[SERVER].public,
         clients={party: identity.public for party, identity in keys.items()},
         share_keys={party: identity.share_key for party, identity in keys.items()},
+        server_share_key=identities[SERVER].share_key if scheme.helpers else b"",
     )
     agreed = Round(session=draw(16), number=1, model=draw(32), roster=roster)
     return Parties(scheme, agreed, identities)

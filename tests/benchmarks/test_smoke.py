@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import pine
 from benchmarks.workload import Workload
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,3 +45,10 @@ def test_peers_compute_the_same_mean(tmp_path: Path) -> None:
         assert item["ours"]["error"] < 1e-5
         assert item["flower"]["error"] < 1e-5
         assert item["ours"]["upload"] < item["flower"]["upload"]
+
+
+def test_a_report_for_two_aggregators_has_its_costs() -> None:
+    cost = pine.best(size=300, bits=16, repeats=1)
+    assert min(cost.client, cost.leader, cost.helper) > 0
+    assert cost.upload > 8 * 300
+    assert 0 < cost.between < cost.upload

@@ -17,6 +17,7 @@ PARENTS = {
     "ProtocolError": (SecAggError,),
     "LocalProtocolError": (errors.ProtocolError,),
     "RemoteProtocolError": (errors.ProtocolError,),
+    "ReportRefused": (errors.RemoteProtocolError,),
     "Aborted": (SecAggError,),
     "IntegrityError": (SecAggError,),
     "LeakageExceeded": (SecAggError,),

@@ -211,4 +211,6 @@ def followed_by(second: bytes) -> Lie:
 def _role(parties: Parties, party: PartyId) -> Role[Any]:
     endpoint = parties.endpoint(party)
     scheme = parties.scheme
+    if party in scheme.helpers:
+        return scheme.helper_role(endpoint)
     return scheme.server_role(endpoint) if party == SERVER else scheme.client_role(endpoint)

@@ -1,0 +1,114 @@
+"""Two aggregators: processor time of each party for one report, and what travels.
+
+`python -m benchmarks.pine [--sizes D …] [--bits BITS] [--repeats N] [--numpy]`. Sealing and
+signatures are included. Time is processor time of one thread, the best of the repeats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from secagg.context import Round
+from secagg.identity import SERVER, Identity, Roster
+from secagg.machine import Machine
+from secagg.primitives import field64 as fields
+from secagg.schemes.pine import HELPER, TwoAggregators, params
+
+SIZES = (10_000, 100_000, 1_000_000)
+CLIENTS = (1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of each party for one report, and bytes of one report's frames."""
+
+    client: float
+    leader: float
+    helper: float
+    upload: int
+    between: int
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pine", description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="residues of a vector")
+    parser.add_argument("--bits", type=int, default=24, help="the bound of the norm is 2**bits")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--numpy", action="store_true", help="without the compiled kernels")
+    options = parser.parse_args()
+    if options.numpy:
+        params.field64 = fields.Field64  # type: ignore[assignment]
+    kernel = type(params.field64()).__name__
+    print(f"python {platform.python_version()}, {kernel}, load {os.getloadavg()[0]:.1f}")
+    print(f"{'d':>9} {'client':>10} {'leader':>10} {'helper':>10} {'upload':>12} {'between':>9}")
+    for size in options.sizes:
+        cost = best(size, options.bits, options.repeats)
+        seconds = (cost.client, cost.leader, cost.helper)
+        times = " ".join(f"{1e3 * second:>7.1f} ms" for second in seconds)
+        print(f"{size:>9,} {times} {cost.upload:>10,} B {cost.between:>7,} B")
+
+
+def best(size: int, bits: int, repeats: int) -> Cost:
+    """The least of each figure; the first report, which compiles, does not count."""
+    costs = [measure(size, bits) for _ in range(repeats + 1)][1:]
+    first = costs[0]
+    return Cost(
+        client=min(cost.client for cost in costs),
+        leader=min(cost.leader for cost in costs),
+        helper=min(cost.helper for cost in costs),
+        upload=first.upload,
+        between=first.between,
+    )
+
+
+def measure(size: int, bits: int) -> Cost:
+    """One report through the machines of three parties, up to the leader's decision."""
+    client, leader, helper = _machines(size, bits)
+    drawn = np.random.default_rng(1).normal(size=size)
+    scaled = drawn / np.linalg.norm(drawn) * ((1 << bits) - np.sqrt(size))
+    vector = np.rint(scaled).astype(np.int64).astype(np.uint32)
+    at_client = _seconds(lambda: client.submit(vector))
+    ((_, report),) = client.to_send()
+    at_leader = _seconds(lambda: leader.receive(CLIENTS[0], report))
+    ((_, relay),) = leader.to_send()
+    at_helper = _seconds(lambda: helper.receive(SERVER, relay))
+    ((_, reply),) = helper.to_send()
+    at_leader += _seconds(lambda: leader.receive(HELPER, reply))
+    if leader.expected != set(CLIENTS[1:]):
+        raise RuntimeError("the report was not accepted")
+    return Cost(at_client, at_leader, at_helper, len(report), len(relay) + len(reply))
+
+
+def _machines(size: int, bits: int) -> tuple[Machine, Machine, Machine]:  # type: ignore[type-arg]
+    who = {party: Identity.generate(os.urandom) for party in (SERVER, HELPER, *CLIENTS)}
+    listed = {party: identity for party, identity in who.items() if party != SERVER}
+    roster = Roster(
+        server=who[SERVER].public,
+        clients={party: identity.public for party, identity in listed.items()},
+        share_keys={party: identity.share_key for party, identity in listed.items()},
+        server_share_key=who[SERVER].share_key,
+    )
+    scheme = TwoAggregators(
+        clients=len(CLIENTS), length=size, width=32, bound=1 << bits, minimum=2, corrupt=0.0
+    )  # fmt: skip
+    agreed = Round(session=os.urandom(16), number=1, model=bytes(32), roster=roster)
+    client = scheme.client(agreed, who[CLIENTS[0]], CLIENTS[0])
+    return client, scheme.server(agreed, who[SERVER]), scheme.helper(agreed, who[HELPER])
+
+
+def _seconds(action: Callable[[], None]) -> float:
+    started = time.process_time()
+    action()
+    return time.process_time() - started
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Parameters of the scheme with two aggregators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from secagg.context import Round
+from secagg.errors import ParameterError
+from secagg.frame import Endpoint
+from secagg.identity import BROADCAST, Identity, PartyId
+from secagg.machine import Role
+from secagg.parameters import corrupt_bound
+from secagg.primitives.field64 import field64
+from secagg.primitives.seal import OVERHEAD
+from secagg.scheme import Scheme
+from secagg.schemes.pine.client import PineClient
+from secagg.schemes.pine.helper import PineHelper
+from secagg.schemes.pine.leader import PineLeader
+from secagg.schemes.pine.messages import Collect, Relay, Reply, Report, Sum
+from secagg.vdaf.norm import NormBound, best_chunks
+from secagg.vdaf.pine import Pine
+from secagg.vdaf.suite import Production
+from secagg.wire import Limits, Message
+
+__all__ = ["HELPER", "TwoAggregators"]
+
+HELPER: PartyId = BROADCAST - 1
+"""The second aggregator's id. The roster lists it, and its share key, beside the clients."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoAggregators(Scheme):
+    """Private as long as one aggregator is honest; no input in the sum exceeds the bound.
+
+    bound: of the Euclidean norm of a vector, as signed integers. minimum: fewest inputs in a sum;
+    the helper enforces it too. corrupt: fraction of the clients that may collude with an
+    aggregator.
+    """
+
+    bound: int
+    minimum: int
+    corrupt: float = 0.2
+
+    code: ClassVar[int] = 6
+    name: ClassVar[str] = "pine"
+    helpers: ClassVar[tuple[PartyId, ...]] = (HELPER,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "corrupt", float(self.corrupt) + 0.0)
+        if isinstance(self.bound, bool) or not isinstance(self.bound, int):
+            raise ParameterError(f"bound must be an int, got {type(self.bound).__name__}")
+        if self.clients * self.bound >= 1 << self.width - 1:
+            raise ParameterError(
+                "clients * bound < 2**(width - 1) must hold for an exact sum, got "
+                f"{self.clients} * {self.bound} and width = {self.width}"
+            )
+        if 2 * self.clients * self.bound >= field64().modulus:
+            raise ParameterError(f"2 * clients * bound < {field64().modulus} must hold")
+        if isinstance(self.minimum, bool) or not isinstance(self.minimum, int):
+            raise ParameterError(f"minimum must be an int, got {type(self.minimum).__name__}")
+        if not 2 <= self.minimum <= self.clients:
+            raise ParameterError(f"2 <= minimum <= clients must hold, got {self.minimum}")
+        if self.honest_inputs < 2:
+            raise ParameterError(
+                "minimum - corrupt * clients >= 2 must hold, or a sum shows one client's input; "
+                f"got {self.honest_inputs}"
+            )
+        _ = self.limits_of_norm
+
+    @property
+    def survivors(self) -> int:
+        return self.minimum
+
+    @property
+    def honest_inputs(self) -> int:
+        return self.minimum - corrupt_bound(self.clients, self.corrupt)
+
+    @cached_property
+    def limits_of_norm(self) -> NormBound:
+        """What each vector must satisfy."""
+        return NormBound(field=field64(), dimension=self.length, bound=self.bound)
+
+    @cached_property
+    def _chunks(self) -> tuple[int, int]:
+        return best_chunks(self.limits_of_norm)
+
+    @property
+    def derived(self) -> Mapping[str, object]:
+        return {"chunks": self._chunks, "checks": self.limits_of_norm.checks}
+
+    def vdaf(self, context: bytes) -> Pine:
+        """The function that a round with this context computes."""
+        chunk, norm_chunk = self._chunks
+        return Pine(
+            limits=self.limits_of_norm,
+            suite=Production(context=context),
+            chunk=chunk,
+            norm_chunk=norm_chunk,
+        )
+
+    @property
+    def limits(self) -> Limits:
+        vdaf = self.vdaf(bytes(32))
+        sum_size = self.length * vdaf.field.size
+        return Limits(
+            parties=self.clients,
+            vector=vdaf.input_sizes[0] + OVERHEAD,
+            blob=max(vdaf.verifier_size, sum_size),
+        )
+
+    @property
+    def client_messages(self) -> tuple[type[Message], ...]:
+        return ()
+
+    @property
+    def server_messages(self) -> tuple[type[Message], ...]:
+        return (Report, Reply, Sum)
+
+    def accepted_by(self, me: PartyId) -> tuple[type[Message], ...]:
+        return (Relay, Collect) if me == HELPER else super().accepted_by(me)
+
+    def client_role(self, endpoint: Endpoint) -> Role[Any]:
+        return PineClient(self, endpoint, HELPER)
+
+    def server_role(self, endpoint: Endpoint) -> Role[Any]:
+        return PineLeader(self, endpoint, HELPER)
+
+    def helper_role(self, endpoint: Endpoint) -> Role[Any]:
+        return PineHelper(self, endpoint)
+
+    def _endpoint(self, round: Round, identity: Identity, me: PartyId) -> Endpoint:
+        roster = round.roster
+        if HELPER not in roster.clients or not roster.share_keys:
+            raise ParameterError(f"the roster must list the helper, party {HELPER}, and share keys")
+        if not roster.server_share_key:
+            raise ParameterError("the roster must list the share key of its server, the leader")
+        return super()._endpoint(round, identity, me)

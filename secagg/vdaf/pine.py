@@ -1,0 +1,337 @@
+"""PINE [ROCT23], [PINE, draft 01]: sums of vectors whose Euclidean norm is exactly bounded.
+
+`Pine` is the function; a `Suite` says in which bytes its streams start and what they absorb.
+`DRAFT` and `DRAFT_HMAC` are those of the draft, for its published vectors, and `secagg.vdaf.suite`
+has the one that rounds use. The names are the specification's: shard, verify_init,
+verifier_shares_to_message, verify_next, aggregate, unshard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secagg.errors import DecodeError, ParameterError, ReportRefused
+from secagg.primitives.field import Elements, Field
+from secagg.primitives.xof import draw_elements
+from secagg.vdaf.claim import claim, report
+from secagg.vdaf.flp import Flp
+from secagg.vdaf.norm import Checks, NormBound, NormEquality
+from secagg.vdaf.share import (
+    HelperShare,
+    LeaderShare,
+    Usage,
+    VerifierShare,
+    VerifyState,
+    cut,
+    split,
+)
+from secagg.vdaf.suite import Suite
+
+__all__ = ["NONCE_SIZE", "Pine"]
+
+NONCE_SIZE = 16
+_DRAWN = 1 << 22  # bytes of ternary coefficients in memory at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pine:
+    """One function. Aggregator 0 is the leader.
+
+    chunk, norm_chunk: how many products and squares one gadget call adds up. proofs, norm_proofs:
+    of the two circuits. shares: aggregators.
+    """
+
+    limits: NormBound
+    suite: Suite
+    chunk: int
+    norm_chunk: int
+    shares: int = 2
+    proofs: int = 3
+    norm_proofs: int = 1
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.shares < 256:
+            raise ParameterError(f"2 <= shares < 256 must hold, got {self.shares}")
+        if not (1 <= self.proofs < 256 and 1 <= self.norm_proofs < 256):
+            raise ParameterError(
+                "1 <= proofs < 256 and 1 <= norm_proofs < 256 must hold, got "
+                f"{self.proofs} and {self.norm_proofs}"
+            )
+
+    @property
+    def field(self) -> Field:
+        """That of every vector here."""
+        return self.limits.field
+
+    @property
+    def rand_size(self) -> int:
+        """Bytes of randomness of `shard`: four seeds a helper, two the leader, one the prover."""
+        return (4 * (self.shares - 1) + 3) * self.suite.seed_size
+
+    @cached_property
+    def flps(self) -> tuple[Flp, ...]:
+        """The proof system of each proof, in order."""
+        equality = Flp(NormEquality(self.limits, self.norm_chunk), self.suite.basis)
+        checks = Flp(Checks(self.limits, self.chunk), self.suite.basis)
+        return (equality,) * self.norm_proofs + (checks,) * self.proofs
+
+    # -- client -----------------------------------------------------------------------------
+
+    def shard(
+        self, vector: NDArray[np.int64], nonce: bytes, rand: bytes
+    ) -> tuple[tuple[bytes, ...], list[LeaderShare | HelperShare]]:
+        """The public share and one input share for each aggregator, of int64 (dimension,).
+
+        Raises `InputRefused` for a vector over the bound, `ValueError` for a nonce or randomness of
+        another length.
+        """
+        if len(nonce) != NONCE_SIZE or len(rand) != self.rand_size:
+            raise ValueError(f"a nonce has {NONCE_SIZE} bytes, randomness {self.rand_size}")
+        return self.shard_claim(claim(self.limits, vector), nonce, rand)
+
+    def shard_claim(
+        self, claimed: Elements, nonce: bytes, rand: bytes
+    ) -> tuple[tuple[bytes, ...], list[LeaderShare | HelperShare]]:
+        """`shard` of what `claim` returned, or a liar made up: (limits.claimed,)."""
+        length = self.limits.claimed
+        helpers, blinds, prove_seed = self._seeds(rand)
+        expanded = [self._meas_share(at, helper) for at, helper in enumerate(helpers, 1)]
+        owners = [((), blinds), *((helper.seeds, helper.blinds) for helper in helpers)]
+        head = self._less(claimed, [share[:length] for share in expanded])
+        absorbed = [
+            self.suite.begin(self.field, seeds, share[:length])
+            for (seeds, _), share in zip(owners, [head, *expanded], strict=True)
+        ]
+        wrap_parts = self._parts(0, nonce, owners, absorbed)
+        results = self._results(claimed, self._seed(0, wrap_parts))
+        reported = report(self.limits, results)
+        tail = self._less(reported, [share[length:] for share in expanded])
+        rests = [tail, *(share[length:] for share in expanded)]
+        absorbed = [
+            self.suite.extend(self.field, seeds, begun, rest)
+            for (seeds, _), begun, rest in zip(owners, absorbed, rests, strict=True)
+        ]
+        parts = self._parts(1, nonce, owners, absorbed)
+        meas = np.concatenate([claimed, reported, results])
+        proofs = self._less(
+            self._prove(meas, prove_seed, self._seed(1, parts)),
+            [self._proofs_share(at, helper) for at, helper in enumerate(helpers, 1)],
+        )
+        leader = LeaderShare(meas=np.concatenate([head, tail]), proofs=proofs, blinds=blinds)
+        return (*wrap_parts, *parts), [leader, *helpers]
+
+    def _prove(self, meas: Elements, seed: bytes, joint_seed: bytes) -> Elements:
+        binder = bytes((self.norm_proofs, self.proofs))
+        rands = self._draw(
+            seed, Usage.PROVE_RANDOMNESS, binder, [flp.prove_rand for flp in self.flps]
+        )
+        each = zip(self.flps, rands, self._joints(joint_seed), strict=True)
+        return np.concatenate([flp.prove(meas, rand, joint) for flp, rand, joint in each])
+
+    # -- aggregators ------------------------------------------------------------------------
+
+    def verify_init(
+        self,
+        verify_key: bytes,
+        agg_id: int,
+        nonce: bytes,
+        public: tuple[bytes, ...],
+        share: LeaderShare | HelperShare,
+    ) -> tuple[VerifyState, VerifierShare]:
+        """What aggregator `agg_id` keeps, and what it shows the others."""
+        meas, proofs = self._expanded(agg_id, share)
+        parts = self._own_parts(agg_id, nonce, share, meas)
+        seeds = tuple(self._corrected(kind, agg_id, public, parts[kind]) for kind in (0, 1))
+        results = self._results(meas, seeds[0])
+        binder = bytes((self.norm_proofs, self.proofs)) + nonce
+        sizes = [flp.query_rand for flp in self.flps]
+        rands = self._draw(verify_key, Usage.QUERY_RANDOMNESS, binder, sizes)
+        pieces = cut(proofs, [flp.proof for flp in self.flps])
+        inputs = zip(pieces, rands, self._joints(seeds[1]), strict=True)
+        each = zip(self.flps, inputs, strict=True)
+        whole = np.concatenate([meas, results])
+        verifiers = [flp.query(whole, *drawn, self.shares) for flp, drawn in each]
+        state = VerifyState(output=meas[: self.limits.dimension], seeds=seeds)
+        return state, VerifierShare(verifiers=np.concatenate(verifiers), parts=parts)
+
+    def verifier_shares_to_message(self, shares: Sequence[VerifierShare]) -> tuple[bytes, ...]:
+        """The verifier message; `ReportRefused`, saying which, if a proof does not verify."""
+        verifier = shares[0].verifiers
+        for share in shares[1:]:
+            verifier = self.field.add(verifier, share.verifiers)
+        pieces = cut(verifier, [flp.verifier for flp in self.flps])
+        for at, (flp, piece) in enumerate(zip(self.flps, pieces, strict=True)):
+            if not flp.decide(piece):
+                what = "the norm is not the claimed one" if at < self.norm_proofs else (
+                    "the norm is out of bounds, or the vector wraps around"
+                )  # fmt: skip
+                raise ReportRefused(f"a proof does not verify: {what}")
+        return tuple(self._seed(kind, tuple(s.parts[kind] for s in shares)) for kind in (0, 1))
+
+    def verify_next(self, state: VerifyState, message: tuple[bytes, ...]) -> Elements:
+        """The output share; `ReportRefused` if the proof was made with other randomness."""
+        if message != state.seeds:
+            raise ReportRefused("the joint randomness is not that of the shares")
+        return state.output
+
+    def aggregate(self, outputs: Sequence[Elements]) -> Elements:
+        """The sum of output shares, an aggregate share."""
+        total = self.field.zeros(self.limits.dimension)
+        for output in outputs:
+            total = self.field.add(total, output)
+        return total
+
+    def unshard(self, shares: Sequence[Elements]) -> NDArray[np.int64]:
+        """The exact sum, as signed integers, from the aggregate shares of all aggregators."""
+        return self.field.centered(self.aggregate(shares))
+
+    # -- bytes ------------------------------------------------------------------------------
+
+    def encode_input_share(self, share: LeaderShare | HelperShare) -> bytes:
+        """The bytes of [PINE, §6]."""
+        if isinstance(share, HelperShare):
+            return b"".join((*share.seeds, *share.blinds))
+        vectors = (self.field.encode(share.meas), self.field.encode(share.proofs))
+        return b"".join((*vectors, *share.blinds))
+
+    def decode_input_share(self, agg_id: int, data: bytes) -> LeaderShare | HelperShare:
+        """The input share of aggregator `agg_id`; `DecodeError` if malformed."""
+        if agg_id:
+            seeds = split(data, self.suite.seed_size, 4)
+            return HelperShare(seeds=seeds[:2], blinds=seeds[2:])
+        proof = sum(flp.proof for flp in self.flps)
+        vector, blinds = self._divided(data, self.limits.length + proof)
+        meas, proofs = cut(vector, [self.limits.length, proof])
+        return LeaderShare(meas=meas, proofs=proofs, blinds=blinds)
+
+    @property
+    def input_sizes(self) -> tuple[int, int]:
+        """Bytes of the leader's input share, and of another aggregator's."""
+        elements = self.limits.length + sum(flp.proof for flp in self.flps)
+        return elements * self.field.size + 2 * self.suite.seed_size, 4 * self.suite.seed_size
+
+    def decode_public_share(self, data: bytes) -> tuple[bytes, ...]:
+        """The parts of all aggregators, for the checks and then for the proofs."""
+        return split(data, self.suite.seed_size, 2 * self.shares)
+
+    def encode_verifier_share(self, share: VerifierShare) -> bytes:
+        """The bytes of [PINE, §6]."""
+        return b"".join((self.field.encode(share.verifiers), *share.parts))
+
+    def decode_verifier_share(self, data: bytes) -> VerifierShare:
+        """A verifier share; `DecodeError` if malformed."""
+        verifiers, parts = self._divided(data, sum(flp.verifier for flp in self.flps))
+        return VerifierShare(verifiers=verifiers, parts=parts)
+
+    @property
+    def verifier_size(self) -> int:
+        """Bytes of a verifier share."""
+        elements = sum(flp.verifier for flp in self.flps)
+        return elements * self.field.size + 2 * self.suite.seed_size
+
+    def _divided(self, data: bytes, elements: int) -> tuple[Elements, tuple[bytes, ...]]:
+        size = elements * self.field.size
+        if len(data) != size + 2 * self.suite.seed_size:
+            raise DecodeError(f"{len(data)} bytes are not those of a share")
+        return self.field.decode(data[:size]), split(data[size:], self.suite.seed_size, 2)
+
+    # -- streams ----------------------------------------------------------------------------
+
+    def _draw(self, seed: bytes, usage: Usage, binder: bytes, sizes: list[int]) -> list[Elements]:
+        stream = self.suite.xof(seed, self.suite.tag(usage), binder)
+        return cut(draw_elements(stream, self.field, sum(sizes)), sizes)
+
+    def _joints(self, seed: bytes) -> list[Elements]:
+        """The joint randomness of each proof."""
+        sizes = [flp.circuit.joint for flp in self.flps]
+        return self._draw(seed, Usage.JOINT_RANDOMNESS, bytes((self.proofs,)), sizes)
+
+    def _seeds(self, rand: bytes) -> tuple[list[HelperShare], tuple[bytes, ...], bytes]:
+        """Four seeds for each helper, the leader's two blinds, the prover's seed."""
+        size = self.suite.seed_size
+        seeds = split(rand, size, self.rand_size // size)
+        helpers = [
+            HelperShare(seeds=seeds[at : at + 2], blinds=seeds[at + 2 : at + 4])
+            for at in range(0, 4 * (self.shares - 1), 4)
+        ]
+        return helpers, seeds[-3:-1], seeds[-1]
+
+    def _less(self, vector: Elements, shares: Sequence[Elements]) -> Elements:
+        for share in shares:
+            vector = self.field.sub(vector, share)
+        return vector
+
+    def output_of_seed(self, agg_id: int, seed: bytes) -> Elements:
+        """The output share of aggregator `agg_id` whose first seed this is."""
+        sizes = [self.limits.dimension]
+        return self._draw(seed, Usage.MEAS_SHARE, bytes((agg_id,)), sizes)[0]
+
+    def _meas_share(self, agg_id: int, share: HelperShare) -> Elements:
+        sizes = [self.limits.length]
+        return self._draw(share.seeds[0], Usage.MEAS_SHARE, bytes((agg_id,)), sizes)[0]
+
+    def _proofs_share(self, agg_id: int, share: HelperShare) -> Elements:
+        binder = bytes((self.norm_proofs, self.proofs, agg_id))
+        sizes = [sum(flp.proof for flp in self.flps)]
+        return self._draw(share.seeds[1], Usage.PROOF_SHARE, binder, sizes)[0]
+
+    def _expanded(self, agg_id: int, share: LeaderShare | HelperShare) -> tuple[Elements, Elements]:
+        if isinstance(share, LeaderShare):
+            return share.meas, share.proofs
+        return self._meas_share(agg_id, share), self._proofs_share(agg_id, share)
+
+    def _part(self, kind: int, agg_id: int, blind: bytes, nonce: bytes, absorbed: bytes) -> bytes:
+        usage = (Usage.WRAP_RAND_PART, Usage.JOINT_RAND_PART)[kind]
+        stream = self.suite.xof(blind, self.suite.tag(usage), bytes((agg_id,)) + nonce, absorbed)
+        return stream.read(self.suite.seed_size)
+
+    def _parts(
+        self,
+        kind: int,
+        nonce: bytes,
+        owners: Sequence[tuple[tuple[bytes, ...], tuple[bytes, ...]]],
+        absorbed: Sequence[bytes],
+    ) -> tuple[bytes, ...]:
+        """Every aggregator's part of one kind: 0 for the checks, 1 for the proofs."""
+        return tuple(
+            self._part(kind, at, blinds[kind], nonce, absorbed[at])
+            for at, (_, blinds) in enumerate(owners)
+        )
+
+    def _own_parts(
+        self, agg_id: int, nonce: bytes, share: LeaderShare | HelperShare, meas: Elements
+    ) -> tuple[bytes, ...]:
+        seeds = share.seeds if isinstance(share, HelperShare) else ()
+        length = self.limits.claimed
+        begun = self.suite.begin(self.field, seeds, meas[:length])
+        ended = self.suite.extend(self.field, seeds, begun, meas[length:])
+        pairs = enumerate(zip(share.blinds, (begun, ended), strict=True))
+        return tuple(self._part(kind, agg_id, *pair[:1], nonce, pair[1]) for kind, pair in pairs)
+
+    def _seed(self, kind: int, parts: tuple[bytes, ...]) -> bytes:
+        usage = (Usage.WRAP_RAND_SEED, Usage.JOINT_RAND_SEED)[kind]
+        zero = bytes(self.suite.seed_size)
+        return self.suite.xof(zero, self.suite.tag(usage), *parts).read(self.suite.seed_size)
+
+    def _corrected(self, kind: int, agg_id: int, public: tuple[bytes, ...], part: bytes) -> bytes:
+        """The seed with this aggregator's part in place of what the client claims."""
+        parts = public[kind * self.shares : (kind + 1) * self.shares]
+        return self._seed(kind, (*parts[:agg_id], part, *parts[agg_id + 1 :]))
+
+    def _results(self, meas: Elements, seed: bytes) -> Elements:
+        """(checks,): of the wrap-around checks, a ternary combination of the vector each."""
+        vector = meas[: self.limits.dimension]
+        stream = self.suite.xof(seed, self.suite.tag(Usage.WRAP_RANDOMNESS), b"")
+        width, left = -(-len(vector) // 4), self.limits.checks
+        found = []
+        while left:
+            rows = min(left, max(1, _DRAWN // width))
+            draws = np.frombuffer(stream.read(rows * width), np.uint8).reshape(rows, width)
+            found.append(self.field.ternary(vector, draws))
+            left -= rows
+        return np.concatenate(found)
