@@ -8,6 +8,7 @@ one process and is the shortest complete example.
 from secagg.context import Round
 from secagg.errors import (
     Aborted,
+    CipherFailed,
     DecodeError,
     InputRefused,
     IntegrityError,
@@ -36,6 +37,7 @@ __all__ = [
     "SERVER",
     "Aborted",
     "Aggregate",
+    "CipherFailed",
     "DecodeError",
     "Discarded",
     "Event",

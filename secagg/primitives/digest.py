@@ -51,6 +51,8 @@ class Label(bytes, enum.Enum):
     SKETCH_ROOT = b"secagg/1/sketch-root\0"
     ATTEST_SKETCHES = b"secagg/1/attest-sketches\0"
     REFERENCE = b"secagg/1/reference\0"
+    CONTRIBUTOR = b"secagg/1/contributor\0"
+    BINDING = b"secagg/1/binding-seed\0"
 
 
 def digest(label: Label, *parts: bytes | memoryview, size: int = DIGEST_SIZE) -> bytes:

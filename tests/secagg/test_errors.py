@@ -18,6 +18,7 @@ PARENTS = {
     "LocalProtocolError": (errors.ProtocolError,),
     "RemoteProtocolError": (errors.ProtocolError,),
     "Aborted": (SecAggError,),
+    "CipherFailed": (SecAggError,),
     "IntegrityError": (SecAggError,),
     "LeakageExceeded": (SecAggError,),
     "SecAggError": (Exception,),

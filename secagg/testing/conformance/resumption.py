@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from secagg.errors import DecodeError, LocalProtocolError
-from secagg.identity import SERVER, PartyId
+from secagg.identity import AUTHORITY, SERVER, PartyId
 from secagg.machine import Machine
 from secagg.primitives.ring import word
 from secagg.testing.conformance.harness import Harness, drain
@@ -45,7 +45,7 @@ class Resumption(Harness):
     def test_a_resumed_machine_sends_the_same_bytes_again(self) -> None:
         """After each step of each party: what the snapshot restores is what was sent."""
         parties = self.usual()
-        quiet = not parties.scheme.client_messages
+        quiet = not parties.scheme.server_speaks
         checked: set[PartyId] = set()
 
         def watch(node: Node) -> None:
@@ -80,7 +80,8 @@ class Resumption(Harness):
         result = self.network(parties, ahead)
         self.check_exact(result, self.inputs(parties), set(parties.clients))
         speaks = {frame.receiver for frame in result.frames} & set(parties.clients)
-        speaks |= {SERVER} if parties.scheme.client_messages else set()
+        speaks |= {SERVER} if parties.scheme.server_speaks else set()
+        speaks |= {AUTHORITY} if parties.scheme.authority_messages else set()
         assert refused == speaks, "a party that answers messages was not seen to hold back"
 
     def test_an_input_waits_for_its_snapshot(self) -> None:
