@@ -31,6 +31,7 @@ from rich.console import Console
 
 from benchmarks import host
 from benchmarks.table import Table
+from protocols.authority import AuthorityKeeper
 from protocols.plan import RoundPlan
 from protocols.simulate import Population, run_round
 from secagg.primitives.ring import Words
@@ -79,7 +80,7 @@ def main() -> None:
         client: np.clip(rng.normal(0, 0.1, options.size), -_BOUND, _BOUND).astype(np.float32)
         for client in range(1, options.clients + 1)
     }
-    authority = KeyAuthority.generate()
+    authority = AuthorityKeeper(KeyAuthority.generate())
     runs = (
         _alone(updates, authority),
         _nvflare(updates),
@@ -106,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _alone(updates: Mapping[int, Floats], authority: KeyAuthority) -> Callable[[], Cost]:
+def _alone(updates: Mapping[int, Floats], authority: AuthorityKeeper) -> Callable[[], Cost]:
     scheme = authority.scheme(
         clients=len(updates), length=len(updates[1]), width=32, corrupt=0.0, dropout=0.2
     )
@@ -159,7 +160,7 @@ def _decrypt(shape: Layout, cipher: TensealCipher, secret: bytes, total: bytes) 
     return shape.vector(shape.summed(cipher.decrypt(shape.ring, secret, residues)))
 
 
-def _encrypted(updates: Mapping[int, Floats], authority: KeyAuthority) -> Callable[[], Cost]:
+def _encrypted(updates: Mapping[int, Floats], authority: AuthorityKeeper) -> Callable[[], Cost]:
     plan = _plan(updates, scheme=authority.scheme)
     return lambda: _round("whole round", plan, updates, authority)
 
@@ -182,7 +183,7 @@ def _plan(updates: Mapping[int, Floats], **fields: object) -> RoundPlan:
 
 
 def _round(
-    name: str, plan: RoundPlan, updates: Mapping[int, Floats], authority: KeyAuthority | None
+    name: str, plan: RoundPlan, updates: Mapping[int, Floats], authority: AuthorityKeeper | None
 ) -> Cost:
     people = Population.generate(updates)
     given = {client: (update, 1) for client, update in updates.items()}

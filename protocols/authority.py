@@ -1,68 +1,97 @@
-"""The key authority's part of one round: one request of the aggregator, one answer.
+"""The key authority's part of a round: one request of the server, one answer.
 
-authority = KeyAuthority.generate()
-plan = RoundPlan.for_update(model, clients=20, clip=clip, scheme=authority.scheme)
+keeper = AuthorityKeeper(KeyAuthority.generate())
+plan = RoundPlan.for_update(model, clients=20, clip=clip, scheme=keeper.authority.scheme)
 ...
-keeper = AuthorityRound(invitation, authority, journal=journal)
-reply = keeper.answer(request)     # a frame of the server; the reply goes back to it
+reply = keeper.answer(plan.scheme, invitation.round, request)   # frames of, and to, the server
 """
 
 from __future__ import annotations
 
 import os
+from typing import Any, Protocol
 
-from protocols.invitation import Invitation
 from protocols.journal import ClientJournal
-from secagg.errors import LocalProtocolError, ParameterError
-from secagg.event import Event
+from secagg.context import Round
+from secagg.errors import DecodeError, LocalProtocolError, ParameterError, SecAggError
 from secagg.identity import SERVER
 from secagg.rand import Rand
+from secagg.scheme import Scheme
 from secagg.schemes.ckks import EncryptedExact, KeyAuthority
 
-__all__ = ["AuthorityRound"]
+__all__ = ["AuthorityKeeper", "Opener"]
 
 
-class AuthorityRound:
-    """Opens at most one sum. The round enters the `journal` before anything can be opened.
+class Opener(Protocol):
+    """What answers the requests of a server, in this process or in another one."""
 
-    Store `journal.to_bytes()` before `answer`: a round that is in it raises `LocalProtocolError`,
-    so that a crash costs a round and never opens two sums. Raises `ParameterError` for a plan
-    without a key authority, or with another one.
+    def scheme(self, *, clients: int, length: int, width: int, **fields: Any) -> EncryptedExact:
+        """The scheme of these parameters under this authority's keys."""
+        ...
+
+    def answer(self, scheme: Scheme, round: Round, request: bytes) -> bytes:
+        """The frame to send back for the frame `request`."""
+        ...
+
+
+class AuthorityKeeper:
+    """Opens at most one sum of each round, and the rounds of a session in ascending order.
+
+    journal: the rounds that it has answered or begun to. Store `journal.to_bytes()` after every
+    `answer`, before the reply is sent; a round that is in it is refused, so that a crash costs a
+    round and never opens two sums.
     """
 
     def __init__(
         self,
-        invitation: Invitation,
         authority: KeyAuthority,
         *,
-        journal: ClientJournal,
+        journal: ClientJournal | None = None,
         rand: Rand = os.urandom,
     ) -> None:
-        scheme = invitation.plan.scheme
+        self.authority = authority
+        self.journal = ClientJournal() if journal is None else journal
+        self._rand = rand
+        self._last: tuple[bytes, bytes] | None = None
+
+    def scheme(self, *, clients: int, length: int, width: int, **fields: Any) -> EncryptedExact:
+        """See `KeyAuthority.scheme`."""
+        return self.authority.scheme(clients=clients, length=length, width=width, **fields)
+
+    def answer(self, scheme: Scheme, round: Round, request: bytes) -> bytes:
+        """The frame to send back to the server; the same again for the same request.
+
+        Raises `ParameterError` for a scheme without an authority, or of another one;
+        `LocalProtocolError` for a round that is not after those in the journal; `DecodeError` for
+        bytes that are not of this round, which may still be asked for; `RemoteProtocolError` for a
+        request that no honest server makes, and `CipherFailed` where the native code failed: then
+        nothing was opened, and nothing of this round will be.
+        """
+        if self._last is not None and self._last[0] == request:
+            return self._last[1]
         if not isinstance(scheme, EncryptedExact):
             raise ParameterError(f"{scheme.name} has no key authority")
-        self._machine = authority.machine(scheme, invitation.round, rand=rand)
-        journal.join(invitation.session, invitation.number)
-        self._answered: dict[bytes, bytes] = {}
+        self._require_new(round)
+        machine = self.authority.machine(scheme, round, rand=self._rand)
+        try:
+            machine.receive(SERVER, request)
+        except DecodeError:
+            raise
+        except SecAggError:
+            self.journal.join(round.session, round.number)
+            raise
+        self.journal.join(round.session, round.number)
+        ((_, reply),) = machine.to_send()
+        self._last = (request, reply)
+        return reply
 
-    def answer(self, request: bytes) -> bytes:
-        """The frame to send back to the server; the same for the same request.
-
-        Raises `RemoteProtocolError` for a request that no honest server makes, and the round is
-        over; `DecodeError` for bytes that are not of this round, and it goes on; `CipherFailed`
-        where the native code failed, and nothing was opened.
-        """
-        if request not in self._answered:
-            self._machine.receive(SERVER, request)
-            frames = self._machine.to_send()
-            if not frames:
-                raise LocalProtocolError("this round was answered, or is over")
-            self._answered = {request: frames[0][1]}
-        return self._answered[request]
-
-    def next_event(self) -> Event | None:
-        """The oldest event not yet taken, or None."""
-        return self._machine.next_event()
+    def _require_new(self, round: Round) -> None:
+        last = self.journal.joined.get(round.session)
+        if last is not None and round.number <= last:
+            raise LocalProtocolError(
+                f"round {round.number} of this session is not after round {last}, which was "
+                "answered: a context is opened once"
+            )
 
     def __repr__(self) -> str:
-        return f"<AuthorityRound, phase {self._machine.phase!r}>"
+        return f"<AuthorityKeeper, {len(self.journal.joined)} sessions>"

@@ -21,12 +21,13 @@ from typing import Any, Self, TypeVar, get_type_hints
 from dp.calibrate import release_multiplier
 from dp.clip import AdaptiveBound
 from dp.events import Release
+from protocols.authority import Opener
 from protocols.plan import RoundPlan
 from protocols.private import CentralNoise, DistributedNoise, Privacy
 from secagg.errors import ParameterError
 from secagg.quantize import HalfEven, NormClip, RangeClip, Rounding, Stochastic
 from secagg.scheme import Scheme
-from secagg.schemes.ckks import EncryptedExact, KeyAuthority
+from secagg.schemes.ckks import EncryptedExact
 from secagg.schemes.plain import PlainInsecure
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
 
@@ -256,7 +257,7 @@ class PlanFile:
         _refuse_unknown(document, list(tables), "table")
         return cls(**{name: _read(tables[name], name, document[name]) for name in document})
 
-    def plan(self, template: Any, authority: KeyAuthority | None = None) -> RoundPlan:
+    def plan(self, template: Any, authority: Opener | None = None) -> RoundPlan:
         """The plan for updates like `template`; `ParameterError` where it does not fit.
 
         authority: whose keys the plan has, in a scheme with a key authority.

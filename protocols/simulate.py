@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from protocols.authority import AuthorityRound
+from protocols.authority import Opener
 from protocols.journal import ClientJournal
 from protocols.memory import peak_memory
 from protocols.outcome import ClientCost, Frame, Outcome
@@ -35,7 +35,6 @@ from secagg.machine import Aggregate, Discarded, Failed, PeerRejected
 from secagg.primitives.ring import Words, reduce
 from secagg.rand import Rand
 from secagg.scheme import Floors, Scheme
-from secagg.schemes.ckks import KeyAuthority
 from secagg.structure import flatten
 from secagg.wire import Message
 
@@ -85,7 +84,7 @@ def run_round(
     model: bytes = bytes(32),
     vectors: Mapping[PartyId, Words] | None = None,
     judge: Judge | None = None,
-    authority: KeyAuthority | None = None,
+    authority: Opener | None = None,
     on_frame: Callable[[Frame], None] | None = None,
     rand: Rand = os.urandom,
 ) -> Outcome:
@@ -124,7 +123,7 @@ class _Simulation:
         people: Population,
         drops: Mapping[PartyId, str],
         judge: Judge | None,
-        authority: KeyAuthority | None,
+        authority: Opener | None,
         on_frame: Callable[[Frame], None] | None,
         rand: Rand,
     ) -> None:
@@ -147,9 +146,8 @@ class _Simulation:
         self._statistics: Statistics | None = None
         self._rejected: list[PeerRejected | Discarded] = []
         self._server = self._timed(SERVER, _Observed, invitation, people.server, rand=rand)
-        self._authority: AuthorityRound | None = None
-        if authority is not None:
-            self._authority = AuthorityRound(invitation, authority, journal=ClientJournal())
+        self._authority = authority
+        self._round = invitation.round
         self._clients = {
             i: self._timed(
                 i,
@@ -236,7 +234,8 @@ class _Simulation:
             phase = self._phase_of[parse_header(data).code]
             self._show(phase, SERVER, tuple(to for to, _ in rows), data)
             if rows[0][0] == AUTHORITY and self._authority is not None:
-                reply = self._timed(AUTHORITY, self._authority.answer, data)
+                answer = self._authority.answer
+                reply = self._timed(AUTHORITY, answer, self._plan.scheme, self._round, data)
                 self._show(phase, AUTHORITY, (SERVER,), reply)
                 self._timed(SERVER, self._server.receive, AUTHORITY, reply)
         for client in self._alive():

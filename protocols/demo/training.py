@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from dp.errors import BudgetExceeded
-from protocols.cipher_process import CipherProcess
+from protocols.authority_process import AuthorityProcess
 from protocols.demo import model
 from protocols.demo.data import split_digits
 from protocols.demo.model import Tree
@@ -23,7 +23,6 @@ from protocols.planfile import PlanFile
 from protocols.simulate import Frame, Outcome, Population, phases, run_round
 from secagg.identity import PartyId
 from secagg.parameters import dropout_bound
-from secagg.schemes.ckks import KeyAuthority
 
 __all__ = ["Federation", "RoundReport", "fallen_silent"]
 
@@ -85,9 +84,7 @@ class Federation:
         self._on_frame = on_frame or _ignore
         self._rng = np.random.default_rng(file.training.seed)
         self._weights: Tree = model.fresh(file.training.seed)
-        self._authority = (
-            KeyAuthority.generate(cipher=CipherProcess) if file.scheme.has_authority else None
-        )
+        self._authority = AuthorityProcess() if file.scheme.has_authority else None
         self.plan: RoundPlan = file.plan(self._weights, self._authority)
         self.digits = split_digits(file.scheme.clients, file.training.alpha, self._rng)
         self._people = Population.generate(self.digits.clients)

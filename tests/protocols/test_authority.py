@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 pytest.importorskip("tenseal")
 
-from protocols.authority import AuthorityRound
+from protocols.authority import AuthorityKeeper
+from protocols.authority_process import AuthorityProcess
 from protocols.invitation import Invitation
 from protocols.journal import ClientJournal
 from protocols.plan import RoundPlan
@@ -15,14 +18,21 @@ from protocols.planfile import PlanFile, SchemeChoice
 from protocols.private import DistributedNoise
 from protocols.round import ClientRound, ServerRound
 from protocols.simulate import Population, run_round
-from secagg.errors import DecodeError, LocalProtocolError, ParameterError
-from secagg.identity import AUTHORITY
+from secagg.errors import (
+    CipherFailed,
+    DecodeError,
+    LocalProtocolError,
+    ParameterError,
+    RemoteProtocolError,
+)
+from secagg.identity import AUTHORITY, SERVER, Identity
 from secagg.quantize import NormClip
 from secagg.scheme import Floors
 from secagg.schemes.ckks import KeyAuthority
+from secagg.schemes.ckks.messages import CONTRIBUTORS, Request
 from secagg.schemes.plain import PlainInsecure
 
-KEEPER = KeyAuthority.generate()
+KEEPER = AuthorityKeeper(KeyAuthority.generate())
 TEMPLATE = {"weights": np.zeros((3, 4), np.float32)}
 PLAN = RoundPlan.for_update(
     TEMPLATE, clients=5, clip=NormClip(2.0), scheme=KEEPER.scheme, max_weight=50, dropout=0.4,
@@ -78,8 +88,12 @@ def test_noise_of_the_clients_is_summed_exactly() -> None:
     assert plan.event is not None
 
 
+SERVERS: dict[bytes, Identity] = {}
+
+
 def request() -> tuple[Invitation, bytes, ServerRound]:
     people = Population.generate(UPDATES)
+    SERVERS[people.server.public] = people.server
     invitation = Invitation(
         plan=PLAN, session=bytes(16), number=3, model=bytes(32), roster=people.roster
     )
@@ -98,42 +112,87 @@ def request() -> tuple[Invitation, bytes, ServerRound]:
 
 def test_a_context_is_opened_once_across_restarts() -> None:
     invitation, frame, server = request()
-    journal = ClientJournal()
-    keeper = AuthorityRound(invitation, KEEPER, journal=journal)
-    reply = keeper.answer(frame)
-    assert keeper.answer(frame) == reply
+    keeper = AuthorityKeeper(KEEPER.authority)
+    reply = keeper.answer(PLAN.scheme, invitation.round, frame)
+    assert keeper.answer(PLAN.scheme, invitation.round, frame) == reply
     server.receive(AUTHORITY, reply)
     assert server.ended
-    stored = ClientJournal.from_bytes(journal.to_bytes())
+    stored = ClientJournal.from_bytes(keeper.journal.to_bytes())
+    restarted = AuthorityKeeper(KEEPER.authority, journal=stored)
     with pytest.raises(LocalProtocolError, match="not after round 3"):
-        AuthorityRound(invitation, KEEPER, journal=stored)
+        restarted.answer(PLAN.scheme, invitation.round, frame)
 
 
 def test_bytes_of_another_round_do_not_use_up_the_answer() -> None:
     invitation, frame, _ = request()
-    keeper = AuthorityRound(invitation, KEEPER, journal=ClientJournal())
+    keeper = AuthorityKeeper(KEEPER.authority)
     with pytest.raises(DecodeError):
-        keeper.answer(frame[:-1] + bytes([frame[-1] ^ 1]))
-    assert keeper.answer(frame)
+        keeper.answer(PLAN.scheme, invitation.round, frame[:-1] + bytes([frame[-1] ^ 1]))
+    assert keeper.answer(PLAN.scheme, invitation.round, frame)
 
 
-def test_a_plan_without_an_authority_has_no_authority_round() -> None:
+def test_a_request_of_a_cheating_server_uses_up_the_answer() -> None:
+    invitation, frame, _ = request()
+    people = invitation.roster
+    keeper = AuthorityKeeper(KEEPER.authority)
+    endpoint = PLAN.scheme._endpoint(invitation.round, SERVERS[people.server], SERVER)
+    few = Request(contributors=CONTRIBUTORS.table({}), vector=bytes(PLAN.scheme.limits.vector))
+    with pytest.raises(RemoteProtocolError, match="at least 3 are needed"):
+        keeper.answer(PLAN.scheme, invitation.round, endpoint.seal(AUTHORITY, few))
+    with pytest.raises(LocalProtocolError, match="a context is opened once"):
+        keeper.answer(PLAN.scheme, invitation.round, frame)
+
+
+def test_schemes_without_this_authority_are_refused() -> None:
+    invitation, frame, _ = request()
     plain = RoundPlan.for_update(TEMPLATE, clients=5, clip=NormClip(1.0), scheme=PlainInsecure)
-    people = Population.generate(UPDATES)
-    for plan, keeper, match in (
-        (plain, KEEPER, "has no key authority"),
-        (PLAN, KeyAuthority.generate(), "another authority"),
-    ):
-        invitation = Invitation(
-            plan=plan, session=bytes(16), number=1, model=bytes(32), roster=people.roster
+    keeper = AuthorityKeeper(KEEPER.authority)
+    with pytest.raises(ParameterError, match="has no key authority"):
+        keeper.answer(plain.scheme, invitation.round, frame)
+    stranger = AuthorityKeeper(KeyAuthority.generate())
+    with pytest.raises(ParameterError, match="another authority"):
+        stranger.answer(PLAN.scheme, invitation.round, frame)
+
+
+def test_an_authority_in_another_process_opens_the_same_sum() -> None:
+    with AuthorityProcess() as authority:
+        plan = RoundPlan.for_update(
+            TEMPLATE, clients=5, clip=NormClip(2.0), scheme=authority.scheme, max_weight=50
         )
-        with pytest.raises(ParameterError, match=match):
-            AuthorityRound(invitation, keeper, journal=ClientJournal())
+        outcome = run_round(plan, UPDATES, authority=authority)
+        assert outcome.exact
+        assert outcome.result is not None
+        with pytest.raises(ParameterError, match="must hold"):
+            authority.scheme(clients=5, length=1, width=99)
+        with pytest.raises(ParameterError, match="has no key authority"):
+            authority.answer(PlainInsecure(clients=5, length=1, width=8), request()[0].round, b"")
+        invitation, frame, _ = request()
+        with pytest.raises(DecodeError):  # of a plan with another authority's keys
+            authority.answer(PLAN.scheme, invitation.round, frame)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "pass",
+        "import os; os.abort()",
+        "print('nonsense')",
+        "print('{}')",
+        "import time; time.sleep(99)",
+    ],
+    ids=["gone", "crash", "nonsense", "empty", "hang"],
+)
+def test_an_authority_whose_process_fails_is_an_error(code: str) -> None:
+    with (
+        AuthorityProcess(seconds=3, command=(sys.executable, "-c", code)) as authority,
+        pytest.raises(CipherFailed, match="gave no answer"),
+    ):
+        authority.scheme(clients=5, length=1, width=8)
 
 
 def test_a_plan_file_takes_the_scheme_with_an_authority() -> None:
     file = PlanFile.parse('[scheme]\nname = "ckks"\nclients = 6\n')
-    assert file.plan(TEMPLATE, KEEPER).scheme.authority == KEEPER.identity.public
+    assert file.plan(TEMPLATE, KEEPER).scheme.authority == KEEPER.authority.identity.public
     with pytest.raises(ParameterError, match="needs a key authority"):
         file.plan(TEMPLATE)
     with pytest.raises(ParameterError, match="has no secret shares"):

@@ -71,7 +71,8 @@ class KeyAuthority:
         """The machine that opens one sum of this round, or as it was at `snapshot`.
 
         A second machine for one context would open a second sum: whoever runs an authority keeps
-        a journal (`protocols.authority`). Raises `ParameterError` for another authority's scheme.
+        a journal, as `protocols.authority` does. Raises `ParameterError` for the scheme of another
+        authority.
         """
         pair = self._pairs.get(scheme.layout.ring.keys)
         if pair is None or pair.public != scheme.public_key:
