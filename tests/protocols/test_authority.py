@@ -11,13 +11,14 @@ pytest.importorskip("tenseal")
 
 from protocols.authority import AuthorityKeeper
 from protocols.authority_process import AuthorityProcess
+from protocols.inspect import inspect
 from protocols.invitation import Invitation
 from protocols.journal import ClientJournal
 from protocols.plan import RoundPlan
 from protocols.planfile import PlanFile, SchemeChoice
 from protocols.private import DistributedNoise
 from protocols.round import ClientRound, ServerRound
-from protocols.simulate import Population, run_round
+from protocols.simulate import Frame, Population, run_round
 from secagg.errors import (
     CipherFailed,
     DecodeError,
@@ -188,6 +189,18 @@ def test_an_authority_whose_process_fails_is_an_error(code: str) -> None:
         pytest.raises(CipherFailed, match="gave no answer"),
     ):
         authority.scheme(clients=5, length=1, width=8)
+
+
+def test_frames_of_all_three_parties_can_be_inspected() -> None:
+    frames: list[Frame] = []
+    run_round(PLAN, UPDATES, authority=KEEPER, on_frame=frames.append)
+    shown = [inspect(frame.data) for frame in frames]
+    assert [info.message for info in shown] == ["Upload"] * 5 + ["Request", "Opened"]
+    asked, told = shown[-2:]
+    assert (asked.sender, asked.receiver) == ("server", "key authority")
+    assert (told.sender, told.receiver) == ("key authority", "server")
+    assert asked.fields["contributors"].startswith("5 rows of 148 bytes")
+    assert {info.scheme for info in shown} == {"ckks-exact"}
 
 
 def test_a_plan_file_takes_the_scheme_with_an_authority() -> None:
