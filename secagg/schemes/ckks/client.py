@@ -8,6 +8,7 @@ from secagg.errors import Aborted
 from secagg.frame import Endpoint, Signed
 from secagg.identity import SERVER, PartyId
 from secagg.machine import Finished, Over, Send, Step, Transitions
+from secagg.primitives import agreement
 from secagg.primitives.prg import KEY_SIZE, add_streams
 from secagg.primitives.ring import check_vector, reduce
 from secagg.rand import Rand
@@ -47,7 +48,7 @@ class Client:
         add_streams(vector, plus=[seed])
         slots = layout.slots(reduce(vector, width))
         residues = self._cipher.encrypt(layout.ring, self._params.public_key, slots)
-        sealed = seal_seed(seed, self._params.share_key[:KEY_SIZE], self._endpoint)
+        sealed = seal_seed(seed, self._params.share_key[: agreement.KEY_SIZE], self._endpoint)
         upload = Upload(
             sealed=sealed,
             signature=sign(sealed, self._endpoint),

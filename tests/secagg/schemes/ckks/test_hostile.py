@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 pytest.importorskip("tenseal")
 
@@ -25,11 +27,13 @@ from secagg.errors import (
 from secagg.frame import HEADER_SIZE, SIGNATURE_SIZE
 from secagg.identity import AUTHORITY, SERVER, Identity
 from secagg.machine import Failed, Finished, Machine, PeerRejected
-from secagg.primitives.ring import unpack
+from secagg.primitives.prg import add_streams
+from secagg.primitives.ring import reduce, unpack
 from secagg.schemes.ckks import EncryptedExact, KeyAuthority
-from secagg.schemes.ckks.binding import seal_seed, sign
+from secagg.schemes.ckks.binding import open_seeds, seal_seed, sign
 from secagg.schemes.ckks.layout import Slots
 from secagg.schemes.ckks.messages import CONTRIBUTORS, Opened, Refused, Request, Upload
+from secagg.schemes.ckks.params import tenseal_cipher
 from secagg.schemes.ckks.residues import Residues, add, pack_residues, unpack_residues
 from secagg.schemes.ckks.ring import PlainRing
 from secagg.testing.network import Network, plain_sum, run
@@ -223,6 +227,46 @@ def test_only_the_server_asks() -> None:
     request = Request(contributors=listed(1, 2, 3), vector=summed(1, 2, 3))
     with pytest.raises(DecodeError, match="does not speak to"):
         machine.receive(1, WHO.endpoint(1).seal(AUTHORITY, request))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, SCHEME.layout.words - 1), st.integers(1, (1 << KEYS.bits) - 1))
+def test_a_changed_sum_is_opened_as_what_it_was_or_not_at_all(at: int, change: int) -> None:
+    """Little enough is noise, and rounded away; more is in every slot, and so in the zeros."""
+    words = SCHEME.layout.words
+    residues = unpack_residues(summed(1, 2, 3), words, KEYS)
+    prime = KEYS.primes[at // KEYS.degree % KEYS.count]
+    residues[at] = (int(residues[at]) + change) % prime
+    _, (answer,) = ask(listed(1, 2, 3), pack_residues(residues, KEYS))
+    if isinstance(answer, Opened):
+        total = unpack(answer.total, SCHEME.length, SCHEME.width)
+        assert total.tolist() == plain_sum(SCHEME, VECTORS, frozenset((1, 2, 3))).tolist()
+    else:
+        assert answer == Refused(culprits=wire.ids(()))
+
+
+@pytest.mark.parametrize(("change", "kind"), [(1, Opened), (1 << (KEYS.bits - 1), Refused)])
+def test_both_occur(change: int, kind: type[wire.Message]) -> None:
+    residues = unpack_residues(summed(1, 2, 3), SCHEME.layout.words, KEYS)
+    residues[5] = (int(residues[5]) + change) % KEYS.primes[0]
+    _, (answer,) = ask(listed(1, 2, 3), pack_residues(residues, KEYS))
+    assert isinstance(answer, kind)
+
+
+def test_what_one_client_encrypts_is_masked() -> None:
+    """Decrypted by itself it is noise; only without its own stream is it the client's vector."""
+    seeds = open_seeds(listed(1, 2, 3), WHO.endpoint(AUTHORITY))
+    shape = SCHEME.layout
+    residues = unpack_residues(UPLOADS[2].vector, shape.words, KEYS)
+    secret = KEEPER._pairs[KEYS].secret
+    masked = shape.summed(tenseal_cipher().decrypt(shape.ring, secret, residues))
+    assert shape.vector(masked.copy()) is None
+    assert len(set(masked.tolist())) > 0.9 * masked.size
+    for party, expected in ((2, VECTORS[2].tolist()), (1, None)):
+        without = masked.copy()
+        add_streams(without, minus=[seeds[party] or b""])
+        found = shape.vector(reduce(without, SCHEME.width))
+        assert (None if found is None else found.tolist()) == expected
 
 
 # -- what the aggregator takes -----------------------------------------------------------------
