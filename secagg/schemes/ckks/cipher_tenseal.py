@@ -20,7 +20,7 @@ from secagg.errors import CipherFailed
 from secagg.schemes.ckks.cipher import KeyPair
 from secagg.schemes.ckks.layout import Slots
 from secagg.schemes.ckks.residues import Residues, pack_key, unpack_key
-from secagg.schemes.ckks.ring import SPECIAL_BITS, KeyRing, PlainRing, next_prime
+from secagg.schemes.ckks.ring import SPECIAL_BITS, KeyRing, PlainRing
 
 __all__ = ["TensealCipher"]
 
@@ -39,7 +39,7 @@ class TensealCipher:
     def generate(self, keys: KeyRing) -> KeyPair:
         """A fresh key pair."""
         # keys do not depend on the plaintext prime, but TenSEAL takes none without one
-        ring = PlainRing(keys=keys, plain=next_prime(2, 2 * keys.degree), summands=1)
+        ring = PlainRing(keys=keys, plain=keys.least_plain, summands=1)
         sizes = [keys.bits] * keys.count + [SPECIAL_BITS]
         with _native():
             scheme = tenseal.SCHEME_TYPE.BFV

@@ -74,6 +74,14 @@ class KeyRing:
         return product
 
     @property
+    def least_plain(self) -> int:
+        """The least plaintext prime that these keys can have."""
+        plain = next_prime(2, 2 * self.degree)
+        while plain in self.primes:
+            plain = next_prime(plain + 1, 2 * self.degree)
+        return plain
+
+    @property
     def noise(self) -> int:
         """Most that a fresh ciphertext's noise can be, in absolute value, rounded up.
 
@@ -114,6 +122,8 @@ class PlainRing:
             raise ParameterError(
                 f"plain must be a prime with plain % {2 * self.keys.degree} == 1, got {self.plain}"
             )
+        if self.plain in self.keys.primes:
+            raise ParameterError(f"plain must not be a prime of the ciphertexts, got {self.plain}")
         if self.plain >> (MOST_PLAIN_BITS + 1):
             raise ParameterError(f"plain < 2**{MOST_PLAIN_BITS + 1} must hold, got {self.plain}")
         needed = 4 * self.plain * self.summands * self.keys.noise

@@ -112,6 +112,15 @@ def test_plaintext_primes_that_noise_could_pass_are_refused() -> None:
         PlainRing(keys=keys, plain=plain + 2, summands=2)
 
 
+def test_a_plaintext_prime_is_none_of_the_ciphertexts() -> None:
+    keys = KeyRing(degree=16384, bits=49, count=3)
+    special = keys.primes[-1]
+    assert special == next_prime(2, 2 * keys.degree)  # the least there is, and the special one
+    assert PlainRing(keys=keys, plain=keys.least_plain, summands=1).plain > special
+    with pytest.raises(ParameterError, match="must not be a prime of the ciphertexts"):
+        PlainRing(keys=keys, plain=special, summands=1)
+
+
 def test_the_primes_are_primes_of_the_right_form() -> None:
     for prime in (*KEYS.primes, next_prime(1 << 40, 8192)):
         assert prime % 8192 == 1
