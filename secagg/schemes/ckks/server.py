@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class Server:
         if signed.sender != AUTHORITY:
             raise RemoteProtocolError("only the key authority opens a sum")
         if isinstance(signed.message, Refused):
-            return self._withhold(signed.message)
+            return self._withhold(state, signed.message)
         return self._release(state, signed.message)
 
     def on_lost(self, state: ServerState, peer: PartyId, rand: Rand) -> Step[ServerState]:
@@ -60,7 +61,7 @@ class Server:
             return Step(state)
         if peer == AUTHORITY or peer in state.contributors.peers:
             return Step(state)
-        return self._proceed(_replaced(state, lost=ids((*state.lost.peers, peer))))
+        return self._proceed(replace(state, lost=ids((*state.lost.peers, peer))))
 
     def on_deadline(self, state: ServerState, rand: Rand) -> Step[ServerState]:
         if isinstance(state, Asking):
@@ -87,9 +88,8 @@ class Server:
             raise RemoteProtocolError(str(error)) from None
         add(state.total, residues, layout.ring.keys)
         row = (message.sealed, message.signature)
-        return self._proceed(
-            _replaced(state, contributors=_extended(state.contributors, signed.sender, row))
-        )
+        extended = _extended(state.contributors, signed.sender, row)
+        return self._proceed(replace(state, contributors=extended))
 
     def _proceed(self, state: Summing) -> Step[ServerState]:
         return Step(state) if self.expected(state) else self._ask(state)
@@ -116,15 +116,13 @@ class Server:
         aggregate = Aggregate(total=total, included=included, dropped=dropped)
         return Step(Over(), events=(Finished(aggregate),))
 
-    def _withhold(self, message: Refused) -> Step[ServerState]:
-        if culprits := message.culprits.peers:
+    def _withhold(self, state: Asking, message: Refused) -> Step[ServerState]:
+        culprits = message.culprits.peers
+        if not set(culprits) <= set(state.included.peers):
+            raise RemoteProtocolError("the key authority blames who is not in the sum")
+        if culprits:
             raise Aborted("open", "sealed seeds that do not open", culprits=culprits)
         raise IntegrityError("what was decrypted is not the sum of the contributors' vectors")
-
-
-def _replaced(state: Summing, **changes: Table) -> Summing:
-    fields = {"total": state.total, "contributors": state.contributors, "lost": state.lost}
-    return Summing(**{**fields, **changes})  # type: ignore[arg-type]
 
 
 def _extended(table: Table, party: PartyId, row: tuple[bytes, bytes]) -> Table:

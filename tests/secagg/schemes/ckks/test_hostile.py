@@ -362,9 +362,10 @@ def test_clients_cannot_play_the_authority() -> None:
     [
         (Refused(culprits=wire.ids(())), IntegrityError),
         (Refused(culprits=wire.ids([3])), Aborted),
+        (Refused(culprits=wire.ids([3, 77])), Aborted),
         (Opened(total=b"short"), Aborted),
     ],
-    ids=["garbage", "culprits", "malformed"],
+    ids=["garbage", "culprits", "stranger", "malformed"],
 )
 def test_without_a_sum_the_round_fails_by_name(answer: Any, kind: type[Exception]) -> None:
     server = WHO.machine(SERVER, SeededRand("server"))
