@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from secagg.machine import Signal, Transitions, Trigger
+from secagg.schemes.ckks import messages as ckks_messages
+from secagg.schemes.ckks import states as ckks_states
 from secagg.schemes.pine import messages as pine_messages
 from secagg.schemes.pine import states as pine_states
 from secagg.schemes.plain import messages as plain_messages
@@ -31,6 +33,7 @@ BLOCK = re.compile(r"<!-- generated: (\w+) (\w+) -->\n(?:.*?<!-- end -->\n)?", r
 MESSAGES = {
     "pine": pine_messages,
     "plain": plain_messages,
+    "ckks": ckks_messages,
     "secagg_plus": plus_messages,
     "secagg_plus_brief": brief_messages,
     "secagg_plus_verified": verified_messages,
@@ -42,6 +45,11 @@ TABLES: dict[str, dict[str, Transitions]] = {
         "Helper": pine_states.HELPER,
     },
     "plain": {"Client": plain_states.CLIENT, "Server": plain_states.SERVER},
+    "ckks": {
+        "Client": ckks_states.CLIENT,
+        "Server": ckks_states.SERVER,
+        "Authority": ckks_states.AUTHORITY,
+    },
     "secagg_plus": {
         "Client": plus_states.CLIENT,
         "Server": plus_states.SERVER,

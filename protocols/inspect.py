@@ -12,18 +12,24 @@ from protocols.removal import Excess
 from secagg import wire
 from secagg.errors import DecodeError
 from secagg.frame import HEADER_SIZE, SIGNATURE_SIZE, VERSION, Header, parse_header
-from secagg.identity import BROADCAST, SERVER, PartyId
+from secagg.identity import AUTHORITY, BROADCAST, SERVER, PartyId
 from secagg.scheme import Scheme
+from secagg.schemes.ckks import EncryptedExact
+from secagg.schemes.ckks.messages import Opened, Refused, Request, Upload
 from secagg.schemes.plain import PlainInsecure
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief, SecAggPlusSemiHonest
-from secagg.wire import Limits, Message, Table
+from secagg.wire import Limits, Message, Rows, Table
 
 __all__ = ["FrameInfo", "inspect"]
 
 # Instances of any size: only their message types are asked for.
-_SCHEMES: dict[int, Scheme] = {
-    kind.code: kind(clients=3, length=1, width=32)
+_SIZED: tuple[Scheme, ...] = tuple(
+    kind(clients=3, length=1, width=32)
     for kind in (PlainInsecure, SecAggPlus, SecAggPlusSemiHonest, SecAggPlusBrief)
+)
+_SCHEMES: dict[int, tuple[str, tuple[type[Message], ...]]] = {
+    **{each.code: (each.name, (*each.server_messages, *each.client_messages)) for each in _SIZED},
+    EncryptedExact.code: (EncryptedExact.name, (Upload, Request, Opened, Refused)),
 }
 
 
@@ -49,16 +55,17 @@ def inspect(data: bytes) -> FrameInfo:
     header = parse_header(data)
     scheme, kind = _kind(header)
     body = memoryview(data)[HEADER_SIZE:-SIGNATURE_SIZE]
-    # A packed vector says its length nowhere: it is what the other fields leave.
-    vector = max(0, len(body) - wire.size_bound(kind, Limits()))
-    message = wire.decode(kind, body, Limits(parties=BROADCAST, near=BROADCAST, vector=vector))
+    limits = Limits(
+        parties=BROADCAST, near=BROADCAST, vector=_vector_size(kind, body), blob=len(body)
+    )
+    message = wire.decode(kind, body, limits)
     return FrameInfo(
         version=VERSION,
-        scheme=scheme.name,
+        scheme=scheme,
         message=kind.__name__,
         phase=kind.phase,
-        sender=_party(header.sender),
-        receiver=_party(header.receiver),
+        sender=_party(header.sender, header.scheme),
+        receiver=_party(header.receiver, header.scheme),
         context=_short(header.context),
         size=len(data),
         body=len(body),
@@ -67,19 +74,30 @@ def inspect(data: bytes) -> FrameInfo:
     )
 
 
-def _kind(header: Header) -> tuple[Scheme, type[Message]]:
-    scheme = _SCHEMES.get(header.scheme)
-    if scheme is None:
+def _kind(header: Header) -> tuple[str, type[Message]]:
+    if header.scheme not in _SCHEMES:
         raise DecodeError(f"scheme {header.scheme} is not one of this library")
-    messages: tuple[type[Message], ...] = (*scheme.server_messages, *scheme.client_messages, Excess)
-    kinds = {kind.code: kind for kind in messages}
+    name, messages = _SCHEMES[header.scheme]
+    every: tuple[type[Message], ...] = (*messages, Excess)
+    kinds = {kind.code: kind for kind in every}
     if header.code not in kinds:
-        raise DecodeError(f"scheme {scheme.name} has no message of type {header.code}")
-    return scheme, kinds[header.code]
+        raise DecodeError(f"scheme {name} has no message of type {header.code}")
+    return name, kinds[header.code]
 
 
-def _party(party: PartyId) -> str:
+def _vector_size(kind: type[Message], body: memoryview) -> int:
+    """A packed vector says its length nowhere: it is what the other fields leave."""
+    rest = len(body) - wire.size_bound(kind, Limits())
+    _, first = next(kind.codecs())
+    if isinstance(first, Rows):
+        rest -= int.from_bytes(body[:4], "little") * first.columns.dtype.itemsize
+    return max(0, rest)
+
+
+def _party(party: PartyId, scheme: int) -> str:
     names = {SERVER: "server", BROADCAST: "everybody it concerns"}
+    if scheme == EncryptedExact.code:
+        names[AUTHORITY] = "key authority"
     return names.get(party, f"client {party}")
 
 

@@ -21,11 +21,13 @@ from typing import Any, Self, TypeVar, get_type_hints
 from dp.calibrate import release_multiplier
 from dp.clip import AdaptiveBound
 from dp.events import Release
+from protocols.authority import Opener
 from protocols.plan import RoundPlan
 from protocols.private import CentralNoise, DistributedNoise, Privacy
 from secagg.errors import ParameterError
 from secagg.quantize import HalfEven, NormClip, RangeClip, Rounding, Stochastic
 from secagg.scheme import Scheme
+from secagg.schemes.ckks import EncryptedExact
 from secagg.schemes.plain import PlainInsecure
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
 
@@ -35,6 +37,7 @@ SCHEMES: dict[str, type[Scheme]] = {
     "secagg_plus": SecAggPlus,
     "semi-honest": SecAggPlusSemiHonest,
     "plain-insecure": PlainInsecure,
+    "ckks": EncryptedExact,
 }
 _WANTED = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 _CLIPS = {"norm": NormClip, "range": RangeClip}
@@ -49,7 +52,8 @@ class SchemeChoice:
     """`[scheme]`: who may misbehave, and who may vanish.
 
     name: one of `SCHEMES`. clients: the invited cohort. corrupt, dropout: fractions of it; plain
-    has no `corrupt`. threshold: Shamir threshold, 0 for the computed one.
+    has no `corrupt`. threshold: Shamir threshold, 0 for the computed one; only pairwise masks have
+    one.
     """
 
     name: str = "secagg_plus"
@@ -60,12 +64,21 @@ class SchemeChoice:
 
     def __post_init__(self) -> None:
         _require_one_of("name", self.name, SCHEMES)
+        if self.has_authority and self.threshold:
+            raise ParameterError(f"threshold = 0 must stand, {self.name} has no secret shares")
+
+    @property
+    def has_authority(self) -> bool:
+        """Whether a key authority takes part, whose keys are in the plan."""
+        return SCHEMES[self.name] is EncryptedExact
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The keywords of the scheme's class beside its size."""
         if SCHEMES[self.name] is PlainInsecure:
             return {"dropout": self.dropout}
+        if self.has_authority:
+            return {"corrupt": self.corrupt, "dropout": self.dropout}
         return {
             "corrupt": self.corrupt,
             "dropout": self.dropout,
@@ -244,13 +257,21 @@ class PlanFile:
         _refuse_unknown(document, list(tables), "table")
         return cls(**{name: _read(tables[name], name, document[name]) for name in document})
 
-    def plan(self, template: Any) -> RoundPlan:
-        """The plan for updates like `template`; `ParameterError` where it does not fit."""
+    def plan(self, template: Any, authority: Opener | None = None) -> RoundPlan:
+        """The plan for updates like `template`; `ParameterError` where it does not fit.
+
+        authority: whose keys the plan has, in a scheme with a key authority.
+        """
+        scheme: Callable[..., Scheme] = SCHEMES[self.scheme.name]
+        if self.scheme.has_authority:
+            if authority is None:
+                raise ParameterError(f"a plan of {self.scheme.name} needs a key authority")
+            scheme = authority.scheme
         make = partial(
             RoundPlan.for_update,
             template,
             clients=self.scheme.clients,
-            scheme=SCHEMES[self.scheme.name],
+            scheme=scheme,
             **self.scheme.parameters,
         )
         if not self.privacy.epsilon:

@@ -13,22 +13,24 @@ import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from protocols.authority import Opener
 from protocols.journal import ClientJournal
 from protocols.memory import peak_memory
+from protocols.outcome import ClientCost, Frame, Outcome
 from protocols.plan import RoundPlan
 from protocols.removal import Excess
 from protocols.round import ClientRound, Invitation, Result, ServerRound
 from secagg.errors import Aborted, IntegrityError, ParameterError, RemoteProtocolError
 from secagg.event import GroupStatistics, Statistics
 from secagg.frame import parse_header
-from secagg.identity import SERVER, Identity, PartyId, Roster
+from secagg.identity import AUTHORITY, SERVER, Identity, PartyId, Roster
 from secagg.machine import Aggregate, Discarded, Failed, PeerRejected
 from secagg.primitives.ring import Words, reduce
 from secagg.rand import Rand
@@ -40,66 +42,6 @@ __all__ = ["ClientCost", "Frame", "Judge", "Outcome", "Population", "phases", "r
 
 T = TypeVar("T")
 Judge = Callable[[Statistics], Collection[PartyId]]
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One frame on its way. `receivers` has one entry, or all that a broadcast goes to."""
-
-    number: int
-    phase: str
-    sender: PartyId
-    receivers: tuple[PartyId, ...]
-    data: bytes = field(repr=False)
-
-
-@dataclass(frozen=True)
-class ClientCost:
-    """What one client sent and received, in bytes of frames, and its CPU time in seconds."""
-
-    bytes_up: int
-    bytes_down: int
-    cpu: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a round went.
-
-    Attributes
-    ----------
-    result: what the server released, or None.
-    failure: why it released nothing, or None.
-    exact: whether the sum, before any noise of the server is added and any excess of the clients
-        is removed, is bit for bit that of the ring vectors of the clients that `result` claims to
-        include.
-    deviation: largest distance of a coordinate of the mean from the weighted mean of the included
-        updates, computed in float64 without clipping, rounding or noise; NaN without a result.
-    dropped: per phase, the clients that fell silent in it.
-    stopped: clients that refused to go on, and why.
-    rejected: peers that the server stopped listening to, or bytes that it threw away.
-    clients: cost of each client.
-    server_cpu: seconds of CPU time of the server.
-    largest_frame: bytes of the largest frame.
-    peak_memory: most bytes that the process, hence all parties together, ever held; None where
-        the platform does not tell.
-    statistics: what was opened before the sum, in a plan with a screen. groups: what was opened
-        with it of groups, in a plan that does so.
-    """
-
-    result: Result | None
-    failure: Aborted | IntegrityError | None
-    exact: bool
-    deviation: float
-    dropped: Mapping[str, frozenset[PartyId]]
-    stopped: Mapping[PartyId, Exception]
-    rejected: tuple[PeerRejected | Discarded, ...]
-    clients: Mapping[PartyId, ClientCost]
-    server_cpu: float
-    largest_frame: int
-    peak_memory: int | None
-    statistics: Statistics | None = None
-    groups: GroupStatistics | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +84,7 @@ def run_round(
     model: bytes = bytes(32),
     vectors: Mapping[PartyId, Words] | None = None,
     judge: Judge | None = None,
+    authority: Opener | None = None,
     on_frame: Callable[[Frame], None] | None = None,
     rand: Rand = os.urandom,
 ) -> Outcome:
@@ -152,7 +95,7 @@ def run_round(
     submit in the place of what their update encodes to, as a client that cheats could. judge: in a
     plan with a screen, whom to accept of what was opened; without it, all within the bounds are. In
     a plan that opens groups that is nothing yet: it may go by what earlier rounds showed.
-    Fewer than the scheme can sum end the round.
+    Fewer than the scheme can sum end the round. authority: in a plan that needs one.
     on_frame: is shown every frame as it leaves.
 
     Raises `ParameterError` for updates or drops that do not fit the plan, and what `ClientRound`
@@ -168,7 +111,7 @@ def run_round(
         model=None if plan.binds_model_last else model,
         roster=people.roster,
     )
-    simulation = _Simulation(invitation, people, drops, judge, on_frame, rand)
+    simulation = _Simulation(invitation, people, drops, judge, authority, on_frame, rand)
     simulation.submit(updates, vectors or {}, model if plan.binds_model_last else None)
     simulation.run()
     return simulation.outcome(updates)
@@ -181,6 +124,7 @@ class _Simulation:
         people: Population,
         drops: Mapping[PartyId, str],
         judge: Judge | None,
+        authority: Opener | None,
         on_frame: Callable[[Frame], None] | None,
         rand: Rand,
     ) -> None:
@@ -189,7 +133,7 @@ class _Simulation:
         self._drops = drops
         self._on_frame = on_frame
         self._phase_of = _phase_names(self._plan.scheme)
-        self._cpu: dict[PartyId, float] = dict.fromkeys((SERVER, *people.clients), 0.0)
+        self._cpu: dict[PartyId, float] = dict.fromkeys((SERVER, AUTHORITY, *people.clients), 0.0)
         self._up: dict[PartyId, int] = dict.fromkeys(people.clients, 0)
         self._down: dict[PartyId, int] = dict.fromkeys(people.clients, 0)
         self._frames = self._largest = 0
@@ -204,6 +148,8 @@ class _Simulation:
         self._groups: GroupStatistics | None = None
         self._rejected: list[PeerRejected | Discarded] = []
         self._server = self._timed(SERVER, _Observed, invitation, people.server, rand=rand)
+        self._authority = authority
+        self._round = invitation.round
         self._clients = {
             i: self._timed(
                 i,
@@ -259,6 +205,7 @@ class _Simulation:
                 i: ClientCost(self._up[i], self._down[i], self._cpu[i]) for i in self._clients
             },
             server_cpu=self._cpu[SERVER],
+            authority_cpu=self._cpu[AUTHORITY],
             largest_frame=self._largest,
             peak_memory=peak_memory(),
             statistics=self._statistics,
@@ -289,6 +236,11 @@ class _Simulation:
             data = rows[0][1]
             phase = self._phase_of[parse_header(data).code]
             self._show(phase, SERVER, tuple(to for to, _ in rows), data)
+            if rows[0][0] == AUTHORITY and self._authority is not None:
+                answer = self._authority.answer
+                reply = self._timed(AUTHORITY, answer, self._plan.scheme, self._round, data)
+                self._show(phase, AUTHORITY, (SERVER,), reply)
+                self._timed(SERVER, self._server.receive, AUTHORITY, reply)
         for client in self._alive():
             for data in (data for to, data in frames if to == client):
                 self._down[client] += len(data)
@@ -382,8 +334,17 @@ def _check(
             )
 
 
+def _third(scheme: Scheme) -> tuple[type[Message], ...]:
+    return (*scheme.authority_messages, *scheme.authority_answers)
+
+
 def _phase_names(scheme: Scheme) -> dict[int, str]:
-    kinds: tuple[type[Message], ...] = (*scheme.server_messages, *scheme.client_messages, Excess)
+    kinds: tuple[type[Message], ...] = (
+        *scheme.server_messages,
+        *scheme.client_messages,
+        *_third(scheme),
+        Excess,
+    )
     return {kind.code: kind.phase for kind in kinds}
 
 

@@ -8,6 +8,7 @@ one process and is the shortest complete example.
 from secagg.context import Round
 from secagg.errors import (
     Aborted,
+    CipherFailed,
     DecodeError,
     InputRefused,
     IntegrityError,
@@ -37,6 +38,7 @@ __all__ = [
     "SERVER",
     "Aborted",
     "Aggregate",
+    "CipherFailed",
     "DecodeError",
     "Discarded",
     "Event",

@@ -12,6 +12,7 @@ The type says who is to blame and what is still usable afterwards:
     │       └── ReportRefused   a client, whose report does not verify; it is not counted
     ├── LeakageExceeded         a plan that opens too much; nothing was sent
     ├── Aborted                 nobody: the round ended without output, as the scheme requires
+    ├── CipherFailed            native code of another library; nothing was released
     └── IntegrityError          the released sum is not the sum of the inputs; it was withheld
 
 No message carries a key, a share, a mask or a coordinate of an update, so that it may be logged.
@@ -23,6 +24,7 @@ from collections.abc import Collection, Iterable
 
 __all__ = [
     "Aborted",
+    "CipherFailed",
     "DecodeError",
     "InputRefused",
     "IntegrityError",
@@ -109,6 +111,10 @@ class Aborted(SecAggError):
     def __reduce__(self) -> tuple[type[Aborted], tuple[object, ...]]:
         # the message alone would not rebuild it, and process pools copy exceptions
         return Aborted, (self.phase, self.reason, self.missing, self.culprits)
+
+
+class CipherFailed(SecAggError):
+    """Native code that encrypts or decrypts failed, hung or died. Nothing left this party."""
 
 
 class IntegrityError(SecAggError):

@@ -19,13 +19,24 @@ from secagg.primitives import agreement
 from secagg.primitives.digest import Label, digest
 from secagg.rand import Rand
 
-__all__ = ["BROADCAST", "SERVER", "FirstUseRoster", "Identity", "PartyId", "Roster"]
+__all__ = [
+    "AUTHORITY",
+    "BROADCAST",
+    "SERVER",
+    "FirstUseRoster",
+    "Identity",
+    "PartyId",
+    "Roster",
+    "is_share_key",
+]
 
 PartyId = int
 """0 is the server; clients are 1 … 2**32 - 2, in any order and with any gaps."""
 
 SERVER: PartyId = 0
 BROADCAST: PartyId = (1 << 32) - 1
+AUTHORITY: PartyId = (1 << 32) - 2
+"""The key authority, in schemes that have one; in others a client's id like any other."""
 _PUBLIC_SIZE = 32
 _PRIME = (1 << 255) - 19
 _ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
@@ -94,12 +105,15 @@ class Roster:
 
     share_keys: each client's `Identity.share_key`, for schemes that need one; else empty.
     server_share_key: likewise the server's.
+    authority: the public key of the key authority, in a scheme that has one; it speaks to the
+    server only.
     """
 
     server: bytes
     clients: Mapping[PartyId, bytes]
     share_keys: Mapping[PartyId, bytes] = field(default_factory=dict)
     server_share_key: bytes = b""
+    authority: bytes | None = None
     _verifiers: dict[PartyId, Ed25519PublicKey] = field(
         init=False, repr=False, compare=False, default_factory=dict
     )
@@ -110,7 +124,9 @@ class Roster:
                 raise ParameterError(f"a client id is an int, got {type(party).__name__}")
             if not SERVER < party < BROADCAST:
                 raise ParameterError(f"{SERVER} < client id < {BROADCAST} must hold, got {party}")
-        keys = [self.server, *self.clients.values()]
+        keys = [self.server, *self._authority_key, *self.clients.values()]
+        if self.authority is not None and AUTHORITY in self.clients:
+            raise ParameterError(f"client id < {AUTHORITY} must hold beside a key authority")
         if any(not isinstance(key, bytes) or len(key) != _PUBLIC_SIZE for key in keys):
             raise ParameterError("every public key of a roster has 32 bytes")
         if any(_is_weak(key) for key in keys):
@@ -123,13 +139,23 @@ class Roster:
             ordered = MappingProxyType({party: given[party] for party in sorted(given)})
             object.__setattr__(self, name, ordered)
 
+    @property
+    def _authority_key(self) -> tuple[bytes, ...]:
+        return () if self.authority is None else (self.authority,)
+
+    def public(self, party: PartyId) -> bytes | None:
+        """The public key of `party`; None if it is not on the roster."""
+        if party == AUTHORITY and self.authority is not None:
+            return self.authority
+        return self.server if party == SERVER else self.clients.get(party)
+
     def _check_share_keys(self) -> None:
         if self.share_keys and self.share_keys.keys() != self.clients.keys():
             raise ParameterError("share keys must be listed for every client or for none")
         for party, certified in self.share_keys.items():
-            if not _is_own(self.clients[party], certified):
+            if not is_share_key(self.clients[party], certified):
                 raise ParameterError(f"the share key of client {party} is not its own")
-        if self.server_share_key and not _is_own(self.server, self.server_share_key):
+        if self.server_share_key and not is_share_key(self.server, self.server_share_key):
             raise ParameterError("the share key of the server is not its own")
 
     def share_key(self, party: PartyId) -> bytes:
@@ -144,7 +170,9 @@ class Roster:
             party.to_bytes(4, "little") + key + self.share_keys.get(party, b"")
             for party, key in self.clients.items()
         )
-        return digest(Label.ROSTER, self.server + self.server_share_key, *rows)
+        return digest(
+            Label.ROSTER, self.server + self.server_share_key, *rows, *self._authority_key
+        )
 
     @property
     def ids(self) -> tuple[PartyId, ...]:
@@ -163,7 +191,7 @@ class Roster:
 
     def _verifier(self, party: PartyId) -> Ed25519PublicKey:
         if party not in self._verifiers:
-            public = self.server if party == SERVER else self.clients.get(party)
+            public = self.public(party)
             if public is None:
                 raise DecodeError(f"party {party} is not on the roster")
             self._verifiers[party] = Ed25519PublicKey.from_public_bytes(public)
@@ -221,8 +249,8 @@ def _is_weak(public: bytes) -> bool:
     return y >= _PRIME or y in (0, 1, _PRIME - 1, _ORDER_8, _PRIME - _ORDER_8)
 
 
-def _is_own(public: bytes, certified: object) -> bool:
-    """Whether `certified` is an X25519 key that the owner of the identity `public` signed."""
+def is_share_key(public: bytes, certified: object) -> bool:
+    """Whether `certified` is a `share_key` that the owner of the identity `public` signed."""
     return isinstance(certified, bytes) and _is_certified(public, certified)
 
 

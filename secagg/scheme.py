@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from secagg.context import Round
 from secagg.errors import ParameterError
 from secagg.frame import Endpoint
-from secagg.identity import SERVER, Identity, PartyId
+from secagg.identity import AUTHORITY, SERVER, Identity, PartyId
 from secagg.machine import Machine, Role
 from secagg.primitives.ring import check_width
 from secagg.rand import Rand
@@ -124,6 +124,21 @@ class Scheme(ABC):
     def server_messages(self) -> tuple[type[Message], ...]:
         """The messages that the server receives."""
 
+    @property
+    def authority(self) -> bytes | None:
+        """Public key of the key authority; None in a scheme that has none."""
+        return None
+
+    @property
+    def authority_messages(self) -> tuple[type[Message], ...]:
+        """The messages that the key authority receives."""
+        return ()
+
+    @property
+    def authority_answers(self) -> tuple[type[Message], ...]:
+        """The messages that the server receives from it."""
+        return ()
+
     @abstractmethod
     def client_role(self, endpoint: Endpoint) -> Role[Any]:
         """The client's steps."""
@@ -131,10 +146,6 @@ class Scheme(ABC):
     @abstractmethod
     def server_role(self, endpoint: Endpoint) -> Role[Any]:
         """The server's steps."""
-
-    def accepted_by(self, me: PartyId) -> tuple[type[Message], ...]:
-        """The messages that party `me` receives."""
-        return self.server_messages if me == SERVER else self.client_messages
 
     def helper_role(self, endpoint: Endpoint) -> Role[Any]:
         """The helper's steps; `ParameterError` in a scheme without one."""
@@ -144,6 +155,18 @@ class Scheme(ABC):
     def derived(self) -> Mapping[str, object]:
         """What follows from the fields: bound into the context, so all must compute alike."""
         return {}
+
+    @property
+    def server_speaks(self) -> bool:
+        """Whether the server sends anything."""
+        return bool(self.client_messages or self.authority_messages or self.helpers)
+
+    def received_by(self, party: PartyId) -> tuple[type[Message], ...]:
+        """The messages that `party` receives."""
+        if party == SERVER:
+            return (*self.server_messages, *self.authority_answers)
+        of_authority = party == AUTHORITY and self.authority is not None
+        return self.authority_messages if of_authority else self.client_messages
 
     def encoded(self) -> bytes:
         """One text for one set of parameters."""
@@ -216,14 +239,13 @@ class Scheme(ABC):
         return self._endpoint(round, identity, me)
 
     def _endpoint(self, round: Round, identity: Identity, me: PartyId) -> Endpoint:
-        roster = round.roster
+        roster = dataclasses.replace(round.roster, authority=self.authority)
         invited = len(frozenset(roster).difference(self.helpers))
         if invited != self.clients:
             raise ParameterError(
                 f"the roster invites {invited} clients, the parameters are for {self.clients}"
             )
-        public = roster.server if me == SERVER else roster.clients.get(me)
-        if public != identity.public:
+        if roster.public(me) != identity.public:
             raise ParameterError(f"the roster does not list this identity as party {me}")
         return Endpoint(
             scheme=self.code,
@@ -231,7 +253,7 @@ class Scheme(ABC):
             me=me,
             identity=identity,
             roster=roster,
-            accepts={kind.code: kind for kind in self.accepted_by(me)},
+            accepts={kind.code: kind for kind in self.received_by(me)},
             limits=self.limits,
         )
 

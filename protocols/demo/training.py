@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from dp.errors import BudgetExceeded
+from protocols.authority_process import AuthorityProcess
 from protocols.demo import model
 from protocols.demo.data import split_digits
 from protocols.demo.model import Tree
@@ -83,7 +84,8 @@ class Federation:
         self._on_frame = on_frame or _ignore
         self._rng = np.random.default_rng(file.training.seed)
         self._weights: Tree = model.fresh(file.training.seed)
-        self.plan: RoundPlan = file.plan(self._weights)
+        self._authority = AuthorityProcess() if file.scheme.has_authority else None
+        self.plan: RoundPlan = file.plan(self._weights, self._authority)
         self.digits = split_digits(file.scheme.clients, file.training.alpha, self._rng)
         self._people = Population.generate(self.digits.clients)
         self._session = os.urandom(16)
@@ -153,6 +155,7 @@ class Federation:
             session=self._session,
             number=number,
             model=model_digest(self._weights),
+            authority=self._authority,
             on_frame=lambda frame: self._on_frame(number, frame),
         )
 

@@ -58,6 +58,8 @@ class Label(bytes, enum.Enum):
     REPORT_SEAL = b"secagg/1/seal-report\0"
     REPORT_NONCE = b"secagg/1/nonce-of-report\0"
     VERIFY_KEY = b"secagg/1/verify-key\0"
+    CONTRIBUTOR = b"secagg/1/contributor\0"
+    BINDING = b"secagg/1/binding-seed\0"
 
 
 def digest(label: Label, *parts: bytes | memoryview, size: int = DIGEST_SIZE) -> bytes:

@@ -5,19 +5,29 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from secagg.context import Round
 from secagg.errors import DecodeError
 from secagg.frame import Endpoint, parse_header
-from secagg.identity import SERVER, Identity, PartyId, Roster
+from secagg.identity import AUTHORITY, SERVER, Identity, PartyId, Roster
 from secagg.machine import Machine
 from secagg.rand import Rand
 from secagg.scheme import Floors, Scheme
 from secagg.testing.rand import SeededRand
 from secagg.wire import Message
 
-__all__ = ["Parties", "make_round"]
+__all__ = ["Keeper", "Parties", "make_round"]
+
+
+class Keeper(Protocol):
+    """A key authority, as `secagg.schemes.ckks.KeyAuthority` is one."""
+
+    @property
+    def identity(self) -> Identity: ...
+    def machine(
+        self, scheme: Any, round: Round, *, snapshot: bytes | None = None, rand: Rand
+    ) -> Machine[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,7 @@ class Parties:
     scheme: Scheme
     round: Round
     identities: Mapping[PartyId, Identity]
+    authority: Keeper | None = None
 
     @property
     def clients(self) -> tuple[PartyId, ...]:
@@ -36,11 +47,19 @@ class Parties:
 
     @property
     def everybody(self) -> tuple[PartyId, ...]:
-        """The server, its helpers and the clients."""
-        return (SERVER, *self.scheme.helpers, *self.clients)
+        """The server, its helpers, the clients, and the key authority of a scheme that has one."""
+        third = () if self.authority is None else (AUTHORITY,)
+        return (SERVER, *self.scheme.helpers, *self.clients, *third)
+
+    @property
+    def sides(self) -> tuple[PartyId, ...]:
+        """One party of each kind."""
+        return (self.clients[0], *(p for p in self.everybody if p not in self.clients))
 
     def machine(self, party: PartyId, rand: Rand) -> Machine[Any]:
         """A fresh machine of `party`."""
+        if self.authority is not None and party == AUTHORITY:
+            return self.authority.machine(self.scheme, self.round, rand=rand)
         identity = self.identities[party]
         if party == SERVER:
             return self.scheme.server(self.round, identity, rand=rand)
@@ -51,6 +70,8 @@ class Parties:
 
     def resume(self, party: PartyId, snapshot: bytes, rand: Rand) -> Machine[Any]:
         """The machine of `party` as it was at `snapshot`."""
+        if self.authority is not None and party == AUTHORITY:
+            return self.authority.machine(self.scheme, self.round, snapshot=snapshot, rand=rand)
         identity = self.identities[party]
         if party == SERVER:
             return self.scheme.resume_server(snapshot, self.round, identity, rand=rand)
@@ -67,7 +88,7 @@ class Parties:
 
     def accepted(self, receiver: PartyId) -> dict[int, type[Message]]:
         """The message types that `receiver` takes, by code."""
-        return {kind.code: kind for kind in self.scheme.accepted_by(receiver)}
+        return {kind.code: kind for kind in self.scheme.received_by(receiver)}
 
     def kind(self, receiver: PartyId, frame: bytes) -> type[Message] | None:
         """The message type that a frame claims to carry to `receiver`, if there is one."""
@@ -82,12 +103,16 @@ class Parties:
 
 
 def make_round(
-    scheme: Scheme, rand: Rand | None = None, *, ids: Iterable[PartyId] | None = None
+    scheme: Scheme,
+    rand: Rand | None = None,
+    *,
+    ids: Iterable[PartyId] | None = None,
+    authority: Keeper | None = None,
 ) -> Parties:
     """Fresh identities for the server and `scheme.clients` clients, and a round that lists them.
 
     The clients are 1 … n, or `ids`. The roster lists share keys too, for schemes that need them.
-    Without `rand` the same call makes the same round.
+    Without `rand` the same call makes the same round. authority: of a scheme that has one.
     """
     draw = rand or SeededRand("make_round")
     clients = range(1, scheme.clients + 1) if ids is None else ids
@@ -101,4 +126,6 @@ def make_round(
         server_share_key=identities[SERVER].share_key if scheme.helpers else b"",
     )
     agreed = Round(session=draw(16), number=1, model=draw(32), roster=roster)
-    return Parties(scheme, agreed, identities)
+    if authority is not None:
+        identities[AUTHORITY] = authority.identity
+    return Parties(scheme, agreed, identities, authority)

@@ -14,7 +14,7 @@ peer; the server never raises.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import event
 from hypothesis import strategies as st
@@ -31,7 +31,7 @@ from secagg.primitives.ring import Words
 from secagg.scheme import Scheme
 from secagg.testing import strategies
 from secagg.testing.network import Network, plain_sum
-from secagg.testing.parties import Parties, make_round
+from secagg.testing.parties import Keeper, Parties, make_round
 from secagg.testing.rand import SeededRand
 
 __all__ = ["RoundRules"]
@@ -40,11 +40,13 @@ _INDEX = st.integers(0, 10_000)
 
 
 class RoundRules(RuleBasedStateMachine):
-    """The rules; a scheme inherits them and says which scheme it is."""
+    """The rules; a scheme inherits them and says which it is, and who its key authority is."""
+
+    keeper: ClassVar[Keeper | None] = None
 
     def __init__(self) -> None:
         super().__init__()
-        self.parties: Parties = make_round(self.scheme())
+        self.parties: Parties = make_round(self.scheme(), authority=self.keeper)
         self.liar: PartyId = self.parties.clients[-1]
         self.forged = False
         self.waiting: list[PartyId] = []

@@ -183,6 +183,12 @@ def _exactly(size: int) -> SearchStrategy[bytes]:
     return st.binary(min_size=size, max_size=size)
 
 
+def _padded(size: int) -> SearchStrategy[bytes]:
+    """`size` bytes, of which the first few are drawn: ciphertexts are longer than any draw."""
+    few = min(size, 16 * MOST_BYTES)
+    return _exactly(few).map(lambda drawn: drawn.ljust(size, b"\0"))
+
+
 def _arrays(most: int) -> SearchStrategy[Words]:
     return st.sampled_from([16, 32, 64]).flatmap(
         lambda width: st.lists(st.integers(0, (1 << width) - 1), max_size=8 * most // width).map(
@@ -194,7 +200,7 @@ def _arrays(most: int) -> SearchStrategy[Words]:
 _STRATEGIES: dict[type[Codec[Any]], Callable[[Any, Limits], SearchStrategy[Any]]] = {
     Uint: lambda codec, _: st.integers(0, (1 << 8 * codec.size) - 1),
     Fixed: lambda codec, _: _exactly(codec.size),
-    Packed: lambda _, limits: _exactly(limits.vector),
+    Packed: lambda _, limits: _padded(limits.vector),
     Blob: lambda _, limits: st.binary(max_size=min(limits.blob, MOST_BYTES)),
     Array: lambda _, limits: st.none() | _arrays(min(limits.blob, MOST_BYTES)),
     Rows: lambda codec, limits: tables(

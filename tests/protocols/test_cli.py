@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import os
 import subprocess
@@ -99,14 +100,20 @@ def test_demo_prints_a_table_and_ends_with_the_verdict() -> None:
     assert all(len(line) <= 80 for line in lines)
 
 
+needs_tenseal = pytest.mark.skipif(
+    importlib.util.find_spec("tenseal") is None, reason="secagg[he] is not installed"
+)
+
+
 @pytest.mark.parametrize(
     ("scheme", "stages", "warning"),
     [
         ("semi-honest", 4, "a lying server reads updates"),
         ("plain-insecure", 1, "INSECURE: the server reads the update"),
+        pytest.param("ckks", 1, "encrypted to a key authority", marks=needs_tenseal),
     ],
 )
-def test_runs_of_weaker_schemes_say_so(
+def test_runs_of_other_schemes_say_whom_they_trust(
     quick: Callable[..., Path], scheme: str, stages: int, warning: str
 ) -> None:
     path = quick(scheme)

@@ -19,6 +19,7 @@ PARENTS = {
     "RemoteProtocolError": (errors.ProtocolError,),
     "ReportRefused": (errors.RemoteProtocolError,),
     "Aborted": (SecAggError,),
+    "CipherFailed": (SecAggError,),
     "IntegrityError": (SecAggError,),
     "LeakageExceeded": (SecAggError,),
     "SecAggError": (Exception,),

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secagg.errors import DecodeError, ParameterError, RemoteProtocolError
-from secagg.identity import BROADCAST, SERVER, FirstUseRoster, Identity, Roster
+from secagg.identity import AUTHORITY, BROADCAST, SERVER, FirstUseRoster, Identity, Roster
 from secagg.primitives.digest import Label, digest
 
 IDENTITIES = [Identity.generate(random.Random(seed).randbytes) for seed in range(6)]
@@ -328,3 +328,34 @@ def test_pins_are_read_only_outside_and_copied_in() -> None:
     assert dict(pins.pinned) == {3: KEYS[1]}
     with pytest.raises(TypeError):
         pins.pinned[4] = KEYS[2]  # type: ignore[index]
+
+
+def test_a_key_authority_is_on_the_roster_beside_clients_and_server() -> None:
+    server, client, authority = IDENTITIES[:3]
+    clients = {7: client.public}
+    without = Roster(server=server.public, clients=clients)
+    whole = Roster(server=server.public, clients=clients, authority=authority.public)
+    assert whole.digest != without.digest
+    assert whole.public(AUTHORITY) == authority.public
+    assert without.public(AUTHORITY) is None
+    assert (whole.public(7), whole.public(0), whole.public(8)) == (
+        client.public,
+        server.public,
+        None,
+    )
+    signature = authority.sign(Label.FRAME, b"x")
+    whole.verify(AUTHORITY, signature, Label.FRAME, b"x")
+    with pytest.raises(DecodeError, match="not on the roster"):
+        without.verify(AUTHORITY, signature, Label.FRAME, b"x")
+
+
+def test_an_authority_is_nobody_else() -> None:
+    server, client, authority = IDENTITIES[:3]
+    assert Roster(server=server.public, clients={AUTHORITY: client.public}).public(AUTHORITY)
+    with pytest.raises(ParameterError, match="must hold beside a key authority"):
+        Roster(server=server.public, clients={AUTHORITY: client.public}, authority=authority.public)
+    for taken in (server.public, client.public):
+        with pytest.raises(ParameterError, match="share one public key"):
+            Roster(server=server.public, clients={1: client.public}, authority=taken)
+    with pytest.raises(ParameterError, match="32 bytes"):
+        Roster(server=server.public, clients={1: client.public}, authority=b"short")

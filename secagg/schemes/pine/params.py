@@ -120,8 +120,8 @@ class TwoAggregators(Scheme):
     def server_messages(self) -> tuple[type[Message], ...]:
         return (Report, Reply, Sum)
 
-    def accepted_by(self, me: PartyId) -> tuple[type[Message], ...]:
-        return (Relay, Collect) if me == HELPER else super().accepted_by(me)
+    def received_by(self, party: PartyId) -> tuple[type[Message], ...]:
+        return (Relay, Collect) if party == HELPER else super().received_by(party)
 
     def client_role(self, endpoint: Endpoint) -> Role[Any]:
         return PineClient(self, endpoint, HELPER)

@@ -11,12 +11,13 @@ from secagg.errors import SecAggError
 from secagg.identity import SERVER, PartyId
 from secagg.machine import Discarded, Event, Machine, PeerRejected, State
 from secagg.primitives.ring import Words, reduce, word
+from secagg.rand import Rand
 from secagg.scheme import Scheme
 from secagg.testing.adversaries import Lie
 from secagg.testing.faults import Fault, Flight
 from secagg.testing.network import Network, RunResult, plain_sum, run
 from secagg.testing.node import Node, Peer
-from secagg.testing.parties import Parties, make_round
+from secagg.testing.parties import Keeper, Parties, make_round
 from secagg.testing.rand import SeededRand
 from secagg.wire import Message
 
@@ -29,6 +30,7 @@ T = TypeVar("T")
 class Harness:
     """The hooks of the suite. Only `scheme` must be given.
 
+    keeper: the key authority, for schemes that have one.
     clients, length, width: the parameters of most tests; the scheme must allow at least one
     drop-out with so many clients. cohorts, widths: what sums are tried over. patterns: the most
     drop-outs or lies tried in one test; fewer are tried exhaustively, more are sampled.
@@ -39,6 +41,7 @@ class Harness:
     with which the server sends the sum's end: whoever misses one has finished all the same.
     """
 
+    keeper: ClassVar[Keeper | None] = None
     clients: ClassVar[int] = 5
     length: ClassVar[int] = 7
     width: ClassVar[int] = 20
@@ -87,6 +90,13 @@ class Harness:
         """The fewest inputs that the sum of this round may hold."""
         return result.parties.scheme.survivors
 
+    def kept(self, length: int) -> int:
+        """The most bytes of so many coordinates that the server may keep: two words for each, and
+        a word for each client where the scheme says that it `stores_inputs`.
+        """
+        words = 2 + (self.clients if self.stores_inputs else 0)
+        return words * word(self.width).itemsize * length
+
     # -- what the parts use --------------------------------------------------------------------
 
     def sample(self, patterns: Iterable[T]) -> list[T]:
@@ -97,7 +107,13 @@ class Harness:
 
     def usual(self) -> Parties:
         """A round with the usual parameters."""
-        return make_round(self.scheme(self.clients, self.length, self.width), SeededRand("usual"))
+        return self.round_of(
+            self.scheme(self.clients, self.length, self.width), SeededRand("usual")
+        )
+
+    def round_of(self, scheme: Scheme, rand: Rand | None = None, **fields: Any) -> Parties:
+        """A round of `scheme`, with the key authority where there is one."""
+        return make_round(scheme, rand, authority=self.keeper, **fields)
 
     def allowed(self, scheme: Scheme) -> int:
         """How many clients may drop out of a round that still releases its sum."""
@@ -111,7 +127,7 @@ class Harness:
 
     def kinds(self, scheme: Scheme) -> list[type[Message]]:
         """What clients send in every round, in the order of the phases."""
-        parties = make_round(scheme)
+        parties = self.round_of(scheme)
         phases = scheme.server_role(parties.endpoint(SERVER)).phases
         usual = set(scheme.server_messages) - self.rare
         return sorted(usual, key=lambda kind: (phases.index(kind.phase), kind.code))

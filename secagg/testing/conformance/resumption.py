@@ -45,7 +45,7 @@ class Resumption(Harness):
     def test_a_resumed_machine_sends_the_same_bytes_again(self) -> None:
         """After each step of each party: what the snapshot restores is what was sent."""
         parties = self.usual()
-        quiet = not (parties.scheme.client_messages or parties.scheme.helpers)
+        quiet = not parties.scheme.server_speaks
         checked: set[PartyId] = set()
 
         def watch(node: Node) -> None:
@@ -79,9 +79,8 @@ class Resumption(Harness):
 
         result = self.network(parties, ahead)
         self.check_exact(result, self.inputs(parties), set(parties.clients))
-        answers = parties.scheme.client_messages or parties.scheme.helpers
         speaks = {frame.receiver for frame in result.frames} - {SERVER}
-        speaks |= {SERVER} if answers else set()
+        speaks |= {SERVER} if parties.scheme.server_speaks else set()
         assert refused == speaks, "a party that answers messages was not seen to hold back"
 
     def test_an_input_waits_for_its_snapshot(self) -> None:

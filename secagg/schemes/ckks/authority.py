@@ -1,0 +1,95 @@
+"""The key authority: opens one sum of enough contributors, and nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from secagg.errors import DecodeError, IntegrityError, RemoteProtocolError
+from secagg.frame import Endpoint, Signed
+from secagg.identity import SERVER, PartyId
+from secagg.machine import Failed, Finished, Over, Send, Step, Transitions
+from secagg.primitives.prg import add_streams
+from secagg.primitives.ring import Words, pack, reduce
+from secagg.rand import Rand
+from secagg.schemes.ckks import states
+from secagg.schemes.ckks.binding import check_list, open_seeds
+from secagg.schemes.ckks.cipher import Cipher
+from secagg.schemes.ckks.messages import Opened, Refused, Request
+from secagg.schemes.ckks.residues import unpack_residues
+from secagg.schemes.ckks.states import Holding
+from secagg.wire import ids
+
+if TYPE_CHECKING:
+    from secagg.schemes.ckks.params import EncryptedExact
+
+__all__ = ["Authority"]
+
+
+class Authority:
+    """Answers the aggregator once. It is shown no client's ciphertext, only their sum.
+
+    A request without a list of enough signatures raises `RemoteProtocolError`, and this context is
+    over. What leaves are integers after exact decryption: no noise of a ciphertext is in them.
+    """
+
+    phases = ("open",)
+    tolerant = False
+    transitions: Transitions = states.AUTHORITY
+
+    def __init__(
+        self, params: EncryptedExact, endpoint: Endpoint, secret: bytes, cipher: Cipher
+    ) -> None:
+        self.me = endpoint.me
+        self._params = params
+        self._endpoint = endpoint
+        self._secret = secret
+        self._cipher = cipher
+
+    def start(self, rand: Rand) -> Step[Holding]:
+        return Step(Holding())
+
+    def on_message(self, state: Holding, signed: Signed[Request], rand: Rand) -> Step[Holding]:
+        request = signed.message
+        check_list(request.contributors, self._endpoint, self._params.survivors)
+        seeds = open_seeds(request.contributors, self._endpoint)
+        opened = [seed for seed in seeds.values() if seed is not None]
+        if len(opened) < len(seeds):
+            culprits = [party for party, seed in seeds.items() if seed is None]
+            return _refused(culprits, "sealed seeds that do not open")
+        total = self._total(request.vector, opened)
+        if total is None:
+            return _refused([], "what was decrypted is not the sum of the contributors' vectors")
+        message = Opened(total=pack(total, self._params.width))
+        included = frozenset(seeds)
+        return Step(Over(), (Send(message, (SERVER,)),), (Finished(included=included),))
+
+    def on_input(self, state: Holding, value: Any, rand: Rand) -> Step[Holding]:
+        raise AssertionError("the transition table allows no input")
+
+    def on_deadline(self, state: Holding, rand: Rand) -> Step[Holding]:
+        return Step(Over())  # nobody asked, and nothing was opened
+
+    def on_lost(self, state: Holding, peer: PartyId, rand: Rand) -> Step[Holding]:
+        raise AssertionError("an authority has no peers to lose")
+
+    def expected(self, state: Holding) -> frozenset[PartyId]:
+        return frozenset({SERVER})
+
+    def satisfied(self, state: Holding) -> bool:
+        return False
+
+    def _total(self, vector: bytes, seeds: list[bytes]) -> Words | None:
+        """The sum over the list; None if the ciphertexts are of anything else."""
+        layout = self._params.layout
+        try:
+            residues = unpack_residues(vector, layout.words, layout.ring.keys)
+        except DecodeError as error:
+            raise RemoteProtocolError(str(error)) from None
+        masked = layout.summed(self._cipher.decrypt(layout.ring, self._secret, residues))
+        add_streams(masked, minus=seeds)
+        return layout.vector(reduce(masked, self._params.width))
+
+
+def _refused(culprits: list[PartyId], reason: str) -> Step[Holding]:
+    message = Refused(culprits=ids(culprits))
+    return Step(Over(), (Send(message, (SERVER,)),), (Failed(IntegrityError(reason)),))

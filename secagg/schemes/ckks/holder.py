@@ -1,0 +1,93 @@
+"""What a key authority keeps between rounds: its identity, and a key pair for each ring."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Self
+
+from secagg.context import Round
+from secagg.errors import ParameterError
+from secagg.identity import Identity
+from secagg.machine import Machine
+from secagg.rand import Rand
+from secagg.schemes.ckks.cipher import Cipher, KeyPair
+from secagg.schemes.ckks.layout import layout
+from secagg.schemes.ckks.params import EncryptedExact, tenseal_cipher
+from secagg.schemes.ckks.ring import KeyRing
+
+__all__ = ["KeyAuthority"]
+
+
+class KeyAuthority:
+    """The long-term part of a key authority. It does not pickle, and its repr shows no secret.
+
+        authority = KeyAuthority.generate()
+        plan = RoundPlan.for_update(model, clients=20, clip=clip, scheme=authority.scheme)
+        machine = authority.machine(plan.scheme, invitation.round)
+
+    Make a new one for each training run: keys that are gone decrypt nothing. cipher: where it finds
+    native code; `protocols.cipher_process` has one that runs in a process of its own.
+    """
+
+    def __init__(
+        self, identity: Identity, *, cipher: Callable[[], Cipher] = tenseal_cipher
+    ) -> None:
+        self.identity = identity
+        self._cipher = cipher
+        self._pairs: dict[KeyRing, KeyPair] = {}
+
+    @classmethod
+    def generate(
+        cls, rand: Rand = os.urandom, *, cipher: Callable[[], Cipher] = tenseal_cipher
+    ) -> Self:
+        """A fresh identity from `rand`; keys of rings come from the native code's randomness."""
+        return cls(Identity.generate(rand), cipher=cipher)
+
+    def scheme(self, *, clients: int, length: int, width: int, **fields: Any) -> EncryptedExact:
+        """The scheme of these parameters under a key of this authority, made when first needed.
+
+        Raises `ParameterError` as `EncryptedExact` does, `CipherFailed` if no key can be made.
+        """
+        pair = self._pair(layout(clients, length, width).ring.keys)
+        return EncryptedExact(
+            clients=clients,
+            length=length,
+            width=width,
+            authority_identity=self.identity.public,
+            share_key=self.identity.share_key,
+            public_key=pair.public,
+            **fields,
+        )
+
+    def machine(
+        self,
+        scheme: EncryptedExact,
+        round: Round,
+        *,
+        snapshot: bytes | None = None,
+        rand: Rand = os.urandom,
+    ) -> Machine[Any]:
+        """The machine that opens one sum of this round, or as it was at `snapshot`.
+
+        A second machine for one context would open a second sum: whoever runs an authority keeps
+        a journal, as `protocols.authority` does. Raises `ParameterError` for the scheme of another
+        authority.
+        """
+        pair = self._pairs.get(scheme.layout.ring.keys)
+        if pair is None or pair.public != scheme.public_key:
+            raise ParameterError("the scheme has the public key of another authority")
+        return scheme.authority_machine(
+            round, self.identity, pair.secret, self._cipher(), snapshot=snapshot, rand=rand
+        )
+
+    def _pair(self, keys: KeyRing) -> KeyPair:
+        if keys not in self._pairs:
+            self._pairs[keys] = self._cipher().generate(keys)
+        return self._pairs[keys]
+
+    def __repr__(self) -> str:
+        return f"KeyAuthority(public={self.identity.public.hex()[:16]}…)"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a key authority holds secrets and does not pickle")

@@ -1,0 +1,212 @@
+"""Rounds of a plan with a key authority: the driver, the journal, noise of the clients."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tenseal")
+
+from protocols.authority import AuthorityKeeper
+from protocols.authority_process import AuthorityProcess
+from protocols.inspect import inspect
+from protocols.invitation import Invitation
+from protocols.journal import ClientJournal
+from protocols.plan import RoundPlan
+from protocols.planfile import PlanFile, SchemeChoice
+from protocols.private import DistributedNoise
+from protocols.round import ClientRound, ServerRound
+from protocols.simulate import Frame, Population, run_round
+from secagg.errors import (
+    CipherFailed,
+    DecodeError,
+    LocalProtocolError,
+    ParameterError,
+    RemoteProtocolError,
+)
+from secagg.identity import AUTHORITY, SERVER, Identity
+from secagg.quantize import NormClip
+from secagg.scheme import Floors
+from secagg.schemes.ckks import KeyAuthority
+from secagg.schemes.ckks.messages import CONTRIBUTORS, Request
+from secagg.schemes.plain import PlainInsecure
+
+KEEPER = AuthorityKeeper(KeyAuthority.generate())
+TEMPLATE = {"weights": np.zeros((3, 4), np.float32)}
+PLAN = RoundPlan.for_update(
+    TEMPLATE, clients=5, clip=NormClip(2.0), scheme=KEEPER.scheme, max_weight=50, dropout=0.4,
+    corrupt=0.0,
+)  # fmt: skip
+UPDATES = {
+    client: ({"weights": np.full((3, 4), client / 20, np.float32)}, 10 * client)
+    for client in range(1, 6)
+}
+
+
+def test_a_round_gives_the_weighted_mean_exactly() -> None:
+    outcome = run_round(PLAN, UPDATES, authority=KEEPER)
+    assert outcome.exact
+    assert outcome.result is not None
+    assert outcome.result.total_weight == 150
+    assert outcome.deviation < 1e-5
+    assert outcome.authority_cpu > 0
+    assert not outcome.rejected
+
+
+def test_drop_outs_are_left_out() -> None:
+    outcome = run_round(PLAN, UPDATES, authority=KEEPER, drops={2: "upload", 5: "upload"})
+    assert outcome.exact
+    assert outcome.result is not None
+    assert outcome.result.included == frozenset({1, 3, 4})
+
+
+def test_too_many_drop_outs_open_nothing() -> None:
+    drops = dict.fromkeys((1, 2, 5), "upload")
+    outcome = run_round(PLAN, UPDATES, authority=KEEPER, drops=drops)
+    assert outcome.result is None
+    assert "2 inputs, at least 3" in str(outcome.failure)
+    assert outcome.authority_cpu == 0
+
+
+def test_an_authority_that_never_answers_ends_the_round() -> None:
+    outcome = run_round(PLAN, UPDATES)
+    assert outcome.result is None
+    assert "did not answer" in str(outcome.failure)
+
+
+def test_noise_of_the_clients_is_summed_exactly() -> None:
+    plan = RoundPlan.for_update(
+        TEMPLATE, clients=5, clip=NormClip(1.0), scheme=KEEPER.scheme, dropout=0.2, corrupt=0.0,
+        privacy=DistributedNoise(multiplier=0.5),
+    )  # fmt: skip
+    updates = {client: (tree, 1) for client, (tree, _) in UPDATES.items()}
+    outcome = run_round(plan, updates, authority=KEEPER)
+    assert outcome.exact
+    assert outcome.result is not None
+    assert outcome.deviation > 0.01, "there is no noise in the sum"
+    assert plan.event is not None
+
+
+SERVERS: dict[bytes, Identity] = {}
+
+
+def request() -> tuple[Invitation, bytes, ServerRound]:
+    people = Population.generate(UPDATES)
+    SERVERS[people.server.public] = people.server
+    invitation = Invitation(
+        plan=PLAN, session=bytes(16), number=3, model=bytes(32), roster=people.roster
+    )
+    server = ServerRound(invitation, people.server)
+    for client, (tree, weight) in UPDATES.items():
+        party = ClientRound(
+            invitation, people.clients[client], client, journal=ClientJournal(), floors=Floors()
+        )
+        party.submit(tree, weight)
+        ((_, frame),) = party.to_send()
+        server.receive(client, frame)
+    ((to, frame),) = server.to_send()
+    assert to == AUTHORITY
+    return invitation, frame, server
+
+
+def test_a_context_is_opened_once_across_restarts() -> None:
+    invitation, frame, server = request()
+    keeper = AuthorityKeeper(KEEPER.authority)
+    reply = keeper.answer(PLAN.scheme, invitation.round, frame)
+    assert keeper.answer(PLAN.scheme, invitation.round, frame) == reply
+    server.receive(AUTHORITY, reply)
+    assert server.ended
+    stored = ClientJournal.from_bytes(keeper.journal.to_bytes())
+    restarted = AuthorityKeeper(KEEPER.authority, journal=stored)
+    with pytest.raises(LocalProtocolError, match="not after round 3"):
+        restarted.answer(PLAN.scheme, invitation.round, frame)
+
+
+def test_bytes_of_another_round_do_not_use_up_the_answer() -> None:
+    invitation, frame, _ = request()
+    keeper = AuthorityKeeper(KEEPER.authority)
+    with pytest.raises(DecodeError):
+        keeper.answer(PLAN.scheme, invitation.round, frame[:-1] + bytes([frame[-1] ^ 1]))
+    assert keeper.answer(PLAN.scheme, invitation.round, frame)
+
+
+def test_a_request_of_a_cheating_server_uses_up_the_answer() -> None:
+    invitation, frame, _ = request()
+    people = invitation.roster
+    keeper = AuthorityKeeper(KEEPER.authority)
+    endpoint = PLAN.scheme._endpoint(invitation.round, SERVERS[people.server], SERVER)
+    few = Request(contributors=CONTRIBUTORS.table({}), vector=bytes(PLAN.scheme.limits.vector))
+    with pytest.raises(RemoteProtocolError, match="at least 3 are needed"):
+        keeper.answer(PLAN.scheme, invitation.round, endpoint.seal(AUTHORITY, few))
+    with pytest.raises(LocalProtocolError, match="a context is opened once"):
+        keeper.answer(PLAN.scheme, invitation.round, frame)
+
+
+def test_schemes_without_this_authority_are_refused() -> None:
+    invitation, frame, _ = request()
+    plain = RoundPlan.for_update(TEMPLATE, clients=5, clip=NormClip(1.0), scheme=PlainInsecure)
+    keeper = AuthorityKeeper(KEEPER.authority)
+    with pytest.raises(ParameterError, match="has no key authority"):
+        keeper.answer(plain.scheme, invitation.round, frame)
+    stranger = AuthorityKeeper(KeyAuthority.generate())
+    with pytest.raises(ParameterError, match="another authority"):
+        stranger.answer(PLAN.scheme, invitation.round, frame)
+
+
+def test_an_authority_in_another_process_opens_the_same_sum() -> None:
+    with AuthorityProcess() as authority:
+        plan = RoundPlan.for_update(
+            TEMPLATE, clients=5, clip=NormClip(2.0), scheme=authority.scheme, max_weight=50
+        )
+        outcome = run_round(plan, UPDATES, authority=authority)
+        assert outcome.exact
+        assert outcome.result is not None
+        with pytest.raises(ParameterError, match="must hold"):
+            authority.scheme(clients=5, length=1, width=99)
+        with pytest.raises(ParameterError, match="has no key authority"):
+            authority.answer(PlainInsecure(clients=5, length=1, width=8), request()[0].round, b"")
+        invitation, frame, _ = request()
+        with pytest.raises(DecodeError):  # of a plan with another authority's keys
+            authority.answer(PLAN.scheme, invitation.round, frame)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "pass",
+        "import os; os.abort()",
+        "print('nonsense')",
+        "print('{}')",
+        "import time; time.sleep(99)",
+    ],
+    ids=["gone", "crash", "nonsense", "empty", "hang"],
+)
+def test_an_authority_whose_process_fails_is_an_error(code: str) -> None:
+    with (
+        AuthorityProcess(seconds=3, command=(sys.executable, "-c", code)) as authority,
+        pytest.raises(CipherFailed, match="gave no answer"),
+    ):
+        authority.scheme(clients=5, length=1, width=8)
+
+
+def test_frames_of_all_three_parties_can_be_inspected() -> None:
+    frames: list[Frame] = []
+    run_round(PLAN, UPDATES, authority=KEEPER, on_frame=frames.append)
+    shown = [inspect(frame.data) for frame in frames]
+    assert [info.message for info in shown] == ["Upload"] * 5 + ["Request", "Opened"]
+    asked, told = shown[-2:]
+    assert (asked.sender, asked.receiver) == ("server", "key authority")
+    assert (told.sender, told.receiver) == ("key authority", "server")
+    assert asked.fields["contributors"].startswith("5 rows of 148 bytes")
+    assert {info.scheme for info in shown} == {"ckks-exact"}
+
+
+def test_a_plan_file_takes_the_scheme_with_an_authority() -> None:
+    file = PlanFile.parse('[scheme]\nname = "ckks"\nclients = 6\n')
+    assert file.plan(TEMPLATE, KEEPER).scheme.authority == KEEPER.authority.identity.public
+    with pytest.raises(ParameterError, match="needs a key authority"):
+        file.plan(TEMPLATE)
+    with pytest.raises(ParameterError, match="has no secret shares"):
+        SchemeChoice(name="ckks", threshold=3)
