@@ -310,8 +310,10 @@ class Pine:
         length = self.limits.claimed
         begun = self.suite.begin(self.field, seeds, meas[:length])
         ended = self.suite.extend(self.field, seeds, begun, meas[length:])
-        pairs = enumerate(zip(share.blinds, (begun, ended), strict=True))
-        return tuple(self._part(kind, agg_id, *pair[:1], nonce, pair[1]) for kind, pair in pairs)
+        return tuple(
+            self._part(kind, agg_id, share.blinds[kind], nonce, (begun, ended)[kind])
+            for kind in (0, 1)
+        )
 
     def _seed(self, kind: int, parts: tuple[bytes, ...]) -> bytes:
         usage = (Usage.WRAP_RAND_SEED, Usage.JOINT_RAND_SEED)[kind]

@@ -17,6 +17,7 @@ from secagg.machine import Machine
 from secagg.scheme import MAX_CLIENTS, MAX_LENGTH, Floors, Scheme
 from secagg.schemes.plain import PlainInsecure
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
+from secagg.testing.parties import make_round
 
 SCHEMES: list[type[Scheme]] = [PlainInsecure, SecAggPlus, SecAggPlusSemiHonest]
 IDENTITIES = {party: Identity.generate(random.Random(party).randbytes) for party in range(7)}
@@ -291,3 +292,15 @@ def test_each_side_accepts_only_the_other_sides_messages(kind: type[Scheme]) -> 
     client = scheme.client(a_round(), IDENTITIES[1], 1)
     assert set(server._endpoint.accepts.values()) == set(up)
     assert set(client._endpoint.accepts.values()) == set(down)
+
+
+def test_a_scheme_without_a_helper_has_no_machine_for_one() -> None:
+    parties = make_round(PlainInsecure(clients=3, length=1, width=8))
+    parties.scheme.server(parties.round, parties.identities[SERVER])
+    for attempt in (
+        lambda: parties.scheme.helper(parties.round, parties.identities[SERVER]),
+        lambda: parties.scheme.resume_helper(b"", parties.round, parties.identities[SERVER]),
+        lambda: parties.scheme.helper_role(parties.endpoint(SERVER)),
+    ):
+        with pytest.raises(ParameterError, match="has no helper"):
+            attempt()

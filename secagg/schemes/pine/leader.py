@@ -127,7 +127,6 @@ class PineLeader:
                 "reports",
                 f"{len(state.accepted)} valid reports, at least {self._params.minimum} are needed",
                 self._invited.difference(state.accepted, state.refused),
-                state.refused,
             )
         opening = Opening(total=state.total, accepted=state.accepted, refused=state.refused)
         return Step(opening, (Send(Collect(accepted=ids(state.accepted)), (self._helper,)),))

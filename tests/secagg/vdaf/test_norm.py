@@ -123,6 +123,33 @@ def test_liars_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
             verified(sharing)
 
 
+residue = st.one_of(
+    st.sampled_from([0, 1, BOUND, BOUND + 1, BLOCK, MODULUS // 3, 1 << 24, MODULUS - 1]),
+    st.integers(-3 * BOUND, 3 * BOUND),
+    st.integers(0, MODULUS - 1),
+)
+
+
+@settings(max_examples=40)
+@given(values=st.lists(residue, min_size=1, max_size=6), over=st.booleans())
+def test_a_vector_is_accepted_if_and_only_if_its_norm_is_within_the_bound(
+    values: list[int], over: bool
+) -> None:
+    if over:
+        values = [values[0] % BOUND + BOUND + 1, *values[1:]]
+    signed = [(value + MODULUS // 2) % MODULUS - MODULUS // 2 for value in values]
+    within = sum(value * value for value in signed) <= BOUND**2
+    nonce, rand = bytes(16), SeededRand(repr(values))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("secagg.vdaf.pine.report", shameless)
+        sharing = nonce, *PINE.shard_claim(lie(values), nonce, rand(PINE.rand_size))
+    if within:
+        assert PINE.unshard(verified(sharing)).tolist()[: len(signed)] == signed
+    else:
+        with pytest.raises(ReportRefused, match="does not verify"):
+            verified(sharing)
+
+
 def test_a_root_of_minus_one_gives_a_zero_norm() -> None:
     """The last lie is one that only the wrap-around checks see: its norm is right and in range."""
     values = PINE.field.array([1 << 24, 1 << 72])
