@@ -129,7 +129,7 @@ def test_through_the_real_scheme_beside_clients_that_train(
     trainers = Federation(
         split=parts, owners=owners_iid(parts.train, 4, np.random.default_rng(2)), seed=1, hidden=4
     )
-    noise = DistributedNoise(multiplier=noise_multiplier(0.5, DELTA, rounds=2))
+    noise = DistributedNoise(multiplier=noise_multiplier(0.2, DELTA, rounds=2))
     honest = RoundPlan.for_update(
         trainers.weights, clients=4 + 20, clip=NormClip(1.0), privacy=noise, scheme=SecAggPlus
     )
