@@ -57,6 +57,7 @@ class Access(enum.Enum):
     EARLIER = "c k", False, "the sketch of each candidate in an earlier round"
     PRESENCE = "t n", False, "who is in the sum of each round, 1 or 0"
     LABELS = "m", False, "the labels of the records that were trained on"
+    NOISE = "", False, "the deviation of the noise in each coordinate of a sum, which is public"
     LOSSES_WITHOUT = "s", False, "losses of the target under models that never saw it"
     LOSSES_WITH = "s", False, "losses of the target under models that were trained on it"
     SUM = "d", True, "the sum of the updates of a round"

@@ -1,0 +1,140 @@
+"""Which images come out of a sum of updates? The trials, on digits. Needs torch.
+
+Clients hold a few images each and train a network with one smooth hidden layer, whose gradients are
+the easiest to invert: what a secure sum hides has to be hidden here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dp.audit.attack import Access, Trial, View
+from dp.audit.invert_torch import local_updates
+from robust.attacks.attack import Examples
+from robust.observe import Array
+from secagg.errors import ParameterError
+
+__all__ = ["SHAPE", "Perceptron", "image_trials", "pixels"]
+
+SHAPE = (8, 8)
+_BRIGHTEST = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perceptron:
+    """inputs -> hidden sigmoid units -> classes, for n models at once; see `Logits`.
+
+    Raises `ParameterError` unless each number >= 1.
+    """
+
+    inputs: int = 64
+    hidden: int = 64
+    classes: int = 10
+
+    def __post_init__(self) -> None:
+        if min(self.inputs, self.hidden, self.classes) < 1:
+            raise ParameterError("inputs >= 1, hidden >= 1 and classes >= 1 must hold")
+
+    @property
+    def size(self) -> int:
+        """d, the parameters."""
+        return (self.inputs + 1) * self.hidden + (self.hidden + 1) * self.classes
+
+    def fresh(self, rng: np.random.Generator) -> Array:
+        """Weights to start from, (d,), within 0.5 of zero: slopes are nowhere flat."""
+        return rng.uniform(-0.5, 0.5, self.size)
+
+    def __call__(self, weights: Tensor, inputs: Tensor) -> Tensor:
+        ends = (self.inputs + 1) * self.hidden
+        first = weights[:, :ends].reshape(-1, self.inputs + 1, self.hidden)
+        second = weights[:, ends:].reshape(-1, self.hidden + 1, self.classes)
+        hidden = torch.sigmoid(inputs @ first[:, 1:] + first[:, :1])
+        logits: Tensor = hidden @ second[:, 1:] + second[:, :1]
+        return logits
+
+
+def pixels(examples: Examples) -> Examples:
+    """Digits with brightness 0 … 1, from 0 … 16 as scikit-learn has them."""
+    return Examples(examples.inputs / _BRIGHTEST, examples.labels, examples.classes)
+
+
+def image_trials(
+    examples: Examples,
+    model: Perceptron,
+    rng: np.random.Generator,
+    *,
+    clients: int,
+    records: int = 1,
+    steps: int = 1,
+    rate: float = 0.1,
+    noise: float = 0.0,
+    count: int = 4,
+) -> Sequence[Trial]:
+    """Sums of the updates of `clients` clients with `records` images each.
+
+    Half of the examples are the attacker's, whose mean of each class is what it expects. noise: the
+    deviation in each coordinate of the sum, over the largest norm of the clients' updates.
+
+    Raises `ParameterError` unless clients, records, steps, count >= 1, noise >= 0, and half of the
+    examples are enough for all images of a trial.
+    """
+    order = rng.permutation(len(examples))
+    own, others = order[: len(order) // 2], order[len(order) // 2 :]
+    if min(clients, records, steps, count) < 1 or noise < 0 or clients * records > len(others):
+        raise ParameterError(
+            f"clients, records, steps, count >= 1, noise >= 0 and clients * records <= "
+            f"{len(others)} must hold"
+        )
+    typical = _means(examples.take(own))
+    weights = model.fresh(rng)
+    return [
+        _trial(
+            examples.take(chosen),
+            model,
+            weights,
+            typical,
+            rng,
+            (clients, records, steps, rate, noise),
+        )
+        for chosen in (rng.choice(others, clients * records, replace=False) for _ in range(count))
+    ]
+
+
+def _means(examples: Examples) -> Array:
+    """The mean record of each class, (c, f); zeros where it has none."""
+    sums = np.zeros((examples.classes, examples.inputs.shape[1]))
+    np.add.at(sums, examples.labels, examples.inputs)
+    counts = np.bincount(examples.labels, minlength=examples.classes)
+    means: Array = sums / np.maximum(counts, 1)[:, None]
+    return means
+
+
+def _trial(
+    chosen: Examples,
+    model: Perceptron,
+    weights: Array,
+    typical: Array,
+    rng: np.random.Generator,
+    settings: tuple[int, int, int, float, float],
+) -> Trial:
+    clients, records, steps, rate, noise = settings
+    inputs = torch.tensor(chosen.inputs.reshape(clients, records, -1))
+    labels = torch.tensor(chosen.labels.reshape(clients, records))
+    updates = local_updates(model, torch.tensor(weights), inputs, labels, steps, rate)
+    rows = updates.detach().numpy()
+    deviation = noise * np.linalg.norm(rows, axis=1).max()
+    total = rows.sum(axis=0)
+    total = total + deviation * rng.standard_normal(total.shape)
+    given = {
+        Access.WEIGHTS: weights,
+        Access.SUM: total,
+        Access.LABELS: chosen.labels.astype(np.float64),
+        Access.TYPICAL: typical,
+        Access.NOISE: np.array(deviation),
+    }
+    return Trial(View(given, {"n": clients}), chosen.inputs)
