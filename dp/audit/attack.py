@@ -54,7 +54,9 @@ class Access(enum.Enum):
     TYPICAL = "c f", False, "the mean record of each class"
     WEIGHTS = "d", False, "the model that clients start from, as the server sent it"
     PROJECTION = "k d", False, "the public map that sketches are made with"
-    EARLIER = "c k", False, "the sketch of each candidate in an earlier round"
+    EARLIER = "c k", False, "the statistics of each candidate in an earlier round"
+    EXAMPLES = "s k", False, "statistics of clients that the attacker imitates"
+    ANSWERS = "s", False, "what is true of each of these clients, as the position of a candidate"
     PRESENCE = "t n", False, "who is in the sum of each round, 1 or 0"
     LABELS = "m", False, "the labels of the records that were trained on"
     NOISE = "", False, "the deviation of the noise in each coordinate of a sum, which is public"
@@ -62,9 +64,7 @@ class Access(enum.Enum):
     LOSSES_WITH = "s", False, "losses of the target under models that were trained on it"
     SUM = "d", True, "the sum of the updates of a round"
     SUMS = "t d", True, "the sum of each round"
-    SKETCH = "k", True, "the sketch of one client's update"
-    NORM = "", True, "the Euclidean norm of one client's update"
-    COSINE = "", True, "the cosine of one client's update and an update of the server's own"
+    STATISTIC = "k", True, "the numbers that are opened of one client's update, or of a group's"
     LOSS = "", True, "the loss of the target under the final model"
 
     @property

@@ -61,18 +61,28 @@ class Inversion(Attack):
     the view must name. An attacker who does not know labels does worse.
 
     model: what clients train. steps, rate: of their SGD, on all of their records in each step.
-    iterations: of the search.
+    iterations: of the search. sketched: whether a sketch is seen, and its map, in place of the sum.
 
     Raises `ParameterError` unless steps >= 1, rate > 0 and iterations >= 1.
     """
 
-    name = "inversion"
     goal = Goal.RECORDS
-    needs = frozenset({Access.WEIGHTS, Access.SUM, Access.LABELS, Access.TYPICAL, Access.NOISE})
     model: Logits
     steps: int = 1
     rate: float = 0.1
     iterations: int = 200
+    sketched: bool = False
+
+    @property
+    def name(self) -> str:
+        return "inversion of a sketch" if self.sketched else "inversion"
+
+    @property
+    def needs(self) -> frozenset[Access]:
+        """The model, labels and class means, and the sum or what takes its place."""
+        prior = {Access.WEIGHTS, Access.LABELS, Access.TYPICAL, Access.NOISE}
+        seen = {Access.STATISTIC, Access.PROJECTION} if self.sketched else {Access.SUM}
+        return frozenset(prior | seen)
 
     def __post_init__(self) -> None:
         require(self.steps >= 1, f"steps >= 1, not {self.steps!r},")
@@ -97,13 +107,17 @@ class Inversion(Attack):
     def _distance(self, inputs: Tensor, typical: Tensor, view: View) -> Callable[[], Tensor]:
         """How unlikely `inputs` are: squares of the residual, and of what is unlike the class."""
         labels = torch.tensor(view[Access.LABELS].astype(np.int64)).reshape(typical.shape[:2])
-        weights, total = torch.tensor(view[Access.WEIGHTS]), torch.tensor(view[Access.SUM])
+        weights = torch.tensor(view[Access.WEIGHTS])
+        project = torch.tensor(view[Access.PROJECTION]) if self.sketched else None
+        total = torch.tensor(view[Access.STATISTIC if self.sketched else Access.SUM])
         unit = float(total.square().sum()) or 1.0
         strangeness = (float(view[Access.NOISE]) / _PIXEL) ** 2 / unit
 
         def distance() -> Tensor:
-            ours = local_updates(self.model, weights, inputs, labels, self.steps, self.rate)
-            residual = (ours.sum(dim=0) - total).square().sum() / unit
+            rows = local_updates(self.model, weights, inputs, labels, self.steps, self.rate)
+            ours = rows.sum(dim=0)
+            ours = ours if project is None else project @ ours
+            residual = (ours - total).square().sum() / unit
             return residual + strangeness * (inputs - typical).square().sum()
 
         return distance

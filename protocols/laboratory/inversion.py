@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from dp.audit.attack import Access, Trial, View
 from dp.audit.invert_torch import local_updates
+from protocols.federation.observe import gaussian
 from robust.attacks.attack import Examples
 from robust.observe import Array
 from secagg.errors import ParameterError
@@ -73,12 +75,14 @@ def image_trials(
     steps: int = 1,
     rate: float = 0.1,
     noise: float = 0.0,
+    sketch: int | None = None,
     count: int = 4,
 ) -> Sequence[Trial]:
     """Sums of the updates of `clients` clients with `records` images each.
 
     Half of the examples are the attacker's, whose mean of each class is what it expects. noise: the
-    deviation in each coordinate of the sum, over the largest norm of the clients' updates.
+    deviation in each coordinate of the sum, over the largest norm of the clients' updates. sketch:
+    how many numbers of the sum are opened, by a random map, beside the sum itself.
 
     Raises `ParameterError` unless clients, records, steps, count >= 1, noise >= 0, and half of the
     examples are enough for all images of a trial.
@@ -92,17 +96,25 @@ def image_trials(
         )
     typical = _means(examples.take(own))
     weights = model.fresh(rng)
+    project = None if sketch is None else gaussian(sketch, model.size, rng)
+    setting = _Setting(model, weights, typical, project, clients, steps, rate, noise)
     return [
-        _trial(
-            examples.take(chosen),
-            model,
-            weights,
-            typical,
-            rng,
-            (clients, records, steps, rate, noise),
-        )
-        for chosen in (rng.choice(others, clients * records, replace=False) for _ in range(count))
+        _trial(examples.take(rng.choice(others, clients * records, replace=False)), setting, rng)
+        for _ in range(count)
     ]
+
+
+class _Setting(NamedTuple):
+    """What the trials of one experiment share."""
+
+    model: Perceptron
+    weights: Array
+    typical: Array
+    project: Array | None
+    clients: int
+    steps: int
+    rate: float
+    noise: float
 
 
 def _means(examples: Examples) -> Array:
@@ -114,27 +126,29 @@ def _means(examples: Examples) -> Array:
     return means
 
 
-def _trial(
-    chosen: Examples,
-    model: Perceptron,
-    weights: Array,
-    typical: Array,
-    rng: np.random.Generator,
-    settings: tuple[int, int, int, float, float],
-) -> Trial:
-    clients, records, steps, rate, noise = settings
-    inputs = torch.tensor(chosen.inputs.reshape(clients, records, -1))
-    labels = torch.tensor(chosen.labels.reshape(clients, records))
-    updates = local_updates(model, torch.tensor(weights), inputs, labels, steps, rate)
-    rows = updates.detach().numpy()
-    deviation = noise * np.linalg.norm(rows, axis=1).max()
+def _trial(chosen: Examples, setting: _Setting, rng: np.random.Generator) -> Trial:
+    rows = _updates(chosen, setting)
+    deviation = setting.noise * np.linalg.norm(rows, axis=1).max()
     total = rows.sum(axis=0)
     total = total + deviation * rng.standard_normal(total.shape)
     given = {
-        Access.WEIGHTS: weights,
+        Access.WEIGHTS: setting.weights,
         Access.SUM: total,
         Access.LABELS: chosen.labels.astype(np.float64),
-        Access.TYPICAL: typical,
+        Access.TYPICAL: setting.typical,
         Access.NOISE: np.array(deviation),
     }
-    return Trial(View(given, {"n": clients}), chosen.inputs)
+    if setting.project is not None:
+        given[Access.PROJECTION] = setting.project
+        given[Access.STATISTIC] = setting.project @ total
+    return Trial(View(given, {"n": setting.clients}), chosen.inputs)
+
+
+def _updates(chosen: Examples, setting: _Setting) -> Array:
+    """(n, d), of clients that have as many of the images each."""
+    inputs = torch.tensor(chosen.inputs.reshape(setting.clients, -1, setting.model.inputs))
+    labels = torch.tensor(chosen.labels.reshape(setting.clients, -1))
+    weights = torch.tensor(setting.weights)
+    found = local_updates(setting.model, weights, inputs, labels, setting.steps, setting.rate)
+    rows: Array = found.detach().numpy()
+    return rows

@@ -114,7 +114,7 @@ class Peeking(Projected):
 class Pretending(Projected):
     """Declares what it does without."""
 
-    needs = Projected.needs | {Access.NORM}
+    needs = Projected.needs | {Access.LOSS}
 
 
 class OwnRandomness(Projected):
@@ -211,8 +211,8 @@ def test_what_is_seen_cannot_be_written() -> None:
 
 
 def test_sizes_are_public_and_arrays_are_not() -> None:
-    view = View({Access.SUM: np.zeros(3), Access.NORM: np.array(1.0)}, {"m": 7})
-    seen = view.only({Access.NORM})
+    view = View({Access.SUM: np.zeros(3), Access.LOSS: np.array(1.0)}, {"m": 7})
+    seen = view.only({Access.LOSS})
     assert seen.size("d") == 3
     assert seen.size("m") == 7
     with pytest.raises(ParameterError, match="needs SUM, which it was not given"):
@@ -243,7 +243,7 @@ def test_an_exchange_keeps_what_is_known_before() -> None:
 
 def test_accesses_say_what_they_are() -> None:
     assert Access.SHADOWS.axes == ("s", "d")
-    assert Access.NORM.axes == ()
+    assert Access.LOSS.axes == ()
     assert Access.SUM.observed
     assert not Access.TARGET.observed
     assert len({access.meaning for access in Access}) == len(Access)

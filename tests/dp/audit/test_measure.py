@@ -21,26 +21,26 @@ class Norm(Attack):
 
     name = "norm"
     goal = Goal.MEMBERSHIP
-    needs = frozenset({Access.NORM})
+    needs = frozenset({Access.LOSS})
 
     @property
     def control(self) -> Attack:
         return Coin()
 
     def conclude(self, view: View, _: np.random.Generator, /) -> Array:
-        return view[Access.NORM]
+        return view[Access.LOSS]
 
 
 class Shares(Norm):
     goal = Goal.CHOICE
-    needs = frozenset({Access.NORM, Access.SHARES})
+    needs = frozenset({Access.LOSS, Access.SHARES})
 
     @property
     def control(self) -> Attack:
         return Guess()
 
     def conclude(self, view: View, _: np.random.Generator, /) -> Array:
-        shares: Array = view[Access.SHARES] * view[Access.NORM]
+        shares: Array = view[Access.SHARES] * view[Access.LOSS]
         return shares
 
 
@@ -55,7 +55,7 @@ class Direction(Shares):
 def gaussian_trials(mu: float, count: int = 4000) -> list[Trial]:
     rng = np.random.default_rng(1)
     return [
-        Trial(View({Access.NORM: np.array(rng.normal(mu * (at % 2)))}), np.array(at % 2))
+        Trial(View({Access.LOSS: np.array(rng.normal(mu * (at % 2)))}), np.array(at % 2))
         for at in range(count)
     ]
 
@@ -129,7 +129,7 @@ def test_nothing_to_find_does_not_leak() -> None:
 
 def choice_trials(right: int, wrong: int) -> list[Trial]:
     shares = np.array([0.2, 0.5, 0.3])
-    view = View({Access.NORM: np.array(1.0), Access.SHARES: shares})
+    view = View({Access.LOSS: np.array(1.0), Access.SHARES: shares})
     return [Trial(view, np.array(1))] * right + [Trial(view, np.array(0))] * wrong
 
 

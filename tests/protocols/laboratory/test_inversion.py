@@ -166,3 +166,12 @@ def test_a_control_needs_labels_and_class_means_only() -> None:
     view = trials(2, count=1)[0].view
     for row, label in zip(rows, view[Access.LABELS], strict=True):
         np.testing.assert_array_equal(row, view[Access.TYPICAL][int(label)])
+
+
+def test_a_sketch_of_some_numbers_gives_the_image() -> None:
+    """64 pixels, and a number of the sketch for each, or a quarter of that."""
+    attack = invert.Inversion(model=MODEL, iterations=150, sketched=True)
+    few, many = (measured(attack, trials(1, sketch=rows, count=2))["PSNR"] for rows in (16, 128))
+    assert many.found.low > 25
+    assert many.leaks
+    assert few.found.value < many.found.value
