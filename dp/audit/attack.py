@@ -57,6 +57,7 @@ class Access(enum.Enum):
     EARLIER = "c k", False, "the statistics of each candidate in an earlier round"
     EXAMPLES = "s k", False, "statistics of clients that the attacker imitates"
     ANSWERS = "s", False, "what is true of each of these clients, as the position of a candidate"
+    KNOWN = "d", False, "the part of a sum that the attacker knows"
     PRESENCE = "t n", False, "who is in the sum of each round, 1 or 0"
     LABELS = "m", False, "the labels of the records that were trained on"
     NOISE = "", False, "the deviation of the noise in each coordinate of a sum, which is public"

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from dp.audit.attack import Access, Array, Attack, Goal, View
+from dp.audit.records_mean import ClassMean
 from dp.errors import require
 
 try:
@@ -27,30 +28,13 @@ try:
 except ImportError as error:
     raise ImportError("inversion needs torch: pip install 'secagg[torch]'") from error
 
-__all__ = ["ClassMean", "Inversion", "Logits", "local_updates"]
+__all__ = ["Inversion", "Logits", "local_updates"]
 
 Logits = Callable[[Tensor, Tensor], Tensor]
 """Weights of n models (n, d) and inputs (n, b, f) -> logits (n, b, c), twice differentiable."""
 
 _SPREAD = 0.05  # of first guesses around the class mean, so that records of one class differ
 _PIXEL = 0.2  # the deviation of a pixel around its class's mean; digits have 0.22
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassMean(Attack):
-    """The control: for each label the mean record of its class."""
-
-    name = "class mean"
-    goal = Goal.RECORDS
-    needs = frozenset({Access.LABELS, Access.TYPICAL})
-
-    @property
-    def control(self) -> Attack:
-        return self
-
-    def conclude(self, view: View, _: np.random.Generator, /) -> Array:
-        records: Array = view[Access.TYPICAL][view[Access.LABELS].astype(np.int64)]
-        return records
 
 
 @dataclass(frozen=True, kw_only=True)

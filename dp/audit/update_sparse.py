@@ -10,25 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from dp.audit.attack import Access, Array, Attack, Goal, View
+from dp.audit.update_any import AnyDirection
 from dp.errors import require
 
-__all__ = ["AnyDirection", "SparseRecovery"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnyDirection(Attack):
-    """The control: a direction at random."""
-
-    name = "any direction"
-    goal = Goal.UPDATE
-    needs = frozenset()
-
-    @property
-    def control(self) -> Attack:
-        return self
-
-    def conclude(self, view: View, rng: np.random.Generator, /) -> Array:
-        return rng.standard_normal(view.size("d"))
+__all__ = ["SparseRecovery"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,14 +17,12 @@ from torch import Tensor
 from dp.audit.attack import Access, Trial, View
 from dp.audit.invert_torch import local_updates
 from protocols.federation.observe import gaussian
+from protocols.laboratory.images import class_means
 from robust.attacks.attack import Examples
 from robust.observe import Array
 from secagg.errors import ParameterError
 
-__all__ = ["SHAPE", "Perceptron", "image_trials", "pixels"]
-
-SHAPE = (8, 8)
-_BRIGHTEST = 16
+__all__ = ["Perceptron", "image_trials"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +58,6 @@ class Perceptron:
         return logits
 
 
-def pixels(examples: Examples) -> Examples:
-    """Digits with brightness 0 … 1, from 0 … 16 as scikit-learn has them."""
-    return Examples(examples.inputs / _BRIGHTEST, examples.labels, examples.classes)
-
-
 def image_trials(
     examples: Examples,
     model: Perceptron,
@@ -94,7 +87,7 @@ def image_trials(
             f"clients, records, steps, count >= 1, noise >= 0 and clients * records <= "
             f"{len(others)} must hold"
         )
-    typical = _means(examples.take(own))
+    typical = class_means(examples.take(own))
     weights = model.fresh(rng)
     project = None if sketch is None else gaussian(sketch, model.size, rng)
     setting = _Setting(model, weights, typical, project, clients, steps, rate, noise)
@@ -115,15 +108,6 @@ class _Setting(NamedTuple):
     steps: int
     rate: float
     noise: float
-
-
-def _means(examples: Examples) -> Array:
-    """The mean record of each class, (c, f); zeros where it has none."""
-    sums = np.zeros((examples.classes, examples.inputs.shape[1]))
-    np.add.at(sums, examples.labels, examples.inputs)
-    counts = np.bincount(examples.labels, minlength=examples.classes)
-    means: Array = sums / np.maximum(counts, 1)[:, None]
-    return means
 
 
 def _trial(chosen: Examples, setting: _Setting, rng: np.random.Generator) -> Trial:

@@ -12,9 +12,11 @@ import pytest
 
 from dp.audit.attack import Access, Attack, Goal, Trial, View
 from dp.audit.measure import Figure
+from dp.audit.records_mean import ClassMean
 from dp.audit.testing import AttackConformance
 from dp.errors import ParameterError
 from protocols.federation.data import digits
+from protocols.laboratory.images import SHAPE, pixels
 from robust.attacks.attack import Examples
 from secagg.errors import ParameterError as PlanError
 
@@ -28,8 +30,7 @@ MODEL = inversion.Perceptron(hidden=32)
 
 @cache
 def examples() -> Examples:
-    found: Examples = inversion.pixels(digits())
-    return found
+    return pixels(digits())
 
 
 @cache
@@ -42,7 +43,7 @@ def trials(clients: int, count: int = 3, **options: Any) -> Sequence[Trial]:
 
 
 def measured(attack: Attack, seen: Sequence[Trial]) -> dict[str, Figure]:
-    figures = images.measure_images(attack, seen, np.random.default_rng(2), shape=inversion.SHAPE)
+    figures = images.measure_images(attack, seen, np.random.default_rng(2), shape=SHAPE)
     return {figure.metric: figure for figure in figures}
 
 
@@ -122,7 +123,7 @@ def test_metrics_are_what_they_are_called() -> None:
 @pytest.mark.parametrize("shape", [(8, 9), (4, 16)])
 def test_an_image_has_the_shape_that_is_said(shape: tuple[int, int]) -> None:
     with pytest.raises(ParameterError, match="height"):
-        images.measure_images(invert.ClassMean(), trials(1), np.random.default_rng(0), shape=shape)
+        images.measure_images(ClassMean(), trials(1), np.random.default_rng(0), shape=shape)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_a_network_without_units_is_refused() -> None:
 
 
 def test_a_control_needs_labels_and_class_means_only() -> None:
-    control = invert.ClassMean()
+    control = ClassMean()
     assert control.goal is Goal.RECORDS
     rows = control.run(trials(2, count=1)[0].view, np.random.default_rng(0))
     view = trials(2, count=1)[0].view
