@@ -66,6 +66,7 @@ class Access(enum.Enum):
     SUM = "d", True, "the sum of the updates of a round"
     SUMS = "t d", True, "the sum of each round"
     STATISTIC = "k", True, "the numbers that are opened of one client's update, or of a group's"
+    MASKED = "d", True, "one client's masked vector, of residues, all masks but one taken off"
     LOSS = "", True, "the loss of the target under the final model"
 
     @property
