@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from protocols.cli_contest import refuse_beside_attacks, run_contest
+from protocols.cli_laboratory import audit_epsilon, audit_leakage
 from protocols.cli_privacy import audit, privacy
 from protocols.cli_robust import benchmark_detectors, screen
 from protocols.cli_shared import NOT_AS_PROMISED, PRIVATE_CLIP, Commands, Json, grid, print_json
@@ -49,6 +50,8 @@ _Record = Annotated[
 app.command()(privacy)
 app.command()(screen)
 app.command()(benchmark_detectors)
+audit.command("leakage")(audit_leakage)
+audit.command("epsilon")(audit_epsilon)
 app.add_typer(audit, name="audit")
 
 

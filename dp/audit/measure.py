@@ -106,7 +106,8 @@ def measure(
     Raises `ParameterError` where an attack cannot run, without trials, for membership without both
     answers, and for `Goal.RECORDS`, which is measured by `dp.audit.images_skimage`.
     """
-    return compare(attack, trials, rng, _metrics(attack.goal, mu))
+    others = sum(int(trial.truth == 0) for trial in trials if trial.truth.ndim == 0)
+    return compare(attack, trials, rng, _metrics(attack.goal, mu, others))
 
 
 def compare(
@@ -145,7 +146,9 @@ def area(inside: Array, outside: Array) -> Interval:
 def true_positives(inside: Array, outside: Array, rate: float) -> Interval:
     """Members above a threshold that at most this rate of the others reach [Carlini22].
 
-    The interval takes the threshold as given.
+    The interval takes the threshold as given. The bound that `measure` puts beside it is that at
+    the largest rate of false positives that the threshold may have in truth; without one other at
+    the rate, `measure` leaves the figure out.
     """
     require(0 < rate < 1, f"0 < rate < 1, not {rate!r},")
     allowed = math.floor(rate * outside.size)
@@ -158,11 +161,12 @@ def around(values: Array, least: float = -math.inf, most: float = math.inf) -> I
     return _clamped(float(values.mean()), math.sqrt(_variance(values)), least, most)
 
 
-def _metrics(goal: Goal, mu: float | None) -> list[Metric]:
+def _metrics(goal: Goal, mu: float | None, others: int) -> list[Metric]:
     if goal is Goal.MEMBERSHIP:
         rates = [
-            Metric(f"true positives at {rate:.1%}", _at(rate), _fixed(mu, rate))
+            Metric(f"true positives at {rate:.1%}", _at(rate), _fixed(mu, rate, others))
             for rate in FALSE_POSITIVES
+            if rate * others >= 1
         ]
         auc = None if mu is None else most_auc(mu)
         return [Metric("area", _area, lambda _: auc), *rates]
@@ -173,8 +177,10 @@ def _metrics(goal: Goal, mu: float | None) -> list[Metric]:
     raise ParameterError("records are measured by dp.audit.images_skimage")
 
 
-def _fixed(mu: float | None, rate: float) -> Callable[[float], float | None]:
-    return lambda _: _limited(mu, rate)
+def _fixed(mu: float | None, rate: float, others: int) -> Callable[[float], float | None]:
+    """A threshold that so many of the others reach is reached, in truth, by more of their kind."""
+    most = rate_below(math.floor(rate * others), others, _ERROR / 2)
+    return lambda _: _limited(mu, most)
 
 
 def _limited(mu: float | None, rate: float) -> float | None:

@@ -16,7 +16,7 @@ from dp.audit.attack import Access, Attack, Goal, Trial, View
 from dp.audit.measure import Figure, measure
 from dp.errors import ParameterError
 
-__all__ = ["AttackConformance", "exchanged"]
+__all__ = ["AttackConformance", "assert_leakage_below", "exchanged"]
 
 
 class AttackConformance:
@@ -79,6 +79,31 @@ class AttackConformance:
             attack.run(view, np.random.default_rng(4))
             for access, array in view.given.items():
                 np.testing.assert_array_equal(array, before[access])
+
+
+def assert_leakage_below(
+    attack: Attack,
+    trials: Sequence[Trial],
+    limit: float,
+    *,
+    exposed: Sequence[Trial],
+    seed: int = 1,
+) -> Figure:
+    """For the tests of a project: the attack's first figure stays below `limit`, with confidence.
+
+    exposed: trials without the protection that is tested. The attack must succeed there, or its
+    failure on `trials` would say nothing.
+
+    Raises `AssertionError` where the upper end of the interval is not below the limit, and where
+    the attack fails on `exposed`.
+    """
+    positive = measure(attack, exposed, np.random.default_rng(seed))[0]
+    if not positive.leaks:
+        raise AssertionError(f"{attack.name} finds nothing where nothing is protected: {positive}")
+    figure = measure(attack, trials, np.random.default_rng(seed))[0]
+    if not figure.found.high < limit:
+        raise AssertionError(f"{attack.name}: {figure.metric} < {limit} must hold, got {figure}")
+    return figure
 
 
 def exchanged(trials: Sequence[Trial]) -> Sequence[Trial]:

@@ -114,6 +114,30 @@ def test_the_best_test_of_a_gaussian_reaches_the_bounds_and_does_not_exceed_them
     assert figures[0].control.value == pytest.approx(0.5, abs=0.03)
 
 
+def test_a_rate_that_no_other_stands_for_is_left_out() -> None:
+    names = [
+        [
+            each.metric
+            for each in measure(Norm(), gaussian_trials(1.0, count), np.random.default_rng(4))
+        ]
+        for count in (100, 400, 4000)
+    ]
+    assert [len(each) for each in names] == [1, 2, 3]
+
+
+def test_few_others_do_not_make_a_bound_look_exceeded() -> None:
+    """The largest of 100 is a threshold at a rate of 1 %, about, and by chance at far more."""
+    alarms = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        trials = [
+            Trial(View({Access.LOSS: np.array(rng.normal(at % 2))}), np.array(at % 2))
+            for at in range(200)
+        ]
+        alarms += measure(Norm(), trials, rng, mu=1.0)[1].exceeds
+    assert alarms <= 5
+
+
 def test_more_than_was_promised_is_noticed() -> None:
     figure = measure(Norm(), gaussian_trials(2.0), np.random.default_rng(5), mu=1.0)[0]
     assert figure.exceeds
