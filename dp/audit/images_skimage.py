@@ -47,11 +47,11 @@ def measure_images(
         fits = min(shape) >= 7 and trial.truth.ndim == 2
         fits = fits and trial.truth.shape[1] == shape[0] * shape[1]
         require(fits, f"shape: height * width = f, each >= 7, not {shape},")
-    structure = _over(lambda found, truth: ssim(found, truth, shape))
+    structure = _over(lambda found, truth: ssim(found, truth, shape), -1.0, 1.0)
     metrics = (
         Metric("PSNR", _over(psnr), _unbounded),
         Metric("SSIM", structure, _unbounded),
-        Metric("above 40 dB", _over(_same), _unbounded),
+        Metric("above 40 dB", _over(_same, 0.0, 1.0), _unbounded),
         Metric("best PSNR", _over(lambda found, truth: psnr(found, truth).max()), _unbounded),
     )
     return compare(attack, trials, rng, metrics)
@@ -84,11 +84,13 @@ def ssim(found: Array, truth: Array, shape: tuple[int, int]) -> Array:
 
 
 def _over(
-    metric: Callable[[Array, Array], Array],
+    metric: Callable[[Array, Array], Array], least: float = 0.0, most: float = _MOST
 ) -> Callable[[Sequence[Array], Sequence[Array]], Interval]:
     """The metric of matched records, over all trials."""
     return lambda found, truths: around(
-        np.hstack([metric(matched(*pair), pair[1]) for pair in zip(found, truths, strict=True)])
+        np.hstack([metric(matched(*pair), pair[1]) for pair in zip(found, truths, strict=True)]),
+        least,
+        most,
     )
 
 

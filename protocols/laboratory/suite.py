@@ -106,8 +106,8 @@ def rows(exposure: Exposure, rng: np.random.Generator, *, quick: bool = True) ->
         yield from _statistics(exposure, data, rng)
     yield from _membership(exposure, data, rng, 400 if quick else 2000)
     yield from _imprinted(exposure, rng)
-    if find_spec("torch") is not None and exposure.clients <= (5 if quick else 50):
-        yield from _inverted(exposure, rng)
+    if find_spec("torch") is not None:
+        yield from _inverted(exposure, rng, 5 if quick else 50)
 
 
 def _membership(
@@ -159,21 +159,23 @@ def _imprinted(exposure: Exposure, rng: np.random.Generator) -> Iterator[Row]:
     yield from _images(Imprinted(inputs=network.inputs, bins=_BINS), trials, exposure, seen, rng)
 
 
-def _inverted(exposure: Exposure, rng: np.random.Generator) -> Iterator[Row]:
+def _inverted(exposure: Exposure, rng: np.random.Generator, most: int) -> Iterator[Row]:
+    """Of sums of at most so many clients, and of what is opened of one."""
     from dp.audit.invert_torch import Inversion  # noqa: PLC0415 -- an extra, and slow to import
     from protocols.laboratory.inversion import Perceptron, image_trials  # noqa: PLC0415
 
-    many, model = exposure.clients, Perceptron()
+    many, model, images = exposure.clients, Perceptron(), pixels(digits())
+    make = partial(image_trials, images, model, rng)
+    if exposure.opened:
+        trials = make(clients=1, sketch=exposure.opened, count=3)
+        attack = Inversion(model=model, iterations=200, sketched=True)
+        seen = f"{exposure.opened} numbers of each update, of one record"
+        yield from _images(attack, trials, exposure, seen, rng)
+    if many > most:
+        return
     for steps in (1, 5) if many <= 10 else (1,):
-        trials = image_trials(
-            pixels(digits()),
-            model,
-            rng,
-            clients=many,
-            steps=steps,
-            noise=exposure.noise,
-            count=3 if many <= 2 else 1,
-        )
+        count = 3 if many <= 2 else 1
+        trials = make(clients=many, steps=steps, noise=exposure.noise, count=count)
         attack = Inversion(model=model, steps=steps, iterations=100 + 20 * many)
         seen = f"the sum, {steps} local step{'s' if steps > 1 else ''}"
         yield from _images(attack, trials, exposure, seen, rng)
