@@ -8,11 +8,16 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 from dp.audit.measure import Interval
+from protocols.laboratory.images import SHAPE
 from protocols.laboratory.suite import Exposure, Row
+from robust.observe import Array
 
 __all__ = ["HEAD", "described", "document", "page", "shown"]
 
+_ZOOM = 6  # CSS pixels for one of an image
 HEAD = ("seen", "attack", "figure", "found", "control", "bound", "result")
 
 
@@ -79,7 +84,35 @@ def _table(exposure: Exposure, question: str, rows: Sequence[Row]) -> str:
     return (
         f"<section><h2>{escape(question)}</h2><p class=note>{escape(described(exposure))}</p>"
         f"<div class=wide><table><thead><tr>{titles}</tr></thead>\n<tbody>{body}</tbody></table>"
-        "</div></section>"
+        f"</div>{''.join(_figure(row) for row in rows if row.pictures is not None)}</section>"
+    )
+
+
+def _figure(row: Row) -> str:
+    """Images above what was found of them, as squares of gray, for print and screens alike."""
+    assert row.pictures is not None, "rows without pictures have no figure"
+    height, width = SHAPE
+    many = row.pictures.shape[1]
+    squares = "".join(
+        f'<g transform="translate({at * (width + 1)} {line * (height + 1)})">{_squares(image)}</g>'
+        for line, images in enumerate(row.pictures)
+        for at, image in enumerate(images)
+    )
+    label = escape(f"{row.figure.attack}, from {row.seen}: true images, and below what was found")
+    across, down = many * (width + 1) - 1, 2 * height + 1
+    return (
+        f'<figure><svg role="img" aria-label="{label}" viewBox="0 0 {across} {down}" '
+        f'width="{across * _ZOOM}" height="{down * _ZOOM}" shape-rendering="crispEdges">'
+        f"{squares}</svg><figcaption>{label}</figcaption></figure>"
+    )
+
+
+def _squares(image: Array) -> str:
+    shades = np.rint(255 * (1 - np.clip(image, 0, 1))).astype(int).tolist()
+    return "".join(
+        f'<rect x="{at % SHAPE[1]}" y="{at // SHAPE[1]}" width="1" height="1" '
+        f'fill="#{shade:02x}{shade:02x}{shade:02x}"/>'
+        for at, shade in enumerate(shades)
     )
 
 
@@ -119,8 +152,12 @@ h2 { font-size: 1.2rem; margin: 2rem 0 0; padding-top: .8rem; border-top: 1px so
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { padding: .2rem .9rem .2rem 0; text-align: left; border-bottom: 1px solid var(--line);
   font-weight: normal; }
+td:nth-child(n+3) { white-space: nowrap; }
 th { color: var(--faint); }
 tr.leaks td:last-child, tr.beyond td { color: var(--bad); font-weight: bold; }
 .note, footer { color: var(--faint); font-size: .9rem; margin: .2rem 0 .6rem; }
-section { break-inside: avoid; }
+figure { margin: 1rem 0; break-inside: avoid; }
+figure svg { max-width: 100%; height: auto; }
+figcaption { color: var(--faint); font-size: .9rem; }
+tr { break-inside: avoid; }
 """

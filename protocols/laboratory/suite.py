@@ -10,7 +10,7 @@ say what kind of thing gets through a plan like this one, and are no bound for a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from typing import Self
@@ -22,7 +22,7 @@ from dp.audit.attack import Attack, Trial
 from dp.audit.choice_fit_scipy import LabelFit
 from dp.audit.choice_learned import Learned
 from dp.audit.choice_linked import Linked
-from dp.audit.images_skimage import measure_images
+from dp.audit.images_skimage import matched, measure_images
 from dp.audit.measure import Figure, measure
 from dp.audit.member_correlation import Correlation
 from dp.audit.member_whitened import Whitened
@@ -36,6 +36,7 @@ from protocols.laboratory.membership import records, sum_trials, users
 from protocols.laboratory.statistics import clients, label_trials, lifted, link_trials, sketch
 from protocols.plan import RoundPlan
 from protocols.private import Private
+from robust.observe import Array
 from secagg.errors import ParameterError
 
 __all__ = ["MOST_CLIENTS", "Exposure", "Row", "rows"]
@@ -43,6 +44,7 @@ __all__ = ["MOST_CLIENTS", "Exposure", "Row", "rows"]
 MOST_CLIENTS = 400
 _RECORDS = 10  # of each client whose single records are looked for
 _BINS = 512
+_SHOWN = 8  # images of a trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +89,16 @@ class Exposure:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One figure: what is asked, who sees what, and how well they do."""
+    """One figure: what is asked, who sees what, and how well they do.
+
+    pictures: of the first trial, up to eight, the true ones and what was found, (2, m, 64).
+    """
 
     question: str
     seen: str
     exposure: Exposure
     figure: Figure
+    pictures: Array | None = field(default=None, repr=False, compare=False)
 
 
 def rows(exposure: Exposure, rng: np.random.Generator, *, quick: bool = True) -> Iterator[Row]:
@@ -188,5 +194,10 @@ def _images(
     seen: str,
     rng: np.random.Generator,
 ) -> Iterator[Row]:
-    for figure in measure_images(attack, trials, rng, shape=SHAPE):
-        yield Row(question="which image was it?", seen=seen, exposure=exposure, figure=figure)
+    row = partial(Row, question="which image was it?", seen=seen, exposure=exposure)
+    first, *others = measure_images(attack, trials, rng, shape=SHAPE)
+    truth = trials[0].truth
+    shown = attack.run(trials[0].view, np.random.default_rng(_SHOWN))
+    found = matched(shown, truth)
+    yield row(figure=first, pictures=np.stack([truth[:_SHOWN], found[:_SHOWN]]))
+    yield from (row(figure=figure) for figure in others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
 from html.parser import HTMLParser
@@ -81,6 +82,9 @@ def test_every_attack_that_applies_is_run() -> None:
     leaks = {each.question for each in found if each.figure.leaks}
     assert "is a client in the sum?" in leaks
     assert "which image was it?" in leaks
+    pictures = [each.pictures for each in found if each.pictures is not None]
+    assert [each.shape for each in pictures] == [(2, 2, 64), (2, 1, 64), (2, 2, 64), (2, 2, 64)]
+    np.testing.assert_allclose(pictures[0][0], pictures[0][1], atol=1e-3)
 
 
 def test_noise_comes_with_bounds_and_what_is_not_opened_is_not_attacked() -> None:
@@ -123,6 +127,15 @@ def test_a_page_escapes_what_it_shows_and_closes_what_it_opens() -> None:
     assert {"a < b", "a & b", "<sum>", "x & y", "leaks", "beyond the bound"} <= set(found.seen)
     assert "<script" not in text
     assert "default-src 'none'" in text
+
+
+def test_a_page_shows_images_above_what_was_found_of_them() -> None:
+    pictures = np.stack([np.zeros((3, 64)), np.ones((3, 64))])
+    text = page([dataclasses.replace(row(), pictures=pictures)], title="t", command="c")
+    assert Texts(text).open == []
+    assert text.count('fill="#ffffff"') == text.count('fill="#000000"') == 3 * 64
+    assert 'aria-label="a &amp; b, from &lt;sum&gt;' in text
+    assert "<svg" not in page([row()], title="t", command="c")
 
 
 def test_a_document_has_figures_with_their_lines() -> None:
