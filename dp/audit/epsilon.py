@@ -5,7 +5,7 @@ of `dp.account`. Somebody who sees what was released gives each a score. The hig
 surer the guess that the canary is in; the best guesses are made, and the rest is left open.
 
     one_run       sound for every (epsilon, delta)-DP mechanism, all canaries in one run [Steinke23]
-    gaussian_run  sound for every mechanism whose trade-off is Gaussian, in one run [Mahloujifar24]
+    gaussian_run  sound for every mechanism that is mu-GDP, all in one run [Mahloujifar24]
     separate      two binomial bounds [Clopper34]; sound where canaries do not influence each other
     estimate      no bound: two normal laws through the scores [Andrew24]
 

@@ -15,11 +15,13 @@ of the noise missing, in one round; canaries test everything from the update to 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dp.account_reduction import ReductionAccountant
 from dp.audit.epsilon import LowerBounds, Scores, lower_bounds
@@ -32,6 +34,7 @@ from protocols.simulate import run_round
 from robust.observe import Array
 from secagg.errors import ParameterError
 from secagg.identity import PartyId
+from secagg.rand import Rand
 from secagg.structure import flatten
 
 __all__ = ["EpsilonAudit", "audit_epsilon"]
@@ -68,12 +71,14 @@ def audit_epsilon(
     scale: float = 1.0,
     federation: Federation | None = None,
     error: float = 0.05,
+    rand: Rand = os.urandom,
 ) -> EpsilonAudit:
     """Audit `plan` with canaries in `runs` runs of `rounds` rounds each.
 
     scale: the norm of a canary's update over the clip bound; above 1, the clip is audited too.
     federation: clients that train; they take the first places in the plan, and the model that they
-    train moves by each mean. Without one, all clients are canaries.
+    train moves by each mean. Without one, all clients are canaries. rng: of coins and directions.
+    rand: of everybody's keys and noise.
 
     Raises `ParameterError` for a plan without noise, one that is shorter than its canaries are
     many, a federation that leaves no canary or has another model; and what ended a round without a
@@ -89,9 +94,9 @@ def audit_epsilon(
             f"1 <= canaries <= coordinates and scale > 0 must hold, got {canaries}, {size}, {scale}"
         )
     whole("rounds", rounds, 1)
-    parts = [
-        _run(plan, canaries, rounds, scale, federation, rng) for _ in range(whole("runs", runs, 1))
-    ]
+    whole("runs", runs, 1)
+    setting = _Setting(plan, canaries, rounds, scale, federation, rand)
+    parts = [_run(setting, rng) for _ in range(runs)]
     inside, score = (np.concatenate(each) for each in zip(*parts, strict=True))
     if inside.all() or not inside.any():
         raise ParameterError("canaries inside and outside must be there: more runs are needed")
@@ -104,34 +109,36 @@ def audit_epsilon(
     )
 
 
-def _run(
-    plan: RoundPlan,
-    canaries: int,
-    rounds: int,
-    scale: float,
-    federation: Federation | None,
-    rng: np.random.Generator,
-) -> tuple[Any, Array]:
+class _Setting(NamedTuple):
+    """What all runs share."""
+
+    plan: RoundPlan
+    canaries: int
+    rounds: int
+    scale: float
+    federation: Federation | None
+    rand: Rand
+
+
+def _run(setting: _Setting, rng: np.random.Generator) -> tuple[NDArray[np.bool_], Array]:
     """Which canaries are in, (m,), and their scores, (m,)."""
-    inside = rng.random(canaries) < 0.5
-    directions = _orthonormal(canaries, plan.structure.size, rng)
-    assert isinstance(plan.quantize, Private)
-    norm = plan.quantize.mechanism.clip
-    updates = scale * norm * inside[:, None] * directions
-    score = np.zeros(canaries)
-    for number in range(rounds):
-        score += directions @ _released(plan, updates, number, federation) / norm
+    inside = rng.random(setting.canaries) < 0.5
+    directions = _orthonormal(setting.canaries, setting.plan.structure.size, rng)
+    assert isinstance(setting.plan.quantize, Private)
+    norm = setting.plan.quantize.mechanism.clip
+    updates = setting.scale * norm * inside[:, None] * directions
+    score = np.zeros(setting.canaries)
+    for number in range(setting.rounds):
+        score += directions @ _released(setting, updates, number) / norm
     return inside, score
 
 
-def _released(
-    plan: RoundPlan, canaries: Array, number: int, federation: Federation | None
-) -> Array:
+def _released(setting: _Setting, canaries: Array, number: int) -> Array:
     """The sum (d,) that one round releases: the mean, times how many it is of."""
-    rows = canaries
+    plan, federation, rows = setting.plan, setting.federation, canaries
     if federation is not None:
         rows = np.concatenate([federation.round().updates, canaries])
-    outcome = run_round(plan, _submitted(plan, rows), number=number)
+    outcome = run_round(plan, _submitted(plan, rows), number=number, rand=setting.rand)
     if outcome.result is None:
         assert outcome.failure is not None, "a round without a result has failed"
         raise outcome.failure
