@@ -44,3 +44,10 @@ def test_peers_compute_the_same_mean(tmp_path: Path) -> None:
         assert item["ours"]["error"] < 1e-5
         assert item["flower"]["error"] < 1e-5
         assert item["ours"]["upload"] < item["flower"]["upload"]
+
+
+def test_attacks_over_many_rounds_print_their_table() -> None:
+    command = [sys.executable, "-m", "benchmarks.attacks", "--only", "rounds"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "noise of a sum" in done.stdout
+    assert "0.84" in done.stdout  # what docs/explanation/leakage.md says of 240 rounds

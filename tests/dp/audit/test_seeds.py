@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from dp.audit.attack import Access, Attack, Trial, View
 from dp.audit.measure import measure
+from dp.audit.member_correlation import Correlation
 from dp.audit.mersenne import first_words
 from dp.audit.testing import AttackConformance
 from dp.audit.update_seeded import SeedSearch, ascii_fold, plain_seeds, twister_mask
@@ -117,3 +118,28 @@ def test_folded_text_has_two_to_the_28_seeds() -> None:
 def test_parameters_are_checked(options: dict[str, int], says: str) -> None:
     with pytest.raises(ParameterError, match=says):
         SeedSearch(**{"width": WIDTH, "limit": LIMIT, "bits": BITS, **options})
+
+
+def test_noise_from_a_short_seed_is_found_in_the_sum_and_taken_off() -> None:
+    """Somebody who can expand each seed asks of each whether its noise is in: no shadow needed."""
+    rng = np.random.default_rng(7)
+    size, clients, deviation = 2048, 20, 79.0
+
+    def noise(seed: int) -> Any:
+        return np.rint(np.random.RandomState(seed).normal(0, deviation, size))
+
+    seeds = rng.permutation(2**9)
+    used, others = seeds[:clients], seeds[clients:]
+    updates = rng.normal(0, 1, size)
+    total = updates + sum(noise(int(seed)) for seed in used)
+    found = [
+        Trial(View({Access.TARGET: noise(int(seed)), Access.SUM: total}), np.array(inside))
+        for inside, some in ((1, used), (0, others))
+        for seed in some
+    ]
+    figure = measure(Correlation(), found, rng)[0]
+    assert figure.found.value == 1.0
+    scores = [float(Correlation().run(each.view, rng)) for each in found]
+    best = np.argsort(scores)[-clients:]
+    bare = total - sum(found[at].view[Access.TARGET] for at in best)
+    np.testing.assert_allclose(bare, updates)
