@@ -19,10 +19,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from scipy.optimize import nnls
-from scipy.stats import rankdata
 
 from benchmarks.table import Table
+from dp.audit.choice_fit_scipy import label_mix
+from dp.audit.measure import area
 from protocols.federation.data import digits, owners_dirichlet, split
 from protocols.federation.federation import Federation, RoundData
 from secagg.sketch import SketchMap
@@ -76,21 +76,14 @@ def _guessed(data: RoundData, rows: int | None, seed: bytes) -> Reals:
     if rows is not None:
         sketch = SketchMap(seed, length=updates.shape[1], width=32, rows=rows)
         updates, classes = sketch.of_reals(updates), sketch.of_reals(classes)
-    fitted = np.stack([nnls(classes.T, update)[0] for update in updates])
-    found: Reals = fitted / np.maximum(fitted.sum(axis=1, keepdims=True), 1e-12)
-    return found
+    return np.stack([label_mix(update, classes) for update in updates])
 
 
 def _figures(guess: Reals, truth: Reals) -> list[str]:
     correlation = np.corrcoef(guess.ravel(), truth.ravel())[0, 1]
     top = np.mean(guess.argmax(axis=1) == truth.argmax(axis=1))
-    return [f"{correlation:.2f}", f"{top:.2f}", f"{_auroc(guess.ravel(), truth.ravel() > 0):.2f}"]
-
-
-def _auroc(scores: Reals, positive: NDArray[np.bool_]) -> float:
-    ranks, count = rankdata(scores), int(positive.sum())
-    above = ranks[positive].sum() - count * (count + 1) / 2
-    return float(above / (count * (positive.size - count)))
+    present = area(guess[truth > 0], guess[truth == 0]).value
+    return [f"{correlation:.2f}", f"{top:.2f}", f"{present:.2f}"]
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from protocols.cli_contest import refuse_beside_attacks, require_attacks, run_contest
+from protocols.cli_laboratory import audit_epsilon, audit_leakage
 from protocols.cli_privacy import audit, privacy
 from protocols.cli_robust import benchmark_detectors, screen
 from protocols.cli_shared import (
@@ -72,6 +73,8 @@ _Page = Annotated[
 app.command()(privacy)
 app.command()(screen)
 app.command()(benchmark_detectors)
+audit.command("leakage")(audit_leakage)
+audit.command("epsilon")(audit_epsilon)
 app.add_typer(audit, name="audit")
 
 

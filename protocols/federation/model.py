@@ -119,9 +119,22 @@ class Network:
 
     def labels(self, weights: Array, inputs: Array) -> NDArray[np.int64]:
         """What the model says of inputs (n, f), int64 (n,)."""
+        found: NDArray[np.int64] = self._logits(weights, inputs).argmax(axis=1)
+        return found
+
+    def losses(self, weights: Array, examples: Examples) -> Array:
+        """The cross entropy of each example, (n,), >= 0."""
+        logits = self._logits(weights, examples.inputs)
+        above = logits - logits.max(axis=1, keepdims=True)
+        own = np.take_along_axis(above, examples.labels[:, None], axis=1)[:, 0]
+        found: Array = np.log(np.exp(above).sum(axis=1)) - own
+        return found
+
+    def _logits(self, weights: Array, inputs: Array) -> Array:
+        """(n, classes), for inputs (n, f)."""
         first, first_bias, second, second_bias = self._unpacked(weights[None])
         hidden = np.maximum(inputs @ first[0] + first_bias[0], 0)
-        found: NDArray[np.int64] = (hidden @ second[0] + second_bias[0]).argmax(axis=1)
+        found: Array = hidden @ second[0] + second_bias[0]
         return found
 
     @property

@@ -52,3 +52,10 @@ def test_a_report_for_two_aggregators_has_its_costs() -> None:
     assert min(cost.client, cost.leader, cost.helper) > 0
     assert cost.upload > 8 * 300
     assert 0 < cost.between < cost.upload
+
+
+def test_attacks_over_many_rounds_print_their_table() -> None:
+    command = [sys.executable, "-m", "benchmarks.attacks", "--only", "rounds"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "noise of a sum" in done.stdout
+    assert "0.84" in done.stdout  # what docs/explanation/leakage.md says of 240 rounds

@@ -43,6 +43,18 @@ def test_layers_partition_the_vector() -> None:
     assert len(NETWORK.fresh(np.random.default_rng(1))) == NETWORK.size
 
 
+def test_losses_are_those_of_each_example() -> None:
+    rng = np.random.default_rng(1)
+    (several,) = cohort(rng, (6,))
+    weights = NETWORK.fresh(rng)
+    found = NETWORK.losses(weights, several)
+    assert found.mean() == pytest.approx(loss(weights, several))
+    assert found[2] == pytest.approx(loss(weights, several.take(np.array([2]))))
+    far = NETWORK.losses(1e3 * weights, several)
+    assert np.isfinite(far).all()
+    assert (far >= 0).all()
+
+
 def test_a_step_follows_the_gradient() -> None:
     rng = np.random.default_rng(1)
     (one,) = cohort(rng, (6,))

@@ -1,0 +1,245 @@
+"""How well an attack does: a figure with its interval, beside its control and its bound.
+
+    area          membership: the area under the curve of true against false positives [DeLong88]
+    at a rate     membership: true positives at a rate of false ones [Carlini22], [Clopper34]
+    success       a choice: how often the first candidate is the true one [Clopper34]
+    cosine        an update: with the true one, sign and all
+    PSNR, SSIM    records: see `dp.audit.images_skimage`
+
+The control is measured on the same trials as the attack. A bound is what no attack can exceed,
+where the release is mu-GDP.
+
+[DeLong88]   DeLong, DeLong, Clarke-Pearson: Comparing the Areas under Two or More Correlated
+             Receiver Operating Characteristic Curves, Biometrics 44, 1988.
+[Carlini22]  Carlini, Chien, Nasr, Song, Terzis, Tramer: Membership Inference Attacks From First
+             Principles, S&P 2022.
+[Clopper34]  `dp.audit.tails_scipy`
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+
+from dp.audit.attack import Array, Attack, Goal, Trial
+from dp.audit.bounds import most_auc, most_success
+from dp.audit.tails_scipy import rate_above, rate_below
+from dp.errors import ParameterError, require
+
+__all__ = [
+    "FALSE_POSITIVES",
+    "Figure",
+    "Interval",
+    "Metric",
+    "area",
+    "around",
+    "compare",
+    "measure",
+    "true_positives",
+]
+
+FALSE_POSITIVES = (0.001, 0.01)
+_ERROR = 0.05
+_DEVIATIONS = NormalDist().inv_cdf(1 - _ERROR / 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate, and a 95 % confidence interval around it."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One figure of one attack.
+
+    Attributes
+    ----------
+    attack, metric: what was measured, of what.
+    found: the attack's.
+    control: that of an attack that saw nothing of any round.
+    bound: no attack does better against the release in the long run, or None if none is known.
+    trials: how many there were.
+    """
+
+    attack: str
+    metric: str
+    found: Interval
+    control: Interval
+    bound: float | None
+    trials: int
+
+    @property
+    def leaks(self) -> bool:
+        """Whether the attack is certainly better than its control."""
+        return self.found.low > self.control.high
+
+    @property
+    def exceeds(self) -> bool:
+        """Whether it is certainly better than what was promised allows."""
+        return self.bound is not None and self.found.low > self.bound
+
+
+class Metric(NamedTuple):
+    """A name, conclusions and truths -> an estimate, and the control's value -> a bound or None."""
+
+    name: str
+    of: Callable[[Sequence[Array], Sequence[Array]], Interval]
+    bound: Callable[[float], float | None]
+
+
+def measure(
+    attack: Attack, trials: Sequence[Trial], rng: np.random.Generator, *, mu: float | None = None
+) -> tuple[Figure, ...]:
+    """The figures of an attack over some trials of one kind.
+
+    mu: that of the Gaussian differential privacy of what is observed, or None without any.
+
+    Raises `ParameterError` where an attack cannot run, without trials, for membership without both
+    answers, and for `Goal.RECORDS`, which is measured by `dp.audit.images_skimage`.
+    """
+    others = sum(int(trial.truth == 0) for trial in trials if trial.truth.ndim == 0)
+    return compare(attack, trials, rng, _metrics(attack.goal, mu, others))
+
+
+def compare(
+    attack: Attack, trials: Sequence[Trial], rng: np.random.Generator, metrics: Sequence[Metric]
+) -> tuple[Figure, ...]:
+    """The figures that these metrics give. Raises `ParameterError` without trials."""
+    require(len(trials) > 0, "trials >= 1")
+    found = [attack.run(trial.view, rng) for trial in trials]
+    control = [attack.control.run(trial.view, rng) for trial in trials]
+    truths = [trial.truth for trial in trials]
+    return tuple(
+        Figure(
+            attack=attack.name,
+            metric=metric.name,
+            found=metric.of(found, truths),
+            control=(nothing := metric.of(control, truths)),
+            bound=metric.bound(nothing.value),
+            trials=len(trials),
+        )
+        for metric in metrics
+    )
+
+
+def area(inside: Array, outside: Array) -> Interval:
+    """The area under the curve from scores of members (p,) and others (q,), ties at one half.
+
+    The interval is that of a normal law with the variance of [DeLong88], kept within 0 … 1.
+    """
+    above = _placed(inside, outside)
+    below = _placed(outside, inside)
+    value = float(above.mean())
+    spread = math.sqrt(_variance(above) + _variance(below))
+    return _clamped(value, spread, 0.0, 1.0)
+
+
+def true_positives(inside: Array, outside: Array, rate: float) -> Interval:
+    """Members above a threshold that at most this rate of the others reach [Carlini22].
+
+    The interval takes the threshold as given. The bound that `measure` puts beside it is that at
+    the largest rate of false positives that the threshold may have in truth; without one other at
+    the rate, `measure` leaves the figure out.
+    """
+    require(0 < rate < 1, f"0 < rate < 1, not {rate!r},")
+    allowed = math.floor(rate * outside.size)
+    threshold = np.sort(outside)[outside.size - 1 - allowed]
+    return _rate(int((inside > threshold).sum()), inside.size)
+
+
+def around(values: Array, least: float = -math.inf, most: float = math.inf) -> Interval:
+    """The mean of values (n,), with the interval of a normal law."""
+    return _clamped(float(values.mean()), math.sqrt(_variance(values)), least, most)
+
+
+def _metrics(goal: Goal, mu: float | None, others: int) -> list[Metric]:
+    if goal is Goal.MEMBERSHIP:
+        rates = [
+            Metric(f"true positives at {rate:.1%}", _at(rate), _fixed(mu, rate, others))
+            for rate in FALSE_POSITIVES
+            if rate * others >= 1
+        ]
+        auc = None if mu is None else most_auc(mu)
+        return [Metric("area", _area, lambda _: auc), *rates]
+    if goal is Goal.CHOICE:
+        return [Metric("success", _success, lambda control: _limited(mu, control))]
+    if goal is Goal.UPDATE:
+        return [Metric("cosine", _cosine, lambda _: None)]
+    raise ParameterError("records are measured by dp.audit.images_skimage")
+
+
+def _fixed(mu: float | None, rate: float, others: int) -> Callable[[float], float | None]:
+    """A threshold that so many of the others reach is reached, in truth, by more of their kind."""
+    most = rate_below(math.floor(rate * others), others, _ERROR / 2)
+    return lambda _: _limited(mu, most)
+
+
+def _limited(mu: float | None, rate: float) -> float | None:
+    return None if mu is None else most_success(mu, rate)
+
+
+def _at(rate: float) -> Callable[[Sequence[Array], Sequence[Array]], Interval]:
+    return lambda found, truths: true_positives(*_sides(found, truths), rate)
+
+
+def _area(found: Sequence[Array], truths: Sequence[Array]) -> Interval:
+    return area(*_sides(found, truths))
+
+
+def _sides(found: Sequence[Array], truths: Sequence[Array]) -> tuple[Array, Array]:
+    scores, member = np.array(found), np.array(truths) == 1
+    require(0 < member.sum() < member.size, "trials with the target and trials without it")
+    return scores[member], scores[~member]
+
+
+def _success(found: Sequence[Array], truths: Sequence[Array]) -> Interval:
+    right = sum(
+        int(scores.argmax()) == int(truth) for scores, truth in zip(found, truths, strict=True)
+    )
+    return _rate(right, len(truths))
+
+
+def _cosine(found: Sequence[Array], truths: Sequence[Array]) -> Interval:
+    cosines = np.array([_cosine_of(*pair) for pair in zip(found, truths, strict=True)])
+    return around(cosines, -1.0, 1.0)
+
+
+def _cosine_of(one: Array, other: Array) -> float:
+    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / lengths if lengths else 0.0
+
+
+def _rate(successes: int, trials: int) -> Interval:
+    return Interval(
+        value=successes / trials,
+        low=rate_above(successes, trials, _ERROR / 2),
+        high=rate_below(successes, trials, _ERROR / 2),
+    )
+
+
+def _clamped(value: float, deviation: float, least: float, most: float) -> Interval:
+    reach = _DEVIATIONS * deviation
+    return Interval(value=value, low=max(least, value - reach), high=min(most, value + reach))
+
+
+def _placed(scores: Array, others: Array) -> Array:
+    """For each score, the share of the others that it exceeds, ties counted by half."""
+    ordered = np.sort(others)
+    below = np.searchsorted(ordered, scores, "left")
+    below_or_equal = np.searchsorted(ordered, scores, "right")
+    places: Array = (below + below_or_equal) / (2 * others.size)
+    return places
+
+
+def _variance(values: Array) -> float:
+    """Of the mean of these values; 0 for a single one."""
+    return float(values.var(ddof=1)) / values.size if values.size > 1 else 0.0

@@ -1,0 +1,194 @@
+"""The whole suite, its page and its commands, in small; and the helper for tests of a project."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dp.audit.measure import Figure, Interval
+from dp.audit.member_correlation import Correlation
+from dp.audit.member_whitened import Whitened
+from dp.audit.testing import assert_leakage_below, exchanged
+from protocols import DistributedNoise, RoundPlan
+from protocols.federation.data import digits, split
+from protocols.laboratory.membership import sum_trials, users
+from protocols.laboratory.page import document, page
+from protocols.laboratory.suite import Exposure, Row, rows
+from protocols.screening import SketchScreen
+from secagg.errors import ParameterError
+from secagg.quantize import NormClip
+
+with warnings.catch_warnings():
+    # typer 0.20, the last that Flower allows, imports names that click 8.5 deprecates
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from typer.testing import CliRunner, Result
+
+    from protocols.cli import app
+
+PLAN = "[scheme]\nclients = 12\n[quantize]\nbound = 1.0\nmax_weight = 1\n[privacy]\nepsilon = {}\n"
+
+
+def secagg(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def row(**changes: Any) -> Row:
+    found = Interval(value=0.9, low=0.8, high=1.0)
+    control = Interval(value=0.5, low=0.4, high=0.6)
+    fields = {"attack": "a & b", "metric": "area", "trials": 7, "bound": None} | changes
+    figure = Figure(found=found, control=control, **fields)
+    return Row(question="who?", seen="<sum>", exposure=Exposure(clients=3), figure=figure)
+
+
+class Texts(HTMLParser):
+    """What a reader sees, and the tags that are open at the end."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.seen.append(data)
+
+
+def test_every_attack_that_applies_is_run() -> None:
+    exposure = Exposure(clients=2, opened=16)
+    found = list(rows(exposure, np.random.default_rng(1)))
+    assert {each.question for each in found} == {
+        "the label of a record?",
+        "the most frequent label of 20?",
+        "which client was it before?",
+        "is a client in the sum?",
+        "is a record in the sum?",
+        "which image was it?",
+    }
+    assert all(each.figure.bound is None for each in found)
+    leaks = {each.question for each in found if each.figure.leaks}
+    assert "is a client in the sum?" in leaks
+    assert "which image was it?" in leaks
+    pictures = [each.pictures for each in found if each.pictures is not None]
+    assert [each.shape for each in pictures] == [(2, 2, 64), (2, 1, 64), (2, 2, 64), (2, 2, 64)]
+    np.testing.assert_allclose(pictures[0][0], pictures[0][1], atol=1e-3)
+
+
+def test_noise_comes_with_bounds_and_what_is_not_opened_is_not_attacked() -> None:
+    found = list(rows(Exposure(clients=40, noise=2.0), np.random.default_rng(2)))
+    assert {each.question for each in found} == {"is a client in the sum?", "which image was it?"}
+    bounds = [each.figure.bound for each in found if each.question.startswith("is a client")]
+    assert None not in bounds
+    assert not any(each.figure.leaks or each.figure.exceeds for each in found)
+
+
+def test_the_exposure_of_a_plan_is_its_worst() -> None:
+    template = np.zeros(3000)
+    clip = NormClip(1.0)
+    exact = RoundPlan.for_update(template, clients=10, clip=clip)
+    assert Exposure.of(exact) == Exposure(clients=exact.scheme.honest_inputs)
+    noisy = RoundPlan.for_update(
+        template, clients=10, clip=clip, privacy=DistributedNoise(multiplier=1.5)
+    )
+    assert Exposure.of(noisy).noise == pytest.approx(1.5, rel=1e-2)
+    screen = SketchScreen(rows=64, tables=4, buckets=1 << 11)
+    screened = RoundPlan.for_update(template, clients=10, clip=clip, screen=screen)
+    assert Exposure.of(screened).opened == 64
+    large = RoundPlan.for_update(template, clients=1000, clip=clip)
+    assert Exposure.of(large).clients == 400
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"clients": 0}, {"clients": 401}, {"clients": 1, "noise": -1.0}, {"clients": 1, "opened": -1}],
+)
+def test_impossible_exposures_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ParameterError, match="1 <= clients <= 400"):
+        Exposure(**options)
+
+
+def test_a_page_escapes_what_it_shows_and_closes_what_it_opens() -> None:
+    text = page([row(), row(bound=0.7)], title="a < b", command="x & y")
+    found = Texts(text)
+    assert found.open == []
+    assert {"a < b", "a & b", "<sum>", "x & y", "leaks", "beyond the bound"} <= set(found.seen)
+    assert "<script" not in text
+    assert "default-src 'none'" in text
+
+
+def test_a_page_shows_images_above_what_was_found_of_them() -> None:
+    pictures = np.stack([np.zeros((3, 64)), np.ones((3, 64))])
+    text = page([dataclasses.replace(row(), pictures=pictures)], title="t", command="c")
+    assert Texts(text).open == []
+    assert text.count('fill="#ffffff"') == text.count('fill="#000000"') == 3 * 64
+    assert 'aria-label="a &amp; b, from &lt;sum&gt;' in text
+    assert "<svg" not in page([row()], title="t", command="c")
+
+
+def test_a_document_has_figures_with_their_lines() -> None:
+    (found,) = document([row(bound=0.95)])["rows"]
+    assert found["found"] == {"value": 0.9, "low": 0.8, "high": 1.0}
+    assert found["control"]["high"] == 0.6
+    assert found["bound"] == 0.95
+    assert (found["leaks"], found["exceeds"]) == (True, False)
+    json.dumps(found)
+
+
+def test_the_command_writes_page_and_figures(tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text(PLAN.format(1.0))
+    done = secagg("audit", "leakage", tmp_path / "plan.toml", "--json", "-o", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    written = json.loads((tmp_path / "out" / "leakage.json").read_text())
+    assert json.loads(done.stdout) == written
+    assert written["rows"][0]["exposure"]["noise"] > 1
+    assert Texts((tmp_path / "out" / "leakage.html").read_text()).open == []
+
+
+def test_the_command_stops_in_time_and_says_so() -> None:
+    done = secagg("audit", "leakage", "--clients", 3, "--seconds", 0)
+    assert done.exit_code == 0, done.output
+    assert "a sum of 3 clients, no noise" in done.stdout
+    assert "some attacks were not run" in done.stdout
+
+
+def test_the_command_refuses_what_cannot_be_attacked() -> None:
+    done = secagg("audit", "leakage", "--clients", 0)
+    assert done.exit_code == 2
+    assert "1 <= clients <= 400" in done.stderr
+
+
+def test_epsilon_is_audited_by_a_command(tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text(PLAN.format(2.0))
+    done = secagg("audit", "epsilon", tmp_path / "plan.toml", "--runs", 1, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["passed"]
+    assert found["canaries"] == 12
+    assert 0 < found["claimed"] < 2  # of one round; the budget is for several
+
+
+def test_a_limit_on_leakage_is_kept_or_raises() -> None:
+    pool = users(split(digits(), np.random.default_rng(3)), np.random.default_rng(4))
+    alone, crowd = (
+        sum_trials(pool, np.random.default_rng(5), clients=clients, noise=noise)
+        for clients, noise in ((1, 0.0), (20, 1.0))
+    )
+    figure = assert_leakage_below(Whitened(), crowd, 0.7, exposed=alone)
+    assert figure.found.high < 0.7
+    with pytest.raises(AssertionError, match=r"area < 0\.7 must hold"):
+        assert_leakage_below(Whitened(), alone, 0.7, exposed=alone)
+    with pytest.raises(AssertionError, match="finds nothing where nothing is protected"):
+        assert_leakage_below(Correlation(), crowd, 0.7, exposed=exchanged(alone))
