@@ -1,0 +1,104 @@
+"""The public data sets of the benchmark, split without leaks. They are not shipped.
+
+CSIC 2010 is mostly repeats, so these are dropped, parts are drawn by a hash of path and parameters,
+and an anomalous request that is also a normal one is left out.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from apiwatch.errors import DataMissing
+from apiwatch.event import Request
+
+__all__ = ["Split", "atrdf", "csic", "records"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Distinct requests. Half of the test was looked at during development, the rest once.
+
+    train, calibration: usual traffic; the second only sets thresholds. normal, attacks: the test.
+    labels: what each attack is called.
+    """
+
+    train: list[Request]
+    calibration: list[Request]
+    normal: list[Request]
+    attacks: list[Request]
+    labels: list[str]
+
+
+def records(folder: Path, name: str) -> Iterator[dict[str, Any]]:
+    """The rows of one file. Raises `DataMissing` where it is not there."""
+    path = folder / f"{name}.jsonl.gz"
+    if not path.is_file():
+        raise DataMissing(f"{path} is not there; apps/apiwatch/README.md says where it comes from")
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
+def part(*key: str) -> float:
+    """Where in [0, 1) a hash puts the key."""
+    digest = sha256("\0".join(key).encode("utf-8", "surrogatepass")).digest()
+    return float(int.from_bytes(digest[:6], "big") / 2**48)
+
+
+def csic(folder: Path, *, half: str) -> Split:
+    """CSIC 2010. half: "development", "final" or "both" of the test."""
+    distinct = {
+        (r["method"], r["path"], r["params"], r["label"]): None for r in records(folder, "csic2010")
+    }
+    usual = {(path, params) for _, path, params, label in distinct if label == "normal"}
+    split = Split(train=[], calibration=[], normal=[], attacks=[], labels=[])
+    for method, path, params, label in distinct:
+        where, side = part(path, params), part("dev", path, params) < 0.5
+        tested = half in ("both", "development" if side else "final")
+        request = _request(method, path, params)
+        if label == "normal" and where < 0.7:
+            (split.train if where < 0.6 else split.calibration).append(request)
+        elif label == "normal" and tested:
+            split.normal.append(request)
+        elif label != "normal" and tested and (path, params) not in usual:
+            split.attacks.append(request)
+            split.labels.append(label)
+    return split
+
+
+def atrdf(folder: Path) -> Split:
+    """ATRDF data set 1 with all headers: half of the benign requests to learn, a tenth to set
+    thresholds, the rest and all attacks to test. Rows are distinct by their headers; the few
+    paths of that small shop are in all parts.
+    """
+    split = Split(train=[], calibration=[], normal=[], attacks=[], labels=[])
+    for row in records(folder, "atrdf1"):
+        request = _request(row["method"], row["path"], row["params"], row)
+        where = part(json.dumps(row, sort_keys=True))
+        if row["label"] == "Benign":
+            side = (
+                split.train if where < 0.5 else split.calibration if where < 0.6 else split.normal
+            )
+            side.append(request)
+        elif row["label"] != "unlabelled":
+            split.attacks.append(request)
+            split.labels.append(row["label"])
+    return split
+
+
+def _request(method: str, path: str, params: str, row: dict[str, Any] | None = None) -> Request:
+    """`params` is the query of a GET and the body of the others, as in the sets' own files."""
+    headers = tuple((row or {}).get("headers", {}).items())
+    body = (row or {}).get("body") or ""
+    in_query = bool(params) and (method == "GET" or row is not None)
+    return Request(
+        method=method,
+        target=f"{path}?{params}" if in_query else path,
+        headers=headers,
+        body=body if in_query or row is not None else params,
+    )
