@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from apiwatch.detector import Detector
 from apiwatch.errors import DataMissing
 from apiwatch.event import Request
+from apiwatch.fields import fields
+from apiwatch.normalize import fold, template
+from apiwatch.settings import Settings
 
-__all__ = ["Split", "atrdf", "csic", "records"]
+__all__ = ["Split", "Value", "atrdf", "csic", "records", "training", "values"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,3 +107,85 @@ def _request(method: str, path: str, params: str, row: dict[str, Any] | None = N
         headers=headers,
         body=body if in_query or row is not None else params,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value of a field, what kind of attack it is ("benign" for none), and its source."""
+
+    text: str
+    label: str
+    source: str
+
+
+_HTTPPARAMS = {"norm": "benign", "path-traversal": "lfi", "cmdi": "rce"}
+_CRS = ("sqli", "xss", "rce", "lfi", "java", "php")
+_ATRDF = {
+    "Benign": "benign",
+    "SQL Injection": "sqli",
+    "Directory Traversal": "lfi",
+    "RCE": "rce",
+    "LOG4J": "java",
+    "Log Forging": "logforge",
+}
+
+
+def values(folder: Path) -> list[Value]:
+    """Values of benign requests and of seven classes of attacks, near-duplicates folded to one.
+
+    HttpParams has values; of the others the most unusual field is taken: of CRS tests the longest
+    that is not in every test, of ATRDF what a profile of its benign requests blames.
+    """
+    found = [
+        Value(fold(row["value"]), _HTTPPARAMS.get(row["label"], row["label"]), "httpparams")
+        for row in records(folder, "httpparams")
+    ]
+    found += [*_crs_values(folder), *_atrdf_values(folder), *_csic_values(folder)]
+    first: dict[str, Value] = {}
+    for value in found:
+        first.setdefault(_folded(value.text), value)
+    return list(first.values())
+
+
+def training(value: Value) -> bool:
+    """Whether a value is to learn from, by a hash of what near-duplicates have in common."""
+    return part("class", _folded(value.text)) < 0.55
+
+
+def _folded(text: str) -> str:
+    return template(" ".join(text.split()))
+
+
+def _crs_values(folder: Path) -> Iterator[Value]:
+    rows = [row for row in records(folder, "crs_tests") if row["label"] in _CRS]
+    split = [
+        fields(
+            Request(
+                method=row["method"],
+                target=row["uri"],
+                headers=tuple(row["headers"].items()),
+                body=row["body"],
+            )
+        )[1]
+        for row in rows
+    ]
+    common = Counter(field.value for found in split for field in found)
+    for row, found in zip(rows, split, strict=True):
+        own = [f.value for f in found if not f.place.is_atom and common[f.value] <= 20]
+        if own:
+            yield Value(max(own, key=len), row["label"], "crs")
+
+
+def _atrdf_values(folder: Path) -> Iterator[Value]:
+    split = atrdf(folder)
+    detector = Detector.learn(split.train, Settings(salt=bytes(16)))
+    requests = [*split.normal, *split.attacks]
+    labels = ["Benign"] * len(split.normal) + split.labels
+    for judged, label in zip(detector.judge(requests), labels, strict=True):
+        if label in _ATRDF:
+            yield Value(judged.field.value, _ATRDF[label], "atrdf")
+
+
+def _csic_values(folder: Path) -> Iterator[Value]:
+    distinct = {f.value for r in csic(folder, half="both").train for f in fields(r)[1]}
+    yield from (Value(value, "benign", "csic") for value in sorted(distinct) if value)

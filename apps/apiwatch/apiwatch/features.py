@@ -55,7 +55,7 @@ def _class_table() -> NDArray[np.uint8]:
 
 
 _CLASSES = _class_table()
-CLASS_NAMES = {_WIDE: "é", _CONTROL: "␀", _LETTER: "a", _DIGIT: "0"} | {
+CLASS_NAMES = {_WIDE: "é", _CONTROL: "\x01", _LETTER: "a", _DIGIT: "0"} | {
     int(_CLASSES[code]): chr(code) for code in range(32, 127) if not chr(code).isalnum()
 }
 """How each class is shown."""

@@ -85,8 +85,11 @@ class Federation:
         return own.supported(total, sites)
 
     def detector(self, site: int) -> Detector:
-        """The site's detector."""
-        return Detector(self.table(site), self.calibration)
+        """The site's detector. What the site did not get into a sum, it adds for itself."""
+        table, calibration = self.table(site), self.calibration
+        if site not in self.rounds[-1].included:
+            calibration = calibration + Calibration.learn(self._fields[site], table)
+        return Detector(table, calibration)
 
     @property
     def shared(self) -> Detector:

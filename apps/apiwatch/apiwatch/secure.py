@@ -26,6 +26,7 @@ from secagg import (
     Roster,
     Round,
 )
+from secagg.primitives.ring import word
 from secagg.schemes.secagg_plus import SecAggPlus
 
 from apiwatch.errors import ParameterError, RoundFailed
@@ -34,7 +35,6 @@ from apiwatch.settings import require
 __all__ = ["PHASES", "Members", "Summed", "secure_sum"]
 
 _Integers = NDArray[np.int64]
-_WORDS: dict[int, np.dtype[Any]] = {32: np.dtype("<u4"), 64: np.dtype("<u8")}
 PHASES = phases(SecAggPlus(clients=5, length=1, width=32))
 """In which a site can fall silent, in order."""
 
@@ -102,7 +102,7 @@ def secure_sum(
     server = scheme.server(this, members.server, rand=rand)
     sites = {i: scheme.client(this, key, i, rand=rand) for i, key in members.sites.items()}
     for site, machine in sites.items():
-        machine.submit(vectors[site].astype(_WORDS[width]))
+        machine.submit(vectors[site].astype(word(width)))
     allowed = {i: PHASES.index(drops[i]) if i in drops else len(PHASES) for i in sites}
     sent = _exchange(server, sites, allowed)
     return _outcome(server, sent)
@@ -122,7 +122,7 @@ def _check(
             raise ParameterError(f"0 <= vector <= {bound} of int64 must hold at site {site}")
     most = bound * len(vectors)
     require(most < 1 << 63, "bound * sites < 2**63", most)
-    return 32 if most < 1 << 32 else 64
+    return max(2, most.bit_length())
 
 
 def _exchange(

@@ -82,7 +82,8 @@ def _novelty(found: Events, cells: Cells, counts: _Index, out: int) -> _Floats:
     seen = np.maximum(np.where(found.closed, np.minimum(seen, counts[cells.again]), seen) - out, 0)
     least = np.where(found.closed, 1, _KNOWN)
     rare = np.clip(np.log2((n + 2.0) / (seen + 1.0)), 0.0, _RARE)
-    return np.where(seen >= least, rare, np.log2(n + 2.0))
+    bits: _Floats = np.where(seen >= least, rare, np.log2(n + 2.0))
+    return bits
 
 
 def _largest(values: _Floats, owner: _Index, count: int) -> _Floats:

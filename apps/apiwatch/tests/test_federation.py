@@ -53,6 +53,9 @@ def test_a_site_that_fell_silent_still_knows_its_own() -> None:
     learned.learn(drops={2: "adverts"})
     own = learned.tables[2]
     assert np.array_equal(learned.table(2).counts, learned.total.counts + own.counts)
+    requests = SITES[2]
+    alone = learned.shared.scores(requests).mean()
+    assert learned.detector(2).scores(requests).mean() < alone
 
 
 def test_support_keeps_a_single_site_from_teaching_the_others() -> None:
