@@ -1,7 +1,8 @@
 """STAGE judged requests -> alerts for people and SIEMs, grouped and redacted.
 
 One alert stands for all requests with the same endpoint, field, kind of surprise and name. Values
-are shown as shapes unless the caller asks for them: a request may hold anybody's secrets.
+are shown as shapes unless the caller asks for them: a request may hold anybody's secrets. Paths,
+with their digits folded, and names of parameters are always shown.
 """
 
 from __future__ import annotations
@@ -62,13 +63,14 @@ class Alert:
     @property
     def severity(self) -> int:
         """2 low, 3 medium, 4 high, as OCSF counts: by whether a class is named, and by score."""
-        named = self.name.label not in ("unknown", "anomaly")
+        named = self.name.label not in ("unknown", "anomaly", "structure")
         return 2 + int(named) + int(self.first.score > 20)
 
     def shown(self, *, redact: bool) -> str:
         """The blamed value, or only its shape."""
-        value = self.first.field.value
-        return shape_text(value).replace("\x01", "␀") if redact else value
+        field = self.first.field
+        hidden = redact and not field.place.is_atom
+        return shape_text(field.value).replace("\x01", "␀") if hidden else field.value
 
     def add(self, judged: Judged) -> None:
         """Take one more request into the group."""

@@ -133,17 +133,15 @@ def score_without(judged: Judged, detector: Detector, threshold: float) -> float
 def _blamed(
     field: Field, found: Sequence[Field], scores: NDArray[np.float64], threshold: float
 ) -> set[Field]:
+    pairs = list(zip(found, scores, strict=True))
     if field.place is Place.PATH:
-        beneath = field.scope + template(field.value)
-        return {field} | {f for f in found if f.scope.startswith(beneath)}
+        # a usual path differs from the first strange segment on
+        top = next((f for f, score in pairs if f.place is Place.PATH and score > threshold), field)
+        return {top} | {f for f in found if f.scope.startswith(top.scope + template(top.value))}
     if field.place is Place.NAME and field.name == "end":
         return {f for f in found if f.scope == field.scope}
     if field.place in (Place.NAME, Place.NAMES):
-        strange = {
-            f.value
-            for f, score in zip(found, scores, strict=True)
-            if f.place is Place.NAME and score > threshold
-        }
+        strange = {f.value for f, score in pairs if f.place is Place.NAME and score > threshold}
         about = {f for f in found if f.label in strange or f.value in strange}
         return about | {f for f in found if f.place is Place.NAMES} | {field}
     return {field}

@@ -42,7 +42,9 @@ def tag_of(label: str) -> Tag | None:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """label: a class, "unknown", or "anomaly" where there is no class model. confidence: 0 … 1."""
+    """confidence: 0 … 1. label: a class, or "unknown"; "structure" for what is no text, and
+    "anomaly" for everything where there is no class model.
+    """
 
     label: str
     confidence: float

@@ -37,8 +37,18 @@ def clusters(model: ClassModel, texts: Sequence[str], *, least: int = 5) -> NDAr
     if len(texts) < least:
         return np.full(len(texts), -1)
     distance = np.clip(1.0 - (embedded := model.embed(texts)) @ embedded.T, 0.0, 2.0)
-    found = HDBSCAN(min_cluster_size=least, metric="precomputed", copy=True).fit_predict(distance)
+    found = _found(distance, least, alone=False)
+    if found.max() < 0:  # no two kinds to tell apart, but there may be one
+        found = _found(distance, least, alone=True)
     sizes = np.bincount(found[found >= 0], minlength=int(found.max()) + 1)
     rank = np.empty_like(sizes)
     rank[np.argsort(-sizes, kind="stable")] = np.arange(sizes.size)
     return np.where(found >= 0, rank[np.maximum(found, 0)] if sizes.size else -1, -1)
+
+
+def _found(distance: _Floats, least: int, *, alone: bool) -> NDArray[np.int64]:
+    density = HDBSCAN(
+        min_cluster_size=least, metric="precomputed", allow_single_cluster=alone, copy=True
+    )
+    labels: NDArray[np.int64] = density.fit_predict(distance).astype(np.int64)
+    return labels

@@ -38,6 +38,7 @@ __all__ = [
 
 _UNSET = 10.0  # standard deviations: until `threshold` is told how many alerts are wanted
 _DAY = 86_400.0
+_STRUCTURE = Name("structure", 0.0)
 
 
 def learnt(counts: Counter[Field], settings: Settings, before: Profile | None) -> Profile:
@@ -125,7 +126,9 @@ def names_of(profile: Profile, judged: Sequence[Judged]) -> list[Name]:
     if profile.classes is None:
         return [Name("anomaly", 0.0)] * len(judged)
     namer = Namer(ClassModel(profile.classes), profile.level)
-    return namer.names([one.field.value for one in judged])
+    named = iter(namer.names([one.field.value for one in judged if not one.field.place.is_atom]))
+    # C knows texts: of a method or a parameter's name it could only guess
+    return [_STRUCTURE if one.field.place.is_atom else next(named) for one in judged]
 
 
 def unknown_clusters(
@@ -153,8 +156,10 @@ def labeled(
     profile: Profile, requests: Iterable[Request], cluster: int, name: str, least: int
 ) -> int:
     """Add a cluster's values to the class sums under a name; how many."""
-    if not name or name in (BENIGN, "unknown", "anomaly"):
-        raise ParameterError(f"name not in ('', '{BENIGN}', 'unknown', 'anomaly') must hold")
+    if not name or name in (BENIGN, "unknown", "anomaly", "structure"):
+        raise ParameterError(
+            f"name not in ('', '{BENIGN}', 'unknown', 'anomaly', 'structure') must hold"
+        )
     found = unknown_clusters(profile, requests, least)
     if cluster not in found:
         raise ParameterError(
