@@ -11,71 +11,38 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table as Grid
-from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
+from apiwatch.bench_names import bench_classes, bench_unknown
 from apiwatch.calibration import Calibration
-from apiwatch.classes import BENIGN, ClassModel, ClassSums, class_weights, learn_together
-from apiwatch.datasets import Split, Value, atrdf, csic, training, values
+from apiwatch.datasets import Split, atrdf, csic
 from apiwatch.detector import Detector
-from apiwatch.event import Request
+from apiwatch.event import Place, Request
+from apiwatch.explain import score_without
 from apiwatch.federation import Federation
 from apiwatch.fields import endpoint_of
-from apiwatch.secure import Members
+from apiwatch.figures import Figures
 from apiwatch.settings import Settings
 from apiwatch.table import Table, gather
-from apiwatch.unknown import clusters, novelty
 
-__all__ = ["Figures", "main"]
+__all__ = ["DROPS", "by_endpoint", "main"]
 
 SALT = b"apiwatch benchmark"
 SITES = 20
 DROPS = {2: "adverts", 5: "shares", 9: "masked", 11: "masked"}
 _Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """How well scores tell attacks from usual requests.
-
-    at_1, at_01: attacks found at 1 % and 0.1 % of false alarms, by the test itself. found,
-    false_alarms: at the threshold that separate usual requests set.
-    """
-
-    name: str
-    auroc: float
-    at_1: float
-    at_01: float
-    found: float
-    false_alarms: float
-    per_million: int
-
-    @classmethod
-    def of(cls, name: str, calibration: _Floats, usual: _Floats, attacks: _Floats) -> Figures:
-        threshold = np.quantile(calibration, 0.99, method="higher")
-        false_alarms = float((usual > threshold).mean())
-        ranked = np.sort(usual)[::-1]
-        truth = np.repeat([0, 1], [usual.size, attacks.size])
-        return cls(
-            name=name,
-            auroc=float(roc_auc_score(truth, np.concatenate([usual, attacks]))),
-            at_1=float((attacks > ranked[int(0.01 * usual.size)]).mean()),
-            at_01=float((attacks > ranked[int(0.001 * usual.size)]).mean()),
-            found=float((attacks > threshold).mean()),
-            false_alarms=false_alarms,
-            per_million=round(1e6 * false_alarms),
-        )
 
 
 def by_endpoint(requests: Iterable[Request], sites: int = SITES) -> dict[int, list[Request]]:
@@ -117,6 +84,7 @@ def bench_csic(folder: Path, half: str) -> list[Any]:
                 round(max(summed.bytes_up.values()) / 1e6, 2) for summed in federation.rounds
             ],
         },
+        _cleared(split, everything),
         _speed(split, everything),
     ]
 
@@ -127,6 +95,55 @@ def _alone(split: Split, alone: Mapping[int, Detector]) -> list[dict[str, Any]]:
     requests = [*split.normal, *split.attacks]
     areas = [float(roc_auc_score(truth, detector.scores(requests))) for detector in alone.values()]
     return [{"local only, mean AUROC": float(np.mean(areas)), "best": max(areas)}]
+
+
+def _cleared(split: Split, detector: Detector) -> dict[str, Any]:
+    """How often a usual value in the place of what is blamed ends an alert; every tenth one."""
+    threshold = float(np.quantile(detector.scores(split.calibration), 0.99, method="higher"))
+    alerts = [one for one in detector.judge(split.attacks) if one.score > threshold][::10]
+    below = [score_without(one, detector, threshold) <= threshold for one in alerts]
+    structure = [one.field.place.is_atom or one.field.place is Place.PATH for one in alerts]
+    return {
+        "alerts": len(alerts),
+        "blame structure": float(np.mean(structure)),
+        "cleared by a usual value": float(np.mean(below)),
+    }
+
+
+def bench_evasion(folder: Path, half: str) -> list[Any]:
+    """The share of attacks that is found after each is disguised, at one threshold."""
+    split = csic(folder, half=half)
+    detector = Detector.learn(split.train, Settings(salt=SALT))
+    threshold = float(np.quantile(detector.scores(split.calibration), 0.99, method="higher"))
+    learnt, unseen = _injections(split)
+    attacks = [r for r in (*learnt, *unseen) if r.body or "?" in r.target]
+    found = {
+        name: float((detector.scores([_disguised(r, how) for r in attacks]) > threshold).mean())
+        for name, how in DISGUISES.items()
+    }
+    return [{"attacks": len(attacks)} | found]
+
+
+def _disguised(request: Request, how: Callable[[str], str]) -> Request:
+    """The same request with each value of its parameters disguised."""
+    path, _, query = request.target.partition("?")
+
+    def pairs(text: str) -> str:
+        split = (part.partition("=") for part in text.split("&"))
+        return "&".join(f"{name}={how(value)}" for name, _, value in split)
+
+    target = f"{path}?{pairs(query)}" if query else path
+    return replace(request, target=target, body=pairs(request.body) if request.body else "")
+
+
+DISGUISES: dict[str, Callable[[str], str]] = {
+    "as it is": str,
+    "percent-encoded twice": lambda v: quote(quote(v, safe="+%"), safe="+"),
+    "upper case": str.upper,
+    "140 letters before": lambda v: "a" * 140 + v,
+    "spaces as comments": lambda v: v.replace("+", "/**/").replace("%20", "/**/"),
+    "full width": lambda v: v.translate({ord(c): ord(c) + 0xFEE0 for c in "<>'();="}),
+}
 
 
 def bench_poison(folder: Path, half: str) -> list[Any]:
@@ -179,99 +196,6 @@ def bench_atrdf(folder: Path, _half: str) -> list[Any]:
     return [_measured("ATRDF 1, one site", split, detector.scores), found]
 
 
-def bench_classes(folder: Path, _half: str) -> list[Any]:
-    """Eight classes over twelve sites with one or two of them each; one of the sites drops out."""
-    taught, tested = _taught(folder)
-    sites = _by_class(taught)
-    labels = sorted({value.label for value in taught})
-    sums, rounds = learn_together(sites, labels, Members.generate(sites), model=bytes(32))
-    weights = class_weights(Counter(value.label for value in taught))
-    pooled = ClassSums.learn([(v.text, v.label) for v in taught], labels, weights)
-    responses = ClassModel(sums).responses([value.text for value in tested])
-    benign = labels.index(BENIGN)
-    truth = np.array([labels.index(value.label) for value in tested])
-    attack = np.delete(responses, benign, axis=1).max(axis=1) - responses[:, benign]
-    usual, attacks = attack[truth == benign], attack[truth != benign]
-    each = f1_score(truth, responses.argmax(axis=1), average=None)
-    return [
-        Figures.of("eight classes, two sums", usual, usual, attacks),
-        {
-            "macro F1": float(each.mean()),
-            "equal": sums.digest == pooled.digest,
-            "MB sent by one site": [round(max(r.bytes_up.values()) / 1e6, 2) for r in rounds],
-            "examples": [len(taught), len(tested)],
-        }
-        | {f"F1 {label}": round(float(f1), 3) for label, f1 in zip(labels, each, strict=True)},
-    ]
-
-
-def bench_unknown(folder: Path, _half: str) -> list[Any]:
-    """Each class left out in turn: is it new, does it cluster, are 20 examples of it enough?"""
-    taught, tested = _taught(folder)
-    labels = sorted({value.label for value in taught} - {BENIGN})
-    return [_held_out(label, taught, tested) for label in labels]
-
-
-def _held_out(held: str, taught: list[Value], tested: list[Value]) -> dict[str, Any]:
-    kept = [value for value in taught if value.label != held]
-    weights = class_weights(Counter(value.label for value in kept))
-    sums = ClassSums.learn([(v.text, v.label) for v in kept], weights, weights)
-    model = ClassModel(sums)
-    known = model.embed([v.text for v in kept if v.label != BENIGN][::3])
-    attacks = [v for v in tested if v.label != BENIGN]
-    attacks = [v for v in attacks if v.label == held][:600] + [
-        v for v in attacks if v.label != held
-    ][:1500]
-    texts = [value.text for value in attacks]
-    new = np.array([value.label == held for value in attacks])
-    distance = novelty(model, texts, known)
-    queue = [
-        v
-        for v, far in zip(attacks, distance > np.quantile(distance[~new], 0.95), strict=True)
-        if far
-    ]
-    found = clusters(model, [value.text for value in queue])
-    largest = [value.label == held for value, c in zip(queue, found, strict=True) if c == 0]
-    return {
-        "held out": held,
-        "novelty AUROC, cosine": round(float(roc_auc_score(new, distance)), 3),
-        "novelty AUROC, response": round(
-            float(roc_auc_score(new, -np.array([score for _, score in model.names(texts)]))), 3
-        ),
-        "purity of the largest cluster": round(float(np.mean(largest)), 3) if largest else None,
-        "its size": len(largest),
-        "recall from 20 examples": round(_recall(held, sums, taught, tested), 3),
-    }
-
-
-def _recall(held: str, sums: ClassSums, taught: list[Value], tested: list[Value]) -> float:
-    """One more sum, of 20 examples under their new name."""
-    few = [(v.text, held) for v in taught if v.label == held][:20]
-    most = int(sums.counts.max())
-    weights = class_weights({BENIGN: most, held: len(few)})
-    model = ClassModel(sums + ClassSums.learn(few, [held], weights))
-    named = model.names([v.text for v in tested if v.label == held])
-    return float(np.mean([label == held for label, _ in named]))
-
-
-def _taught(folder: Path) -> tuple[list[Value], list[Value]]:
-    found = values(folder)
-    return [v for v in found if training(v)], [v for v in found if not training(v)]
-
-
-def _by_class(taught: list[Value], sites: int = 12) -> dict[int, list[tuple[str, str]]]:
-    """Attack classes are dealt out in turn; the benign are split by a hash."""
-    attacks = sorted({value.label for value in taught} - {BENIGN})
-    dealt: dict[int, list[tuple[str, str]]] = {site: [] for site in range(1, sites + 1)}
-    for value in taught:
-        key = sha256(value.text.encode("utf-8", "surrogatepass")).digest()[0]
-        share = (
-            key if value.label == BENIGN else attacks.index(value.label) + len(attacks) * (key % 2)
-        )
-        dealt[1 + share % sites].append((value.text, value.label))
-    return dealt
-
-
 def _by_site(detectors: Mapping[int, Detector], requests: list[Request]) -> _Floats:
     """Each request judged at the site that it goes to."""
     sites = np.array([site_of(request) for request in requests])
@@ -304,6 +228,7 @@ BENCHES: dict[str, Callable[[Path, str], list[Any]]] = {
     "classes": bench_classes,
     "unknown": bench_unknown,
     "poison": bench_poison,
+    "evasion": bench_evasion,
 }
 
 

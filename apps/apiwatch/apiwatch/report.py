@@ -29,7 +29,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line);
-         vertical-align: top } td.n { text-align: right; font-variant-numeric: tabular-nums }
+         vertical-align: top }
+td:nth-child(4) { width: 16rem } td.n { text-align: right; font-variant-numeric: tabular-nums }
 code { font: 13px/1.6 ui-monospace, monospace; overflow-wrap: anywhere }
 .m { background: #fc06; border-radius: 2px } .h { background: #f449; border-radius: 2px }
 .note { color: #888; font-size: .9rem } svg { width: 100%; height: auto }
@@ -65,26 +66,30 @@ def _histogram(scores: NDArray[np.float64], threshold: float) -> str:
     """Counts by score on a log axis of counts, beyond the threshold in another color."""
     if not scores.size:
         return "<p>No requests.</p>"
-    most = max(float(np.quantile(scores, 0.999)), 2 * threshold, 1.0)
-    low = min(float(scores.min()), 0.0)
-    counts, edges = np.histogram(np.clip(scores, low, most), _BINS, (low, most))
+    scaled = np.log1p(np.maximum(scores, 0.0))
+    end = max(float(scaled.max()), np.log1p(2 * threshold))
+    counts, edges = np.histogram(scaled, _BINS, (0.0, end))
     heights = 120 * np.log1p(counts) / max(float(np.log1p(counts.max())), 1.0)
     width = 720 / _BINS
+    at = float(np.log1p(max(threshold, 0.0)))
     bars = (
-        f'<rect class="{"over" if edge >= threshold else "bar"}" x="{i * width:.1f}" '
+        f'<rect class="{"over" if edge >= at else "bar"}" x="{i * width:.1f}" '
         f'y="{130 - height:.1f}" width="{width - 1:.1f}" height="{height:.1f}">'
-        f"<title>{edge:.1f}: {count:,}</title></rect>"
+        f"<title>{np.expm1(edge):.1f}: {count:,}</title></rect>"
         for i, (edge, count, height) in enumerate(zip(edges, counts, heights, strict=False))
     )
-    at = 720 * (threshold - low) / (most - low)
+    marks = [(0.0, "0"), (at, f"{threshold:.1f}"), (end, f"{np.expm1(end):,.0f}")]
+    labels = (
+        f'<text x="{690 * where / end:.1f}" y="146" font-size="11" fill="currentColor">'
+        f"{text}</text>"
+        for where, text in marks
+    )
+    x = 720 * at / end
     return (
         '<svg viewBox="0 0 720 150" role="img" aria-label="requests by score">'
-        + "".join(bars)
-        + f'<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="132" stroke="currentColor" />'
-        + f'<text x="{at + 4:.1f}" y="12" font-size="11" fill="currentColor">{threshold:.1f}</text>'
-        + f'<text x="0" y="146" font-size="11" fill="currentColor">{low:.0f}</text>'
-        + f'<text x="690" y="146" font-size="11" fill="currentColor">{most:.0f}+</text></svg>'
-        + "<p class=note>Standard deviations above what is usual; heights are logarithmic.</p>"
+        + "".join([*bars, *labels])
+        + f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="132" stroke="currentColor" /></svg>'
+        + "<p class=note>Standard deviations above what is usual; both axes are logarithmic.</p>"
     )
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from apiwatch import Calibration, Detector, Federation, Settings, Table, gather
-from apiwatch.bench import DROPS, Figures, by_endpoint
+from apiwatch.bench import DROPS, by_endpoint
 from apiwatch.datasets import atrdf, csic, records, values
 from apiwatch.errors import DataMissing
 from apiwatch.explain import score_without
+from apiwatch.figures import Figures
 
 SETTINGS = Settings(salt=b"apiwatch tests on data")
 
