@@ -22,7 +22,7 @@ from apiwatch.fields import fields
 from apiwatch.normalize import fold, template
 from apiwatch.settings import Settings
 
-__all__ = ["Split", "Value", "atrdf", "csic", "records", "training", "values"]
+__all__ = ["Split", "Value", "atrdf", "csic", "csic_stream", "records", "training", "values"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,12 @@ def csic(folder: Path, *, half: str) -> Split:
             split.attacks.append(request)
             split.labels.append(label)
     return split
+
+
+def csic_stream(folder: Path) -> list[Request]:
+    """The usual requests of CSIC 2010 in their order, repeats included."""
+    rows = (row for row in records(folder, "csic2010") if row["label"] == "normal")
+    return [_request(row["method"], row["path"], row["params"]) for row in rows]
 
 
 def atrdf(folder: Path) -> Split:

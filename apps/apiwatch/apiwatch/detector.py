@@ -101,10 +101,9 @@ class Detector:
             )
 
     def _worst(self, request: Request, endpoint: str, found: Sequence[Field]) -> Judged:
-        memory = self._memory
-        field = max(found, key=lambda f: memory[f][0])
-        score, kind = memory[field]
-        return Judged(request, endpoint, score, field, KINDS[kind])
+        verdicts = [self._memory[field] for field in found]
+        worst = max(verdicts)
+        return Judged(request, endpoint, worst[0], found[verdicts.index(worst)], KINDS[worst[1]])
 
 
 def threshold_for(scores: NDArray[np.float64], *, requests: int, alerts: int) -> float:

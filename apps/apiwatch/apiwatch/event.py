@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 __all__ = ["Field", "Place", "Request"]
 
@@ -21,6 +22,8 @@ class Place(IntEnum):
     BODY = 7
     NAMES = 8
     NAME = 9
+
+    __hash__ = int.__hash__  # as fast as a number's: fields are looked up by the million
 
     @property
     def is_atom(self) -> bool:
@@ -44,8 +47,7 @@ class Request:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One part of a request, decoded.
 
     scope: where its usual values are the same, the endpoint or the path before a segment.
