@@ -25,6 +25,7 @@ from apiwatch.alerts import Output, render
 from apiwatch.doctor import findings
 from apiwatch.errors import ApiwatchError, LogUnreadable
 from apiwatch.event import Field, Request
+from apiwatch.follow import follow
 from apiwatch.logs import Format, Log
 from apiwatch.normalize import fold
 from apiwatch.report import page
@@ -32,6 +33,7 @@ from apiwatch.settings import Settings
 from apiwatch.store import Profile
 from apiwatch.table import gather
 from apiwatch.work import (
+    alerts_as_they_come,
     alerts_of,
     explained,
     forgotten,
@@ -88,6 +90,8 @@ _ProfileFile = Annotated[
 _LogFormat = Annotated[
     Format | None, typer.Option("--log-format", help="Of the logs; found out by default.")
 ]
+_Output = Annotated[Output, typer.Option("--format", help="Of the alerts.")]
+_Redact = Annotated[bool, typer.Option(help="Show shapes in the place of values.")]
 _PROFILE = Path("apiwatch.profile")
 _AlertsPerDay = Annotated[int, typer.Option(help="How many alerts usual traffic may give.", min=0)]
 _PerDay = Annotated[
@@ -130,8 +134,8 @@ def score(
     logs: _Logs,
     *,
     profile: _ProfileFile = _PROFILE,
-    output: Annotated[Output, typer.Option("--format", help="Of the alerts.")] = Output.TEXT,
-    redact: Annotated[bool, typer.Option(help="Show shapes in the place of values.")] = True,
+    output: _Output = Output.TEXT,
+    redact: _Redact = True,
     log_format: _LogFormat = None,
 ) -> None:
     """Judge logs: one line for each group of alerts, the most suspicious first."""
@@ -142,6 +146,28 @@ def score(
         typer.echo(line)
     if alerts:
         raise typer.Exit(_ALERTS)
+
+
+@app.command()
+def tail(
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="A log that is being written.")],
+    *,
+    profile: _ProfileFile = _PROFILE,
+    output: _Output = Output.TEXT,
+    redact: _Redact = True,
+    from_start: Annotated[bool, typer.Option(help="Judge what is there already, too.")] = False,
+    log_format: _LogFormat = None,
+) -> None:
+    """Judge a log as it is written, across rotation, until interrupted: one line an alert."""
+    loaded, found = Profile.load(profile), False
+    requests = Log(follow(log, from_start=from_start), log_format)
+    try:
+        for alert in alerts_as_they_come(loaded, requests):
+            found = True
+            for line in render([alert], output, redact=redact, now=time.time()):
+                typer.echo(line)
+    except KeyboardInterrupt:
+        raise typer.Exit(_ALERTS if found else 0) from None
 
 
 @app.command()
@@ -282,7 +308,7 @@ def report(
     *,
     html: Annotated[Path, typer.Option(help="Where to write the page.")],
     profile: _ProfileFile = _PROFILE,
-    redact: Annotated[bool, typer.Option(help="Show shapes in the place of values.")] = True,
+    redact: _Redact = True,
     log_format: _LogFormat = None,
 ) -> None:
     """One self-contained page on what was found in the logs."""

@@ -1,7 +1,7 @@
 """Sums over sites through the library's masked sum: the server sees the total and nothing else.
 
-Whoever is bound to other settings has another context, and its masks do not cancel: the round
-ends in an error and never in a wrong sum.
+A site that believes in other settings has another context: nobody hears it, and the sum is that of
+the others.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,7 @@ def secure_sum(
     bound: int,
     model: bytes,
     drops: Mapping[int, str] | None = None,
+    astray: Mapping[int, bytes] | None = None,
     corrupt: float = 0.2,
     dropout: float = 0.25,
     rand: Rand = os.urandom,
@@ -82,8 +83,9 @@ def secure_sum(
     """The sum of the vectors of the sites that stay, exact.
 
     vectors: (d,) int64 of each member, in [0, bound]. model: 32 bytes that all must agree on.
-    drops: sites, and the phase of `PHASES` in which each falls silent. corrupt and dropout:
-    fractions of the cohort that the scheme withstands.
+    drops: sites, and the phase of `PHASES` in which each falls silent. astray: sites, and what
+    they believe `model` to be. corrupt and dropout: fractions of the cohort that the scheme
+    withstands.
 
     Raises `ParameterError` where a vector is out of bounds or the sum could wrap, and `RoundFailed`
     where the round ends without a sum.
@@ -100,7 +102,8 @@ def secure_sum(
     roster = Roster(members.server.public, {i: k.public for i, k in members.sites.items()})
     this = Round(session=rand(16), number=0, model=model, roster=roster)
     server = scheme.server(this, members.server, rand=rand)
-    sites = {i: scheme.client(this, key, i, rand=rand) for i, key in members.sites.items()}
+    believed = {i: replace(this, model=(astray or {}).get(i, model)) for i in members.sites}
+    sites = {i: scheme.client(believed[i], k, i, rand=rand) for i, k in members.sites.items()}
     for site, machine in sites.items():
         machine.submit(vectors[site].astype(word(width)))
     allowed = {i: PHASES.index(drops[i]) if i in drops else len(PHASES) for i in sites}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from rich.text import Text
@@ -24,12 +24,14 @@ from apiwatch.table import Table
 from apiwatch.unknown import clusters
 
 __all__ = [
+    "alerts_as_they_come",
     "alerts_of",
     "explained",
     "forgotten",
     "labeled",
     "learnt",
     "learnt_together",
+    "namer_of",
     "names_of",
     "set_threshold",
     "taught",
@@ -123,12 +125,30 @@ def alerts_of(profile: Profile, requests: Iterable[Request]) -> list[Alert]:
 
 def names_of(profile: Profile, judged: Sequence[Judged]) -> list[Name]:
     """What C calls the blamed values; without classes all are anomalies."""
+    return namer_of(profile)(judged)
+
+
+def namer_of(profile: Profile) -> Callable[[Sequence[Judged]], list[Name]]:
+    """`names_of`, with the work done once for many calls."""
     if profile.classes is None:
-        return [Name("anomaly", 0.0)] * len(judged)
+        return lambda judged: [Name("anomaly", 0.0)] * len(judged)
     namer = Namer(ClassModel(profile.classes), profile.level)
-    named = iter(namer.names([one.field.value for one in judged if not one.field.place.is_atom]))
-    # C knows texts: of a method or a parameter's name it could only guess
-    return [_STRUCTURE if one.field.place.is_atom else next(named) for one in judged]
+
+    def names(judged: Sequence[Judged]) -> list[Name]:
+        # C knows texts: of a method or a parameter's name it could only guess
+        texts = [one.field.value for one in judged if not one.field.place.is_atom]
+        named = iter(namer.names(texts))
+        return [_STRUCTURE if one.field.place.is_atom else next(named) for one in judged]
+
+    return names
+
+
+def alerts_as_they_come(profile: Profile, requests: Iterable[Request]) -> Iterator[Alert]:
+    """Each request above the threshold, as soon as it is there."""
+    detector, names = profile.detector, namer_of(profile)
+    for request in requests:
+        above = [one for one in detector.judge([request]) if one.score > profile.threshold]
+        yield from group(above, names(above))
 
 
 def unknown_clusters(

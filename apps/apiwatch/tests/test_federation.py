@@ -78,3 +78,14 @@ def test_what_could_wrap_is_refused(vector, bound) -> None:
     assert secure_sum(good, members, bound=5, model=model).total.tolist() == [0, 20]
     with pytest.raises(ParameterError, match="must hold"):
         secure_sum(good | {2: np.array(vector)}, members, bound=bound, model=model)
+
+
+def test_a_site_with_other_settings_is_not_heard() -> None:
+    members = Members.generate(range(1, 6))
+    vectors = {site: np.array([1, site]) for site in members.sites}
+    other = Settings(cells=12, slots=7, salt=SETTINGS.salt).digest
+    model = SETTINGS.digest
+    whole = secure_sum(vectors, members, bound=9, model=model)
+    without = secure_sum(vectors, members, bound=9, model=model, astray={2: other})
+    assert (whole.total.tolist(), without.total.tolist()) == ([5, 15], [4, 13])
+    assert without.included == {1, 3, 4, 5}
