@@ -112,6 +112,7 @@ def _per_day(count: int, times: Sequence[float]) -> int:
     span = max(times) - min(times) if len(times) > 1 else 0.0
     if span <= 0:
         raise ParameterError("the logs have no times: requests per day must be given")
+    # a burst of minutes is no day: an hour at least
     return max(1, round(count * _DAY / max(span, _DAY / 24)))
 
 
