@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
 from typing import Self
 
 import numpy as np
@@ -23,7 +22,9 @@ from apiwatch.table import Table, cells_of, gather
 __all__ = ["Detector", "Judged", "threshold_for"]
 
 _BATCH = 1 << 12
+_BATCH_CHARACTERS = 1 << 24
 _REMEMBERED = 1 << 17
+_REMEMBERED_CHARACTERS = 1 << 26
 _Verdict = tuple[float, int]
 
 
@@ -44,7 +45,8 @@ class Judged:
 class Detector:
     """Scores requests against a profile. Distinct fields are judged once and remembered.
 
-    Not thread-safe. What is remembered is bounded: beyond 131,072 distinct fields it starts anew.
+    Not thread-safe. What is remembered is bounded: beyond 131,072 distinct fields or 2**26 characters of them it starts
+    anew.
     """
 
     def __init__(self, table: Table, calibration: Calibration) -> None:
@@ -53,6 +55,7 @@ class Detector:
         self.table = table
         self.calibration = calibration
         self._memory: dict[Field, _Verdict] = {}
+        self._characters = 0
 
     @classmethod
     def learn(cls, requests: Iterable[Request], settings: Settings) -> Self:
@@ -71,8 +74,7 @@ class Detector:
 
     def judge(self, requests: Iterable[Request]) -> Iterable[Judged]:
         """Each request judged, in their order, some thousand at a time."""
-        remaining = iter(requests)
-        while batch := list(islice(remaining, _BATCH)):
+        for batch in _batches(requests):
             split = [fields(request) for request in batch]
             self._learn_verdicts([found for _, found in split])
             for request, (endpoint, found) in zip(batch, split, strict=True):
@@ -89,8 +91,9 @@ class Detector:
         return self.calibration.standardized(bits, shown)
 
     def _learn_verdicts(self, batch: Sequence[Sequence[Field]]) -> None:
-        if len(self._memory) > _REMEMBERED:
+        if len(self._memory) > _REMEMBERED or self._characters > _REMEMBERED_CHARACTERS:
             self._memory.clear()
+            self._characters = 0
         new = list({f: None for found in batch for f in found if f not in self._memory})
         if new:
             scores = self.field_scores(new)
@@ -104,6 +107,20 @@ class Detector:
         verdicts = [self._memory[field] for field in found]
         worst = max(verdicts)
         return Judged(request, endpoint, worst[0], found[verdicts.index(worst)], KINDS[worst[1]])
+
+
+def _batches(requests: Iterable[Request]) -> Iterator[list[Request]]:
+    """Some thousand requests at a time, and fewer where they are long."""
+    batch: list[Request] = []
+    size = 0
+    for request in requests:
+        batch.append(request)
+        size += len(request.target) + len(request.body)
+        if len(batch) >= _BATCH or size >= _BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def threshold_for(scores: NDArray[np.float64], *, requests: int, alerts: int) -> float:

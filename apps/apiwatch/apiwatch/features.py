@@ -28,6 +28,7 @@ __all__ = ["CLASS_NAMES", "Events", "classes_of", "events", "shape_text"]
 _BITS = 6
 _START, _END, _WIDE, _CONTROL = 1, 2, 3, 4
 _LETTER, _DIGIT = 5, 6
+_SLICE = 1 << 20  # characters at a time: memory does not grow with what one value makes of it
 
 _CLOSED = (Place.METHOD, Place.PATH, Place.NAMES, Place.NAME)
 """Structure: its values are a closed set, so one that was seen once is known."""
@@ -89,8 +90,10 @@ class Events:
 
 def classes_of(text: str) -> NDArray[np.uint8]:
     """(len(text),) classes of the characters."""
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-    classes: NDArray[np.uint8] = _CLASSES[np.minimum(codes, 128)]
+    classes = np.empty(len(text), np.uint8)
+    for low in range(0, len(text), _SLICE):
+        part = text[low : low + _SLICE].encode("utf-32-le", "surrogatepass")
+        classes[low : low + _SLICE] = _CLASSES[np.minimum(np.frombuffer(part, "<u4"), 128)]
     return classes
 
 
@@ -154,14 +157,16 @@ def _framed(values: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]
 
 
 def _grams(classes: NDArray[np.uint8], starts: NDArray[np.int64]) -> tuple[NDArray[np.int64], U64]:
-    if not starts.size:
-        return np.empty(0, np.int64), np.empty(0, np.uint64)
-    wide = classes.astype(np.int64)
-    codes = (wide[:-2] << 2 * _BITS) | (wide[1:-1] << _BITS) | wide[2:]
-    frame = np.repeat(np.arange(starts.size), np.diff(starts, append=classes.size))[:-2]
-    keep = np.ones(codes.size, bool)
-    keep[starts[1:] - 2] = keep[starts[1:] - 1] = False  # these span two frames
-    return _distinct(frame[keep], codes[keep], 3 * _BITS)
+    found = [np.empty(0, np.int64)]
+    for low in range(0, max(classes.size - 2, 0), _SLICE):
+        wide = classes[low : low + _SLICE + 2].astype(np.int64)
+        codes = (wide[:-2] << 2 * _BITS) | (wide[1:-1] << _BITS) | wide[2:]
+        at = np.arange(low, low + codes.size)
+        frame = np.searchsorted(starts, at, side="right") - 1
+        within = frame == np.searchsorted(starts, at + 2, side="right") - 1
+        found.append(np.unique((frame[within] << 3 * _BITS) | codes[within]))
+    pairs = np.concatenate(found)
+    return _distinct(pairs >> 3 * _BITS, pairs & ((1 << 3 * _BITS) - 1), 3 * _BITS)
 
 
 def _chars(owner: NDArray[np.int64], gram: U64) -> tuple[NDArray[np.int64], U64]:
@@ -179,12 +184,19 @@ def _distinct(
 
 def _shapes(classes: NDArray[np.uint8], starts: NDArray[np.int64]) -> U64:
     """A hash of the runs of each frame: a sum over runs, each mixed with its rank in the frame."""
-    if not starts.size:
-        return np.empty(0, np.uint64)
-    first = np.diff(classes, prepend=np.uint8(0)) != 0
-    first[starts] = True
-    at = np.flatnonzero(first)
-    frame_first = np.searchsorted(at, starts)
-    rank = np.arange(at.size) - np.repeat(frame_first, np.diff(frame_first, append=at.size))
-    runs = mix(classes[at].astype(np.uint64), rank.astype(np.uint64))
-    return np.add.reduceat(runs, frame_first)
+    hashes, ranks = np.zeros(starts.size, np.uint64), np.zeros(starts.size, np.int64)
+    before = 0
+    for low in range(0, classes.size, _SLICE):
+        part = classes[low : low + _SLICE]
+        first = np.diff(part, prepend=np.uint8(before)) != 0
+        begun = starts[np.searchsorted(starts, low) : np.searchsorted(starts, low + part.size)]
+        first[begun - low] = True
+        at, before = np.flatnonzero(first), int(part[-1])
+        frame = np.searchsorted(starts, at + low, side="right") - 1
+        frames, index, counts = np.unique(frame, return_index=True, return_counts=True)
+        rank = np.arange(at.size) + np.repeat(ranks[frames] - index, counts)
+        runs = mix(part[at].astype(np.uint64), rank.astype(np.uint64))
+        if at.size:
+            hashes[frames] += np.add.reduceat(runs, index)
+        ranks[frames] += counts
+    return hashes

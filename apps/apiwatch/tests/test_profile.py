@@ -86,8 +86,11 @@ def test_memory_changes_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
     detector = Detector.learn(TRAFFIC, SETTINGS)
     first = detector.scores(TRAFFIC)
     assert np.array_equal(detector.scores(TRAFFIC), first)
+    monkeypatch.setattr("apiwatch.detector._REMEMBERED_CHARACTERS", 500)
+    assert np.array_equal(detector.scores(TRAFFIC), first)
     monkeypatch.setattr("apiwatch.detector._REMEMBERED", 1)
     monkeypatch.setattr("apiwatch.detector._BATCH", 11)
+    monkeypatch.setattr("apiwatch.detector._BATCH_CHARACTERS", 300)
     assert np.array_equal(Detector.learn(TRAFFIC, SETTINGS).scores(TRAFFIC), first)
 
 
@@ -120,6 +123,20 @@ def test_grams_are_distinct_and_ascend_by_field(value: str) -> None:
     assert pairs == sorted(set(pairs))
     assert len(found.shape) == 2
     assert found.shape[0] == found.shape[1]
+
+
+TEXTS = st.lists(st.text(alphabet="ab01'<é\x00 /", max_size=40), min_size=1, max_size=6)
+
+
+@given(TEXTS, st.integers(1, 20))
+def test_slices_of_long_values_change_no_event(texts: list[str], size: int) -> None:
+    fields = [Field(Place.QUERY, "/", "q", text) for text in texts]
+    whole = events(fields, SETTINGS.salt)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("apiwatch.features._SLICE", size)
+        sliced = events(fields, SETTINGS.salt)
+    for name in ("gram", "owner_gram", "char", "owner_char", "shape"):
+        assert np.array_equal(getattr(whole, name), getattr(sliced, name))
 
 
 def test_shapes_for_people() -> None:
