@@ -45,8 +45,8 @@ class Judged:
 class Detector:
     """Scores requests against a profile. Distinct fields are judged once and remembered.
 
-    Not thread-safe. What is remembered is bounded: beyond 131,072 distinct fields or 2**26 characters of them it starts
-    anew.
+    Not thread-safe. What is remembered is bounded: beyond 131,072 distinct fields, or 2**26
+    characters of them, it starts anew.
     """
 
     def __init__(self, table: Table, calibration: Calibration) -> None:
@@ -99,6 +99,7 @@ class Detector:
             scores = self.field_scores(new)
             worst = scores.argmax(axis=1)
             best = scores[np.arange(len(new)), worst]
+            self._characters += sum(len(field.value) for field in new)
             self._memory.update(
                 zip(new, zip(best.tolist(), worst.tolist(), strict=True), strict=True)
             )

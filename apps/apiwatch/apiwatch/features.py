@@ -161,9 +161,8 @@ def _grams(classes: NDArray[np.uint8], starts: NDArray[np.int64]) -> tuple[NDArr
     for low in range(0, max(classes.size - 2, 0), _SLICE):
         wide = classes[low : low + _SLICE + 2].astype(np.int64)
         codes = (wide[:-2] << 2 * _BITS) | (wide[1:-1] << _BITS) | wide[2:]
-        at = np.arange(low, low + codes.size)
-        frame = np.searchsorted(starts, at, side="right") - 1
-        within = frame == np.searchsorted(starts, at + 2, side="right") - 1
+        frame = np.searchsorted(starts, low) - 1 + np.cumsum(wide[:-2] == _START)
+        within = (wide[1:-1] != _START) & (wide[2:] != _START)
         found.append(np.unique((frame[within] << 3 * _BITS) | codes[within]))
     pairs = np.concatenate(found)
     return _distinct(pairs >> 3 * _BITS, pairs & ((1 << 3 * _BITS) - 1), 3 * _BITS)
