@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo demo-flower demo-flower-deploy test slow lint format bench docs clean
+.PHONY: demo demo-flower demo-flower-deploy test test-apps slow lint format bench docs clean
 
 demo: $(READY)
 	$(BIN)/secagg demo --attack fr_delta --attack bd_model-replacement
@@ -20,16 +20,21 @@ demo-flower-deploy: $(VENV)/.ready-flower
 	$(BIN)/python examples/flower-digits/deploy.py
 
 # two workers with one thread each: linear algebra would start as many as there are processors in both
-test: $(READY)
+test: $(READY) test-apps
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+
+# applications are packages of their own, with tests of their own
+test-apps: $(VENV)/.ready-apps
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 apps/apiwatch/tests
 
 slow: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
 
-lint: $(READY)
+lint: $(VENV)/.ready-apps
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	cd apps/apiwatch && ../../$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(READY)
@@ -51,6 +56,10 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --constraint constraints.txt torch
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.ready-apps: $(READY) apps/apiwatch/pyproject.toml
+	$(PIP) install --constraint constraints.txt --editable './apps/apiwatch[dev]'
 	@touch $@
 
 $(VENV)/.ready-bench: $(READY)

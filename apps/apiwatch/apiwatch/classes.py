@@ -1,0 +1,261 @@
+"""C names: a closed-form ridge classifier on hashed characters, learnt from sums of integers.
+
+A value becomes 2048 small integers, its one to three neighboring bytes hashed, and one constant.
+Sites sum the products of these with each other and with the class; the solution of the normal
+equations follows from the sums, so what sites learn together is what their pooled examples give
+[Golub13, §5.3], and a class that is new is one more sum. Everything up to that solution is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from itertools import islice
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apiwatch.errors import ParameterError, ProfileMismatch
+from apiwatch.hashing import U64, mix
+from apiwatch.secure import Members, Summed, secure_sum
+
+__all__ = ["BENIGN", "ClassModel", "ClassSums", "class_weights", "encode", "learn_together"]
+
+BENIGN = "benign"
+_BITS = 11
+_WIDTH = 1 << _BITS
+SIZE = _WIDTH + 1
+_NORM = 32  # of an encoded value, before rounding; also its constant
+_GRAM = 3
+_BATCH = 2048
+_MOST_WEIGHT = 64
+_RIDGE = 1e-3  # of the mean eigenvalue
+MOST_EXAMPLES = 1 << 20
+_Floats = NDArray[np.float64]
+_Integers = NDArray[np.int64]
+
+
+def encode(texts: Sequence[str]) -> NDArray[np.float64]:
+    """(n, 2049) integers in [0, 32], in float64 so that products of them are exact."""
+    out = np.zeros((len(texts), SIZE))
+    owner, code = _grams(texts)
+    bucket = (code >> np.uint64(64 - _BITS)).astype(np.int64)
+    flat = np.bincount(owner * _WIDTH + bucket, minlength=len(texts) * _WIDTH)
+    roots = np.sqrt(flat.reshape(len(texts), _WIDTH))
+    norms = np.maximum(np.linalg.norm(roots, axis=1, keepdims=True), 1e-9)
+    out[:, :_WIDTH] = np.rint(_NORM * roots / norms)
+    out[:, _WIDTH] = _NORM
+    return out
+
+
+def _grams(texts: Sequence[str]) -> tuple[_Integers, U64]:
+    """Of every one to three neighboring bytes, between two ends: whose they are, and their hash."""
+    framed = [f"\x02{text.lower()}\x03".encode("utf-8", "surrogatepass") for text in texts]
+    data = np.frombuffer(b"".join(framed), np.uint8).astype(np.uint64)
+    owner = np.repeat(np.arange(len(framed)), [len(part) for part in framed])
+    owners, codes = [], []
+    for n in range(1, _GRAM + 1):
+        count = max(data.size - n + 1, 0)
+        code = np.zeros(count, np.uint64)
+        for offset in range(n):
+            code = (code << np.uint64(8)) | data[offset : offset + count]
+        inside = owner[:count] == owner[n - 1 :]
+        owners.append(owner[:count][inside])
+        codes.append(mix(np.full(int(inside.sum()), n, np.uint64), code[inside]))
+    return np.concatenate(owners), np.concatenate(codes)
+
+
+def class_weights(counts: Mapping[str, int]) -> dict[str, int]:
+    """How much one example of each class counts, 4 … 64: a rare class more, by the fourth root."""
+    most = max(counts.values(), default=1)
+    return {
+        label: min(_MOST_WEIGHT, round(4 * (most / max(count, 1)) ** 0.25))
+        for label, count in counts.items()
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class ClassSums:
+    """All that is learnt of some classes.
+
+    labels: names, ascending. products: (2049, 2049) int64, symmetric. moments: (c, 2049) int64.
+    counts: (c,) int64, examples. All but the counts are weighted.
+    """
+
+    labels: tuple[str, ...]
+    products: _Integers
+    moments: _Integers
+    counts: _Integers
+
+    def __post_init__(self) -> None:
+        if list(self.labels) != sorted(set(self.labels)):
+            raise ParameterError("labels must be distinct and ascend")
+        c = len(self.labels)
+        shapes = (self.products.shape, self.moments.shape, self.counts.shape)
+        if shapes != ((SIZE, SIZE), (c, SIZE), (c,)):
+            raise ParameterError(f"shapes ({SIZE}, {SIZE}), ({c}, {SIZE}), ({c},) must hold")
+
+    @classmethod
+    def empty(cls, labels: Iterable[str]) -> Self:
+        names = tuple(sorted(set(labels)))
+        c = len(names)
+        sums = (np.zeros(shape, np.int64) for shape in ((SIZE, SIZE), (c, SIZE), (c,)))
+        return cls(names, *sums)
+
+    @classmethod
+    def learn(
+        cls, examples: Iterable[tuple[str, str]], labels: Iterable[str], weights: Mapping[str, int]
+    ) -> Self:
+        """From pairs of text and label. weights: per label, 1 … 64; all sites must use the same.
+
+        Raises `ParameterError` for another label or weight, or more than 2**20 examples.
+        """
+        sums = cls.empty(labels)
+        if not all(1 <= weights.get(label, 0) <= _MOST_WEIGHT for label in sums.labels):
+            raise ParameterError(f"1 <= weight <= {_MOST_WEIGHT} must hold for every label")
+        index = {label: i for i, label in enumerate(sums.labels)}
+        remaining = iter(examples)
+        products = np.zeros((SIZE, SIZE))
+        while part := list(islice(remaining, _BATCH)):
+            unknown = {label for _, label in part} - index.keys()
+            if unknown:
+                raise ParameterError(f"labels in {sums.labels} must hold, got {sorted(unknown)}")
+            of = np.array([index[label] for _, label in part])
+            weight = np.array([weights[label] for label in sums.labels], np.float64)[of]
+            encoded = encode([text for text, _ in part])
+            products += (encoded * weight[:, None]).T @ encoded
+            np.add.at(sums.moments, of, (encoded * weight[:, None]).astype(np.int64))
+            np.add.at(sums.counts, of, 1)
+        if sums.counts.sum() > MOST_EXAMPLES:
+            raise ParameterError(f"examples <= {MOST_EXAMPLES} must hold")
+        return cls(sums.labels, products.astype(np.int64), sums.moments, sums.counts)
+
+    def __add__(self, other: ClassSums) -> ClassSums:
+        """The sums of both; a label that one of them lacks is added to it with nothing in it."""
+        labels = tuple(sorted({*self.labels, *other.labels}))
+        one, two = self._with(labels), other._with(labels)
+        return ClassSums(
+            labels, one.products + two.products, one.moments + two.moments, one.counts + two.counts
+        )
+
+    def __sub__(self, other: ClassSums) -> ClassSums:
+        """Without what `other` added, exactly. Raises `ProfileMismatch` if it is not in it."""
+        mine = other._with(self.labels) if set(other.labels) <= set(self.labels) else None
+        if mine is None or np.any(mine.vector > self.vector):
+            raise ProfileMismatch("class sums that are not part of these cannot be taken away")
+        return ClassSums(
+            self.labels,
+            self.products - mine.products,
+            self.moments - mine.moments,
+            self.counts - mine.counts,
+        )
+
+    @property
+    def vector(self) -> _Integers:
+        """What goes into a secure sum: half of the symmetric products, moments, counts."""
+        half = self.products[np.triu_indices(SIZE)]
+        return np.concatenate([half, self.moments.reshape(-1), self.counts])
+
+    @classmethod
+    def from_vector(cls, vector: _Integers, labels: tuple[str, ...]) -> Self:
+        """The inverse of `vector`."""
+        half, c = SIZE * (SIZE + 1) // 2, len(labels)
+        upper = np.zeros((SIZE, SIZE), np.int64)
+        upper[np.triu_indices(SIZE)] = vector[:half]
+        products = upper + np.triu(upper, 1).T
+        moments = vector[half : half + c * SIZE].reshape(c, SIZE)
+        return cls(labels, products, moments, vector[half + c * SIZE :])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over labels and all sums."""
+        state = sha256("\0".join(self.labels).encode())
+        state.update(self.vector.astype("<i8").tobytes())
+        return state.hexdigest()
+
+    def _with(self, labels: tuple[str, ...]) -> ClassSums:
+        where = [labels.index(label) for label in self.labels]
+        moments = np.zeros((len(labels), SIZE), np.int64)
+        counts = np.zeros(len(labels), np.int64)
+        moments[where], counts[where] = self.moments, self.counts
+        return ClassSums(labels, self.products, moments, counts)
+
+
+class ClassModel:
+    """What follows from class sums: names for values, and directions in which kinds differ."""
+
+    def __init__(self, sums: ClassSums) -> None:
+        if BENIGN not in sums.labels or len(sums.labels) < 2:
+            raise ParameterError(f"'{BENIGN}' and one more label must be in the sums")
+        self.sums = sums
+
+    def responses(self, texts: Sequence[str]) -> _Floats:
+        """(n, c): near 1 for the class of a value, near 0 for the others."""
+        answers: _Floats = encode(texts) @ self._solution.T
+        return answers
+
+    def names(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        """Per value the attack it most looks like, and how much; "unknown" is for the caller."""
+        attack = [i for i, label in enumerate(self.sums.labels) if label != BENIGN]
+        scores = self.responses(texts)[:, attack]
+        best = scores.argmax(axis=1)
+        labels = [self.sums.labels[attack[i]] for i in best]
+        return list(zip(labels, scores.max(axis=1).tolist(), strict=True))
+
+    def embed(self, texts: Sequence[str]) -> _Floats:
+        """(n, 2049) unit vectors, whitened by the pooled products: cosines tell kinds apart."""
+        white: _Floats = _solve(self._root, encode(texts).T).T
+        unit: _Floats = white / np.maximum(np.linalg.norm(white, axis=1, keepdims=True), 1e-9)
+        return unit
+
+    @cached_property
+    def _regular(self) -> _Floats:
+        products = self.sums.products.astype(np.float64)
+        regular: _Floats = products + _RIDGE * max(np.trace(products) / SIZE, 1.0) * np.eye(SIZE)
+        return regular
+
+    @cached_property
+    def _solution(self) -> _Floats:
+        return (
+            np.linalg.solve(self._regular, self.sums.moments.T.astype(np.float64) * _NORM).T / _NORM
+        )
+
+    @cached_property
+    def _root(self) -> _Floats:
+        root: _Floats = np.asarray(np.linalg.cholesky(self._regular), np.float64)
+        return root
+
+
+def _solve(matrix: _Floats, right: _Floats) -> _Floats:
+    solution: _Floats = np.asarray(np.linalg.solve(matrix, right), np.float64)
+    return solution
+
+
+def learn_together(
+    sites: Mapping[int, Sequence[tuple[str, str]]],
+    labels: Iterable[str],
+    members: Members,
+    *,
+    model: bytes,
+    drops: Mapping[int, str] | None = None,
+) -> tuple[ClassSums, list[Summed]]:
+    """Class sums over sites by two secure sums: how many examples of each class, then the rest.
+
+    drops: sites and the phase of the second sum in which they fall silent.
+    """
+    names = tuple(sorted(set(labels)))
+    counts = {
+        site: np.array([sum(label == name for _, label in pairs) for name in names])
+        for site, pairs in sites.items()
+    }
+    first = secure_sum(counts, members, bound=MOST_EXAMPLES, model=model)
+    weights = class_weights(dict(zip(names, first.total.tolist(), strict=True)))
+    learnt = {
+        site: ClassSums.learn(sites[site], names, weights).vector for site in sorted(first.included)
+    }
+    most = max(_MOST_WEIGHT * _NORM**2 * MOST_EXAMPLES, 1)
+    second = secure_sum(learnt, members.only(first.included), bound=most, model=model, drops=drops)
+    return ClassSums.from_vector(second.total, names), [first, second]

@@ -1,0 +1,387 @@
+"""The command `apiwatch`: learn from logs, judge logs, explain, name, forget, report.
+
+Exit status: 0 nothing to report, 1 alerts (or drift), 2 an error, in one line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from typer.core import TyperGroup
+
+from apiwatch.alerts import Output, render
+from apiwatch.doctor import findings
+from apiwatch.errors import ApiwatchError, LogUnreadable
+from apiwatch.event import Field, Request
+from apiwatch.follow import follow
+from apiwatch.logs import Format, Log
+from apiwatch.normalize import fold
+from apiwatch.report import page
+from apiwatch.settings import Settings
+from apiwatch.store import Profile
+from apiwatch.table import gather
+from apiwatch.work import (
+    alerts_as_they_come,
+    alerts_of,
+    explained,
+    forgotten,
+    labeled,
+    learnt,
+    learnt_together,
+    set_threshold,
+    taught,
+    unknown_clusters,
+)
+
+__all__ = ["app", "main"]
+
+_ALERTS, _ERROR = 1, 2
+# Typer brings its own click from 0.26 on; its base class is the one name that all versions share.
+_UsageError: Any = typer.BadParameter.__base__
+
+
+class _Commands(TyperGroup):
+    """One line for what a user can put right; APIWATCH_DEBUG=1 shows the traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except (ApiwatchError, ImportError, OSError, _UsageError) as error:
+            if os.environ.get("APIWATCH_DEBUG") == "1":
+                raise
+            typer.echo(f"apiwatch {ctx.invoked_subcommand or ''}: {_one_line(error)}", err=True)
+            raise typer.Exit(_ERROR) from None
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, _UsageError):
+        return str(error.format_message())
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Anomaly detection for APIs that sites learn together, without sharing a request.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_Logs = Annotated[list[Path], typer.Argument(metavar="LOG…", help="Logs; - is standard input.")]
+_ProfileFile = Annotated[
+    Path, typer.Option("--profile", "-p", metavar="FILE", help="The profile's file.")
+]
+_LogFormat = Annotated[
+    Format | None, typer.Option("--log-format", help="Of the logs; found out by default.")
+]
+_Output = Annotated[Output, typer.Option("--format", help="Of the alerts.")]
+_Redact = Annotated[bool, typer.Option(help="Show shapes in the place of values.")]
+_PROFILE = Path("apiwatch.profile")
+_AlertsPerDay = Annotated[int, typer.Option(help="How many alerts usual traffic may give.", min=0)]
+_PerDay = Annotated[
+    int | None,
+    typer.Option(help="Requests a day; by default what the times in the logs show.", min=1),
+]
+
+
+@app.command()
+def learn(
+    logs: _Logs,
+    *,
+    profile: _ProfileFile = _PROFILE,
+    together: Annotated[
+        bool, typer.Option(help="Each log is a site: they learn by secure sums, 5 or more.")
+    ] = False,
+    support: Annotated[
+        int, typer.Option(help="With --together: sites that must agree on a cell.", min=1)
+    ] = 1,
+    more: Annotated[bool, typer.Option(help="Add to the profile that is there.")] = False,
+    log_format: _LogFormat = None,
+) -> None:
+    """Learn what is usual from logs of usual traffic."""
+    with _progress("learning") as step:
+        counts = [gather(step(_requests([log], log_format))) for log in logs]
+    if together:
+        settings = Settings(support=support, salt=secrets.token_bytes(32))
+        made = learnt_together(counts, settings)
+    else:
+        before = Profile.load(profile) if more else None
+        settings = before.table.settings if before else Settings(salt=secrets.token_bytes(32))
+        made = learnt(sum(counts, Counter[Field]()), settings, before)
+    made.save(profile)
+    fields = sum(part.total() for part in counts)
+    _say(f"{fields:,} fields of {len(logs)} logs; {profile} {made.detector.digest[:16]}")
+
+
+@app.command()
+def score(
+    logs: _Logs,
+    *,
+    profile: _ProfileFile = _PROFILE,
+    output: _Output = Output.TEXT,
+    redact: _Redact = True,
+    log_format: _LogFormat = None,
+) -> None:
+    """Judge logs: one line for each group of alerts, the most suspicious first."""
+    loaded = Profile.load(profile)
+    with _progress("judging") as step:
+        alerts = alerts_of(loaded, step(_requests(logs, log_format)))
+    for line in render(alerts, output, redact=redact, now=time.time()):
+        typer.echo(line)
+    if alerts:
+        raise typer.Exit(_ALERTS)
+
+
+@app.command()
+def tail(
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="A log that is being written.")],
+    *,
+    profile: _ProfileFile = _PROFILE,
+    output: _Output = Output.TEXT,
+    redact: _Redact = True,
+    from_start: Annotated[bool, typer.Option(help="Judge what is there already, too.")] = False,
+    log_format: _LogFormat = None,
+) -> None:
+    """Judge a log as it is written, across rotation, until interrupted: one line an alert."""
+    loaded, found = Profile.load(profile), False
+    requests = Log(follow(log, from_start=from_start), log_format)
+    try:
+        for alert in alerts_as_they_come(loaded, requests):
+            found = True
+            for line in render([alert], output, redact=redact, now=time.time()):
+                typer.echo(line)
+    except KeyboardInterrupt:
+        raise typer.Exit(_ALERTS if found else 0) from None
+
+
+@app.command()
+def explain(
+    alert: Annotated[str, typer.Argument(metavar="ID", help="As `score` prints it.")],
+    logs: _Logs,
+    *,
+    profile: _ProfileFile = _PROFILE,
+    log_format: _LogFormat = None,
+) -> None:
+    """Say why an alert was raised. It shows the value: for eyes that may see the log."""
+    loaded = Profile.load(profile)
+    found = [a for a in alerts_of(loaded, _requests(logs, log_format)) if a.id.startswith(alert)]
+    if not found:
+        raise LogUnreadable(f"no alert {alert} in these logs under this profile")
+    console = Console(highlight=False)
+    for one in found:
+        for line in explained(loaded, one):
+            console.print(line)
+
+
+@app.command()
+def threshold(
+    logs: _Logs,
+    *,
+    profile: _ProfileFile = _PROFILE,
+    alerts_per_day: _AlertsPerDay = 20,
+    requests_per_day: _PerDay = None,
+    log_format: _LogFormat = None,
+) -> None:
+    """Set the threshold from separate logs of usual traffic."""
+    loaded = Profile.load(profile)
+    with _progress("judging") as step:
+        chosen = set_threshold(
+            loaded,
+            step(_requests(logs, log_format)),
+            alerts=alerts_per_day,
+            per_day=requests_per_day,
+        )
+    loaded.save(profile)
+    _say(f"threshold {chosen:.2f}")
+
+
+@app.command()
+def clusters(
+    logs: _Logs,
+    *,
+    profile: _ProfileFile = _PROFILE,
+    least: Annotated[int, typer.Option(help="Alerts that make a cluster.", min=2)] = 5,
+    log_format: _LogFormat = None,
+) -> None:
+    """Which unknown attacks belong together."""
+    loaded = Profile.load(profile)
+    found = unknown_clusters(loaded, _requests(logs, log_format), least)
+    for number, alerts in found.items():
+        shapes = Counter(alert.shown(redact=True)[:40] for alert in alerts)
+        places = Counter(alert.first.field.label for alert in alerts)
+        name = "alone" if number < 0 else f"cluster {number}"
+        common = ", ".join(shape for shape, _ in shapes.most_common(3))
+        typer.echo(f"{name}: {len(alerts)} groups in {places.most_common(1)[0][0]}; {common}")
+    if found:
+        raise typer.Exit(_ALERTS)
+
+
+@app.command()
+def label(
+    cluster: Annotated[int, typer.Argument(help="As `clusters` numbers them.", min=0)],
+    name: Annotated[str, typer.Argument(help="What this kind of attack is called.")],
+    logs: _Logs,
+    *,
+    profile: _ProfileFile = _PROFILE,
+    least: Annotated[int, typer.Option(help="As given to `clusters`.", min=2)] = 5,
+    log_format: _LogFormat = None,
+) -> None:
+    """Give a cluster a name; from then on values like it carry it."""
+    loaded = Profile.load(profile)
+    count = labeled(loaded, _requests(logs, log_format), cluster, name, least)
+    loaded.save(profile)
+    _say(f"{count} examples of {name}")
+
+
+@app.command()
+def teach(
+    examples: Annotated[
+        Path, typer.Argument(metavar="EXAMPLES", help="JSON lines of 'value' and 'label'.")
+    ],
+    *,
+    profile: _ProfileFile = _PROFILE,
+) -> None:
+    """Learn the names of attacks from examples, some of which are labeled 'benign'."""
+    loaded = Profile.load(profile)
+    pairs = list(_examples(examples))
+    taught(loaded, pairs)
+    loaded.save(profile)
+    _say(f"{len(pairs):,} examples; unknown below a response of {loaded.level:.2f}")
+
+
+@app.command()
+def forget(
+    logs: _Logs,
+    *,
+    rest: Annotated[list[Path], typer.Option(help="A log that stays; name all of them.")],
+    profile: _ProfileFile = _PROFILE,
+    log_format: _LogFormat = None,
+) -> None:
+    """Take away what these logs taught: what is left is the profile that never saw them."""
+    loaded = Profile.load(profile)
+    gone = gather(_requests(logs, log_format))
+    after = forgotten(loaded, gone, gather(_requests(rest, log_format)))
+    after.save(profile)
+    _say(f"{gone.total():,} fields forgotten; {profile} {after.detector.digest[:16]}")
+
+
+@app.command()
+def drift(
+    logs: _Logs,
+    *,
+    profile: _ProfileFile = _PROFILE,
+    log_format: _LogFormat = None,
+) -> None:
+    """Where usual traffic has changed, by ADWIN over the scores of each endpoint."""
+    from apiwatch.drift import changes  # noqa: PLC0415 -- an extra
+
+    loaded = Profile.load(profile)
+    found = changes(loaded.detector.judge(_requests(logs, log_format)), loaded.threshold)
+    for change in found:
+        typer.echo(
+            f"{change.endpoint or '/'}: after {change.after} of {change.requests} requests, "
+            f"alerts {change.share_before:.1%} -> {change.share_now:.1%}"
+        )
+    if found:
+        raise typer.Exit(_ALERTS)
+
+
+@app.command()
+def report(
+    logs: _Logs,
+    *,
+    html: Annotated[Path, typer.Option(help="Where to write the page.")],
+    profile: _ProfileFile = _PROFILE,
+    redact: _Redact = True,
+    log_format: _LogFormat = None,
+) -> None:
+    """One self-contained page on what was found in the logs."""
+    loaded = Profile.load(profile)
+    with _progress("judging") as step:
+        judged = list(loaded.detector.judge(step(_requests(logs, log_format))))
+    html.write_text(page(loaded, judged, redact=redact), encoding="utf-8")
+    _say(f"{html}")
+
+
+@app.command()
+def doctor(*, profile: _ProfileFile = _PROFILE) -> None:
+    """Check the profile, and say what is missing for which command."""
+    found = findings(profile)
+    for finding in found:
+        typer.echo(finding.line)
+    if any(finding.is_error for finding in found):
+        raise typer.Exit(_ERROR)
+
+
+def main() -> None:
+    """The entry point."""
+    app()
+
+
+def _requests(paths: Iterable[Path], kind: Format | None) -> Iterator[Request]:
+    """All requests of all logs, and a line on what could not be read of each."""
+    for path in paths:
+        if str(path) == "-":
+            log = Log(sys.stdin.buffer, kind)
+            yield from log
+        else:
+            with path.open("rb") as lines:
+                log = Log(lines, kind)
+                yield from log
+        if log.skipped:
+            _say(f"{path}: {log.skipped:,} entries could not be read; {log.reason}")
+
+
+def _examples(path: Path) -> Iterator[tuple[str, str]]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                entry = json.loads(line)
+                value, name = entry["value"], entry["label"]
+            except (ValueError, KeyError, TypeError) as error:
+                reason = f"{path}, line {number}: no value and label: {type(error).__name__}"
+                raise LogUnreadable(reason) from None
+            yield fold(str(value)), str(name)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Any]:
+    """A counter on the terminal, and nothing where there is none."""
+    columns = (SpinnerColumn(), TextColumn(what), TextColumn("{task.completed:,.0f} requests"))
+    console = Console(stderr=True)
+    with Progress(
+        *columns,
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task(what, total=None)
+
+        def step(requests: Iterable[Request]) -> Iterator[Request]:
+            for number, request in enumerate(requests):
+                if number % 1000 == 999:
+                    bar.advance(task, 1000)
+                yield request
+
+        yield step
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)

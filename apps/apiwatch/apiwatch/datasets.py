@@ -1,0 +1,197 @@
+"""The public data sets of the benchmark, split without leaks. They are not shipped.
+
+CSIC 2010 is mostly repeats, so these are dropped, parts are drawn by a hash of path and parameters,
+and an anomalous request that is also a normal one is left out.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from apiwatch.detector import Detector
+from apiwatch.errors import DataMissing
+from apiwatch.event import Request
+from apiwatch.fields import fields
+from apiwatch.normalize import fold, template
+from apiwatch.settings import Settings
+
+__all__ = ["Split", "Value", "atrdf", "csic", "csic_stream", "records", "training", "values"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Distinct requests. Half of the test was looked at during development, the rest once.
+
+    train, calibration: usual traffic; the second only sets thresholds. normal, attacks: the test.
+    labels: what each attack is called.
+    """
+
+    train: list[Request]
+    calibration: list[Request]
+    normal: list[Request]
+    attacks: list[Request]
+    labels: list[str]
+
+
+def records(folder: Path, name: str) -> Iterator[dict[str, Any]]:
+    """The rows of one file. Raises `DataMissing` where it is not there."""
+    path = folder / f"{name}.jsonl.gz"
+    if not path.is_file():
+        raise DataMissing(f"{path} is not there; apps/apiwatch/README.md says where it comes from")
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
+
+
+def part(*key: str) -> float:
+    """Where in [0, 1) a hash puts the key."""
+    digest = sha256("\0".join(key).encode("utf-8", "surrogatepass")).digest()
+    return float(int.from_bytes(digest[:6], "big") / 2**48)
+
+
+def csic(folder: Path, *, half: str) -> Split:
+    """CSIC 2010. half: "development", "final" or "both" of the test."""
+    distinct = {
+        (r["method"], r["path"], r["params"], r["label"]): None for r in records(folder, "csic2010")
+    }
+    usual = {(path, params) for _, path, params, label in distinct if label == "normal"}
+    split = Split(train=[], calibration=[], normal=[], attacks=[], labels=[])
+    for method, path, params, label in distinct:
+        where, side = part(path, params), part("dev", path, params) < 0.5
+        tested = half in ("both", "development" if side else "final")
+        request = _request(method, path, params)
+        if label == "normal" and where < 0.7:
+            (split.train if where < 0.6 else split.calibration).append(request)
+        elif label == "normal" and tested:
+            split.normal.append(request)
+        elif label != "normal" and tested and (path, params) not in usual:
+            split.attacks.append(request)
+            split.labels.append(label)
+    return split
+
+
+def csic_stream(folder: Path) -> list[Request]:
+    """The usual requests of CSIC 2010 in their order, repeats included."""
+    rows = (row for row in records(folder, "csic2010") if row["label"] == "normal")
+    return [_request(row["method"], row["path"], row["params"]) for row in rows]
+
+
+def atrdf(folder: Path) -> Split:
+    """ATRDF data set 1 with all headers: half of the benign requests to learn, a tenth to set
+    thresholds, the rest and all attacks to test. Rows are distinct by their headers; the few
+    paths of that small shop are in all parts.
+    """
+    split = Split(train=[], calibration=[], normal=[], attacks=[], labels=[])
+    for row in records(folder, "atrdf1"):
+        request = _request(row["method"], row["path"], row["params"], row)
+        where = part(json.dumps(row, sort_keys=True))
+        if row["label"] == "Benign":
+            side = (
+                split.train if where < 0.5 else split.calibration if where < 0.6 else split.normal
+            )
+            side.append(request)
+        elif row["label"] != "unlabelled":
+            split.attacks.append(request)
+            split.labels.append(row["label"])
+    return split
+
+
+def _request(method: str, path: str, params: str, row: dict[str, Any] | None = None) -> Request:
+    """`params` is the query of a GET and the body of the others, as in the sets' own files."""
+    headers = tuple((row or {}).get("headers", {}).items())
+    body = (row or {}).get("body") or ""
+    in_query = bool(params) and (method == "GET" or row is not None)
+    return Request(
+        method=method,
+        target=f"{path}?{params}" if in_query else path,
+        headers=headers,
+        body=body if in_query or row is not None else params,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value of a field, what kind of attack it is ("benign" for none), and its source."""
+
+    text: str
+    label: str
+    source: str
+
+
+_HTTPPARAMS = {"norm": "benign", "path-traversal": "lfi", "cmdi": "rce"}
+_CRS = ("sqli", "xss", "rce", "lfi", "java", "php")
+_ATRDF = {
+    "Benign": "benign",
+    "SQL Injection": "sqli",
+    "Directory Traversal": "lfi",
+    "RCE": "rce",
+    "LOG4J": "java",
+    "Log Forging": "logforge",
+}
+
+
+def values(folder: Path) -> list[Value]:
+    """Values of benign requests and of seven classes of attacks, near-duplicates folded to one.
+
+    HttpParams has values; of the others the most unusual field is taken: of CRS tests the longest
+    that is not in every test, of ATRDF what a profile of its benign requests blames.
+    """
+    found = [
+        Value(fold(row["value"]), _HTTPPARAMS.get(row["label"], row["label"]), "httpparams")
+        for row in records(folder, "httpparams")
+    ]
+    found += [*_crs_values(folder), *_atrdf_values(folder), *_csic_values(folder)]
+    first: dict[str, Value] = {}
+    for value in found:
+        first.setdefault(_folded(value.text), value)
+    return list(first.values())
+
+
+def training(value: Value) -> bool:
+    """Whether a value is to learn from, by a hash of what near-duplicates have in common."""
+    return part("class", _folded(value.text)) < 0.55
+
+
+def _folded(text: str) -> str:
+    return template(" ".join(text.split()))
+
+
+def _crs_values(folder: Path) -> Iterator[Value]:
+    rows = [row for row in records(folder, "crs_tests") if row["label"] in _CRS]
+    split = [
+        fields(
+            Request(
+                method=row["method"],
+                target=row["uri"],
+                headers=tuple(row["headers"].items()),
+                body=row["body"],
+            )
+        )[1]
+        for row in rows
+    ]
+    common = Counter(field.value for found in split for field in found)
+    for row, found in zip(rows, split, strict=True):
+        own = [f.value for f in found if not f.place.is_atom and common[f.value] <= 20]
+        if own:
+            yield Value(max(own, key=len), row["label"], "crs")
+
+
+def _atrdf_values(folder: Path) -> Iterator[Value]:
+    split = atrdf(folder)
+    detector = Detector.learn(split.train, Settings(salt=bytes(16)))
+    requests = [*split.normal, *split.attacks]
+    labels = ["Benign"] * len(split.normal) + split.labels
+    for judged, label in zip(detector.judge(requests), labels, strict=True):
+        if label in _ATRDF:
+            yield Value(judged.field.value, _ATRDF[label], "atrdf")
+
+
+def _csic_values(folder: Path) -> Iterator[Value]:
+    distinct = {f.value for r in csic(folder, half="both").train for f in fields(r)[1]}
+    yield from (Value(value, "benign", "csic") for value in sorted(distinct) if value)

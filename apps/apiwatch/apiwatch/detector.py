@@ -1,0 +1,144 @@
+"""P decides: a request is as suspicious as the most suspicious of its fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apiwatch.calibration import Calibration
+from apiwatch.errors import ParameterError, ProfileMismatch
+from apiwatch.event import Field, Request
+from apiwatch.features import events
+from apiwatch.fields import fields
+from apiwatch.settings import Settings
+from apiwatch.surprise import KINDS, surprises
+from apiwatch.table import Table, cells_of, gather
+
+__all__ = ["Detector", "Judged", "threshold_for"]
+
+_BATCH = 1 << 12
+_BATCH_CHARACTERS = 1 << 24
+_REMEMBERED = 1 << 17
+_REMEMBERED_CHARACTERS = 1 << 26
+_Verdict = tuple[float, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A request and what the profile makes of it.
+
+    score: standard deviations above what is usual, of the worst field. kind: which of `KINDS`.
+    """
+
+    request: Request
+    endpoint: str
+    score: float
+    field: Field
+    kind: str
+
+
+class Detector:
+    """Scores requests against a profile. Distinct fields are judged once and remembered.
+
+    Not thread-safe. What is remembered is bounded: beyond 131,072 distinct fields, or 2**26
+    characters of them, it starts anew.
+    """
+
+    def __init__(self, table: Table, calibration: Calibration) -> None:
+        if table.settings != calibration.settings:
+            raise ProfileMismatch("table and calibration are under different settings")
+        self.table = table
+        self.calibration = calibration
+        self._memory: dict[Field, _Verdict] = {}
+        self._characters = 0
+
+    @classmethod
+    def learn(cls, requests: Iterable[Request], settings: Settings) -> Self:
+        """From the traffic of one site alone."""
+        counts = gather(requests)
+        table = Table.learn(counts, settings)
+        return cls(table, Calibration.learn(counts, table))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over settings and all sums: two profiles are the same exactly if this is."""
+        state = sha256(self.table.settings.digest)
+        state.update(self.table.counts.astype("<i8").tobytes())
+        state.update(self.calibration.sums.astype("<i8").tobytes())
+        return state.hexdigest()
+
+    def judge(self, requests: Iterable[Request]) -> Iterable[Judged]:
+        """Each request judged, in their order, some thousand at a time."""
+        for batch in _batches(requests):
+            split = [fields(request) for request in batch]
+            self._learn_verdicts([found for _, found in split])
+            for request, (endpoint, found) in zip(batch, split, strict=True):
+                yield self._worst(request, endpoint, found)
+
+    def scores(self, requests: Iterable[Request]) -> NDArray[np.float64]:
+        """The scores alone, (n,)."""
+        return np.fromiter((judged.score for judged in self.judge(requests)), np.float64)
+
+    def field_scores(self, found: Sequence[Field]) -> NDArray[np.float64]:
+        """(f, 7) scores of the fields by kind."""
+        shown = events(found, self.table.settings.salt)
+        bits = surprises(shown, cells_of(shown, self.table.settings), self.table, held_out=False)
+        return self.calibration.standardized(bits, shown)
+
+    def _learn_verdicts(self, batch: Sequence[Sequence[Field]]) -> None:
+        if len(self._memory) > _REMEMBERED or self._characters > _REMEMBERED_CHARACTERS:
+            self._memory.clear()
+            self._characters = 0
+        new = list({f: None for found in batch for f in found if f not in self._memory})
+        if new:
+            scores = self.field_scores(new)
+            worst = scores.argmax(axis=1)
+            best = scores[np.arange(len(new)), worst]
+            self._characters += sum(len(field.value) for field in new)
+            self._memory.update(
+                zip(new, zip(best.tolist(), worst.tolist(), strict=True), strict=True)
+            )
+
+    def _worst(self, request: Request, endpoint: str, found: Sequence[Field]) -> Judged:
+        verdicts = [self._memory[field] for field in found]
+        worst = max(verdicts)
+        return Judged(request, endpoint, worst[0], found[verdicts.index(worst)], KINDS[worst[1]])
+
+
+def _batches(requests: Iterable[Request]) -> Iterator[list[Request]]:
+    """Some thousand requests at a time, and fewer where they are long."""
+    batch: list[Request] = []
+    size = 0
+    for request in requests:
+        batch.append(request)
+        size += len(request.target) + len(request.body)
+        if len(batch) >= _BATCH or size >= _BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def threshold_for(scores: NDArray[np.float64], *, requests: int, alerts: int) -> float:
+    """The least threshold by which `scores` of usual traffic give the alerts asked for.
+
+    alerts: how many are wanted in `requests` requests, such as those of a day; a request alerts
+    when its score is above the threshold. Raises `ParameterError` where the scores are too few to
+    tell: one alert must be worth at least three of them [rule of three].
+    """
+    if scores.size == 0 or requests < 1 or alerts < 0:
+        raise ParameterError("len(scores) >= 1, requests >= 1 and alerts >= 0 must hold")
+    allowed = scores.size * alerts / requests
+    if allowed < 3 and alerts < requests:
+        least = -(-3 * requests // max(alerts, 1))
+        raise ParameterError(
+            f"scores >= 3 * requests / alerts = {least} must hold, got {scores.size}: "
+            "so few scores say nothing of so rare alerts"
+        )
+    ordered = np.sort(scores)[::-1]
+    return float(ordered[min(int(allowed), scores.size - 1)])

