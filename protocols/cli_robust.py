@@ -33,7 +33,10 @@ _MOST_UNSAVED = 100  # runs, a few minutes
 def benchmark_detectors(
     *,
     grid: Annotated[
-        str, typer.Option(help="'quick' (digits), 'development', or 'held-out'.")
+        str,
+        typer.Option(
+            help="quick, preview, development, held-out, follow-up or free-rider-benchmark."
+        ),
     ] = "quick",
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
     results: Annotated[

@@ -4,6 +4,7 @@
     preview       the same sets as development, one seed, Dirichlet(0.3), the main methods
     development   digits, optdigits, letter: what the methods were built and chosen with
     held-out      penbased, satimage, texture, segment: for one run, after everything is frozen
+    follow-up     satimage and marketing, after the one change that the held-out run led to
     free-rider-benchmark   the settings of a public benchmark of free-riders, on digits; see below
 
 Held-out sets were chosen by name and shape alone: measured numeric features, at least five classes,
@@ -14,6 +15,10 @@ preceded this package; its cascade was built afterwards and not run on them.
 Every data set: 40 clients of whom 20 % attack, 12 rounds, three seeds. All methods meet under
 Dirichlet(0.3); under IID and Dirichlet(0.1) the defense of this library and no defense. Free-riders
 without data also are 10, 50, 60 and 70 % of the clients, under IID and Dirichlet(0.3).
+
+After the held-out run the limit of the rule on clones was raised: satimage has honest clients whose
+residuals agree to 0.976. So satimage is development data since, and `follow-up` shows it beside
+marketing, on which nothing had been run.
 
 `free-rider-benchmark` takes from [FRB25] the partition, Dirichlet(1.0), the cohorts of 10 and of
 100 clients, 10, 30 and 70 % of free-riders, a control without any, 20 rounds, and the attacks. What
@@ -133,6 +138,16 @@ GRIDS: tuple[Grid, ...] = (
         ),
     ),
     _grid("development", _DEVELOPMENT, (0, 1, 2), held_out=False),
+    Grid(
+        name="follow-up",
+        cases=tuple(
+            _case(data, _SKEWED, attack, method, seed)
+            for data in ("satimage", "marketing")
+            for seed in (100, 101, 102)
+            for attack in (NO_ATTACK, *attack_names())
+            for method in _EVERYWHERE
+        ),
+    ),
     Grid(
         name="free-rider-benchmark",
         cases=tuple(case for seed in (0, 1, 2) for case in _rider_cases(seed)),
