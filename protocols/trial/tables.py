@@ -1,6 +1,7 @@
 """Tables of runs: what each attack did to each method, and whether the targets are met.
 
-All figures are means over seeds (and over data sets, in summary lines). Detection is of `ours`:
+All figures are means over seeds (and over data sets, in summary lines). Detection is of `ours`, and
+where the column says so of `ours+root`:
 
     caught    share of the attackers that were left out of most of the last five rounds
     accused   the same share of the honest clients
@@ -27,14 +28,16 @@ from protocols.trial.trial import NO_ATTACK, Case, Run
 
 __all__ = ["Line", "Sheet", "markdown", "rendered", "sheets", "summary"]
 
-_OURS = "ours"
+_OURS, _ROOTED = "ours", "ours+root"
+_PEERS = ("krum", "multi-krum", "fltrust", "flame")
 _SHARE = 0.2
 _PADDING = 3  # between two columns
 _WORKS, _KEPT_OUT = 0.4, 0.05
 _PUBLISHED = {0.1, 0.3}
 _BEST_F1 = 0.97
 _NEAR = 0.01
-"""Successes this near to the lowest count as lowest, if at most half of that without a defense."""
+"""Successes this near to the lowest count as lowest, if at most half of that without a defense; and
+accuracies this near to the best peer's as no worse."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +78,19 @@ def summary(runs: Sequence[Run]) -> list[Line]:
         *_riders_line([one for one in riders if one.case.share == _SHARE], 0.99),
         *_riders_line([one for one in riders if one.case.share == 0.6], 0.95),
         *_f1_line([one for one in riders if one.case.share in _PUBLISHED]),
-        *_honest_line([one for one in ours if one.case.attack == NO_ATTACK], "no attack"),
-        *_honest_line([one for one in ours if one.case.share == _SHARE], "20 % attackers"),
-        *_honest_line([one for one in ours if one.case.share == 0.6], "60 % free-riders"),
-        *_backdoor_line(runs),
+        *(line for name in (_OURS, _ROOTED) for line in _lines_of(name, runs)),
         *_short_line(ours),
+    ]
+
+
+def _lines_of(name: str, runs: Sequence[Run]) -> list[Line]:
+    mine = [one for one in runs if one.case.method == name]
+    return [
+        *_honest_line(name, [one for one in mine if one.case.attack == NO_ATTACK], "no attack"),
+        *_honest_line(name, [one for one in mine if one.case.share == _SHARE], "20 % attackers"),
+        *_honest_line(name, [one for one in mine if one.case.share == 0.6], "60 % free-riders"),
+        *_poison_line(name, runs),
+        *_backdoor_line(name, runs),
     ]
 
 
@@ -148,7 +159,7 @@ def _sheet(runs: Sequence[Run]) -> Sheet:
     return Sheet(
         title=f"{first.data}, {first.partition}, {first.clients} clients, {first.rounds} rounds, "
         f"{seeds} seed{'s' if seeds > 1 else ''}: accuracy, or for bd_ success of the backdoor",
-        header=("attack", "caught", "accused", "ever", *names),
+        header=("attack", *(title for _, title in _columns(names)), *names),
         rows=tuple(
             _row(attack, [one for one in runs if one.case.attack == attack], names)
             for attack in order
@@ -157,11 +168,24 @@ def _sheet(runs: Sequence[Run]) -> Sheet:
 
 
 def _row(attack: str, runs: Sequence[Run], names: Sequence[str]) -> tuple[str, ...]:
-    ours = [one for one in runs if one.case.method == _OURS]
-    caught = "-" if attack == NO_ATTACK else _mean(ours, lambda one: one.detection[0])
-    cells = (_mean([one for one in runs if one.case.method == name], _effect) for name in names)
-    accused, ever = (_mean(ours, part) for part in (lambda one: one.detection[1], _wronged))
-    return (attack, caught, accused, ever, *cells)
+    of = {name: [one for one in runs if one.case.method == name] for name in names}
+    figures = (
+        "-" if title.startswith("caught") and attack == NO_ATTACK else _mean(of[name], part)
+        for (name, part), title in _columns(names)
+    )
+    return (attack, *figures, *(_mean(of[name], _effect) for name in names))
+
+
+def _columns(names: Sequence[str]) -> list[tuple[tuple[str, Callable[[Run], float]], str]]:
+    """(method, figure), and how the column of it is headed."""
+    parts: dict[str, Callable[[Run], float]] = {
+        "caught": lambda one: one.detection[0],
+        "accused": lambda one: one.detection[1],
+        "ever": _wronged,
+    }
+    found = [((_OURS, part), title) for title, part in parts.items() if _OURS in names]
+    root = [((_ROOTED, part), f"{title}, root") for title, part in parts.items()]
+    return found + (root if _ROOTED in names else [])
 
 
 def _shares_sheet(runs: Sequence[Run]) -> Sheet:
@@ -221,34 +245,48 @@ def _f1(one: Run) -> float:
     return 2 * one.often_caught / (2 * one.often_caught + one.often_accused + missed)
 
 
-def _honest_line(runs: Sequence[Run], when: str) -> list[Line]:
+def _honest_line(name: str, runs: Sequence[Run], when: str) -> list[Line]:
     if not runs:
         return []
     ever, end = fmean(map(_wronged, runs)), fmean(one.detection[1] for one in runs)
     worst = max(runs, key=_wronged)
     text = (
-        f"honest clients ever excluded, {when}: {ever:.2%} (target 1 %), at the end {end:.2%}; "
-        f"most {worst.wronged:.1%}, {_where(worst.case)}"
+        f"{name}: honest clients ever excluded, {when}: {ever:.2%} (target 1 %), "
+        f"at the end {end:.2%}; most {worst.wronged:.1%}, {_where(worst.case)}"
     )
     return [Line(text=text, met=ever <= 0.01)]
 
 
-def _backdoor_line(runs: Sequence[Run]) -> list[Line]:
-    """Over cells of data set, partition and attack where the attack works without a defense."""
+def _cells(kind: str, runs: Sequence[Run]) -> list[dict[str, float]]:
+    """For each data set, partition and attack of a kind: method -> its mean effect over seeds."""
     cells: dict[tuple[str, float, str], dict[str, list[float]]] = {}
     for one in runs:
-        if one.case.attack.startswith("bd_"):
+        if one.case.attack.startswith(kind):
             cell = cells.setdefault((one.case.data, one.case.alpha, one.case.attack), {})
-            cell.setdefault(one.case.method, []).append(one.success[-1])
-    means = [{name: fmean(values) for name, values in cell.items()} for cell in cells.values()]
-    works = [cell for cell in means if _OURS in cell and cell.get("mean", 0.0) >= _WORKS]
+            cell.setdefault(one.case.method, []).append(_effect(one))
+    return [{name: fmean(values) for name, values in cell.items()} for cell in cells.values()]
+
+
+def _poison_line(name: str, runs: Sequence[Run]) -> list[Line]:
+    cells = [one for one in _cells("po_", runs) if one.keys() >= {name, *_PEERS}]
+    if not cells:
+        return []
+    kept = sum(cell[name] >= max(cell[peer] for peer in _PEERS) - _NEAR for cell in cells)
+    text = f"{name}: poisoning, accuracy no worse than the best of {', '.join(_PEERS)} in "
+    return [Line(text=f"{text}{kept} of {len(cells)} cells")]
+
+
+def _backdoor_line(name: str, runs: Sequence[Run]) -> list[Line]:
+    """Over cells where the attack works without a defense."""
+    cells = _cells("bd_", runs)
+    works = [cell for cell in cells if name in cell and cell.get("mean", 0.0) >= _WORKS]
     if not works:
         return []
-    kept = sum(cell[_OURS] <= _KEPT_OUT for cell in works)
-    lowest = sum(cell[_OURS] <= min(min(cell.values()) + _NEAR, cell["mean"] / 2) for cell in works)
+    kept = sum(cell[name] <= _KEPT_OUT for cell in works)
+    lowest = sum(cell[name] <= min(min(cell.values()) + _NEAR, cell["mean"] / 2) for cell in works)
     text = (
-        f"backdoors that reach {_WORKS:g} without a defense: ours ends at most at {_KEPT_OUT:g} in "
-        f"{kept} of {len(works)} cells, and is the lowest of all methods in {lowest}"
+        f"{name}: backdoors that reach {_WORKS:g} without a defense end at most at {_KEPT_OUT:g} "
+        f"in {kept} of {len(works)} cells; it is the lowest of all methods in {lowest}"
     )
     return [Line(text=text)]
 

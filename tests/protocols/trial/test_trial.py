@@ -322,22 +322,48 @@ def test_targets_are_met_or_missed() -> None:
     most = dataclasses.replace(FAST, share=0.6)
     assert "True free-riders without data, 60%" in lines(made(most, caught=12))
     assert "False free-riders without data, 60%" in lines(made(most, caught=11))
-    assert "True honest clients ever excluded, 20 % attackers: 0.00%" in lines(*riders)
-    assert "False honest clients ever excluded, 20 % attackers: 6.25%" in lines(made(FAST, ever=1))
+    assert "True ours: honest clients ever excluded, 20 % attackers: 0.00%" in lines(*riders)
+    assert "False ours: honest clients ever excluded, 20 % attackers: 6.25%" in lines(
+        made(FAST, ever=1)
+    )
     assert "in 3 of 4 rounds fewer clients were left" in lines(made(FAST, short=3))
 
 
 def test_a_backdoor_counts_where_it_works_and_only_a_victory_is_one() -> None:
     mean = backdoor("mean", 0.9)
-    assert "in 1 of 1 cells, and is the lowest of all methods in 1" in lines(
+    assert "in 1 of 1 cells; it is the lowest of all methods in 1" in lines(
         mean, backdoor("ours", 0.04), backdoor("krum", 0.3)
     )
-    assert "in 0 of 1 cells, and is the lowest of all methods in 0" in lines(
+    assert "in 0 of 1 cells; it is the lowest of all methods in 0" in lines(
         mean, backdoor("ours", 0.3), backdoor("krum", 0.2)
     )
     # nobody stops it: equal failures are no victory
     assert "the lowest of all methods in 0" in lines(mean, backdoor("ours", 0.9))
     assert "backdoors" not in lines(backdoor("mean", 0.1), backdoor("ours", 0.0))
+
+
+def test_what_a_root_set_costs_is_said_beside_what_it_gains() -> None:
+    rooted = dataclasses.replace(FAST, method="ours+root")
+    runs = [made(FAST), made(rooted, ever=1)]
+    assert "False ours+root: honest clients ever excluded, 20 % attackers: 6.25%" in lines(*runs)
+    (sheet,) = tables.sheets(runs)
+    assert sheet.header[1:7] == (
+        "caught", "accused", "ever", "caught, root", "accused, root", "ever, root",
+    )  # fmt: skip
+    assert sheet.rows[0][6] == "0.06"
+
+
+def test_poisoning_is_judged_beside_the_best_peer() -> None:
+    def flipped(method: str, accuracy: float) -> Run:
+        case = dataclasses.replace(FAST, attack="po_sign-flip", method=method)
+        return dataclasses.replace(made(case), accuracy=(accuracy,) * case.rounds)
+
+    peers = [flipped(name, 0.5) for name in ("krum", "multi-krum", "flame")]
+    for accuracy, count in ((0.6, 1), (0.595, 1), (0.55, 0)):
+        found = lines(*peers, flipped("fltrust", 0.6), flipped("ours", accuracy))
+        assert "ours: poisoning, accuracy no worse" in found
+        assert f"in {count} of 1 cells" in found
+    assert "poisoning" not in lines(flipped("ours", 0.6), *peers)
 
 
 def test_the_tables_hold_what_was_run() -> None:
