@@ -48,7 +48,7 @@ class SecAggPlusVerified(SecAggPlus):
         super().__post_init__()
         if not isinstance(self.screen, Screen):
             raise ParameterError(f"screen is a Screen, got {type(self.screen).__name__}")
-        self.screen.check(self.clients, self.length, self.width)
+        self.screen.check(self.clients, self.corrupt_count, self.length, self.width)
         if self.screen.group:
             self._check_groups(self.screen.group)
 
