@@ -39,6 +39,7 @@ from typing import Self
 import numpy as np
 
 from protocols.plan import RoundPlan
+from protocols.screening import GroupScreen
 from robust.gram import Gram
 from robust.observe import Array, Mask, Sketches
 from robust.weigh import Weigher, as_integers
@@ -161,6 +162,9 @@ class PublicWeights:
     def __post_init__(self) -> None:
         _require(_is_count(self.most, 1), "1 <= most <= 2**32, an int,", self.most)
         _require(_is_count(self.examples, 1), "1 <= examples <= 2**32, an int,", self.examples)
+        for client in self.clients:
+            good = _is_count(client, 1) and client < _MOST
+            _require(good, "1 <= client < 2**32, an int,", client)
         ascend = list(self.clients) == sorted(set(self.clients)) and len(self.clients) > 0
         _require(ascend, "clients strictly ascending, at least one,", self.clients)
         fits = len(self.values) == len(self.clients)
@@ -188,8 +192,10 @@ class PublicWeights:
         A plan holds its cohort at `max_weight` within the ring, with room for whoever passes the
         screen beyond its bound. So nothing wraps where `most` * `examples` is within that.
         """
-        if plan.screen is None:
-            raise ParameterError("public weights need a plan with a screen, which opens weights")
+        if plan.screen is None or isinstance(plan.screen, GroupScreen):
+            raise ParameterError(
+                "public weights need a plan with a screen that opens the weight of each client"
+            )
         largest, product = plan.quantize.max_weight, self.most * self.examples
         _require(product <= largest, f"most * examples <= max_weight = {largest}", product)
         cohort, count = plan.scheme.clients, len(self.clients)
