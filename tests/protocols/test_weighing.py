@@ -16,7 +16,7 @@ from protocols.round import ClientRound, Invitation
 from protocols.simulate import Outcome, Population, run_round
 from protocols.weighing import Carried, PublicWeights, drawn, selected, weights_of
 from robust.errors import ObservationError
-from robust.observe import Array, Public, Sketches
+from robust.observe import Array, GroupSketches, Public, Sketches
 from robust.reputation import Record, Reputation, ReputationRule, Standing
 from robust.weigh import Mean, Weigher, scale
 from robust.weigh_clipping import CenteredClipping
@@ -262,6 +262,22 @@ def test_rounding_is_within_what_as_integers_says(weights: list[float], most: in
     public = PublicWeights.of(found, range(1, len(weights) + 1), most=most)
     off = np.abs(np.array(public.values) / scale(found, most) - found)
     assert (off <= found.max() / (2 * most) * (1 + 1e-9) + 1e-199).all()
+
+
+def test_sketches_of_groups_give_no_client_a_weight() -> None:
+    rows = np.random.default_rng(0).normal(size=(6, 16))
+    groups = GroupSketches(
+        number=0,
+        clients=tuple(range(1, 13)),
+        groups=tuple((at, at + 6) for at in range(1, 7)),
+        rows=rows,
+        public=Public.nothing(16),
+    )
+    wrong: Any = groups
+    for use in (weights_of, selected, lambda rule, seen: drawn(rule, seen, bytes(32))):
+        assert len(use(Mean(), sketches(rows)))
+        with pytest.raises(InputRefused, match="Sketches of each client, got GroupSketches"):
+            use(Mean(), wrong)
 
 
 # -- carried from rounds before ----------------------------------------------------------------
