@@ -330,13 +330,11 @@ class _Simulation:
         gone = self._stopped.keys() | set().union(*self._silent.values())
         return [client for client in self._clients if client not in gone]
 
-    def _show(
-        self, phase: str, sender: PartyId, receivers: tuple[PartyId, ...], data: bytes
-    ) -> None:
+    def _show(self, phase: str, sender: PartyId, to: tuple[PartyId, ...], data: bytes) -> None:
         self._frames += 1
         self._largest = max(self._largest, len(data))
         if self._on_frame is not None:
-            self._on_frame(Frame(self._frames, phase, sender, receivers, data))
+            self._on_frame(Frame(self._frames, phase, sender, to, data))
 
     def _timed(self, party: PartyId, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         start = time.process_time()
