@@ -58,13 +58,16 @@ class AuditRounds:
             raise ParameterError(f"0 < relative <= 1 must hold, got {self.relative!r:.40}")
 
     def audits(self, number: int) -> bool:
-        """Whether that round is one."""
+        """Whether that round is one. Raises `ParameterError` for what is no number of a round."""
+        if type(number) is not int or not 0 <= number < 1 << 64:
+            raise ParameterError(f"0 <= number < 2**64, an int, must hold, got {number!r:.40}")
         return number > 0 and number % self.every == 0
 
     def perturbation(self, model: Any, session: bytes, number: int) -> Any | None:
         """A tree like `model`, to be added to it in round `number`; None where it is no audit.
 
-        Raises `InputRefused` as `flatten` does.
+        Raises `InputRefused` as `flatten` does, `ParameterError` as `audits` does, and
+        `IntegrityError` for a leaf of unsigned integers, which cannot move down.
         """
         if not self.audits(number):
             return None

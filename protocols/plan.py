@@ -15,7 +15,7 @@ each by itself, while under `NormClip` they count into the norm of the whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
@@ -129,7 +129,7 @@ class RoundPlan:
             raise ParameterError("a LeafClip is for private plans: give privacy=, or a NormClip")
         else:
             size = structure.size
-            room = clients if screen is None else screen.headroom(clients)
+            room = clients if screen is None else _room(screen, clients, parameters)
             quantize = _fixed_point(
                 size, clients, room, clip, max_weight, width, fraction_bits, rounding
             )
@@ -272,6 +272,12 @@ def _check_screened(screen: object, scheme: object, privacy: object) -> None:
         raise ParameterError(
             "a screen opens numbers of each update, and no budget counts them: take one of the two"
         )
+
+
+def _room(screen: PlanScreen, clients: int, parameters: Mapping[str, Any]) -> int:
+    """How many updates the ring must hold; of the scheme, only who may collude matters."""
+    probe = SecAggPlus(clients=clients, length=1, width=32, **parameters)
+    return screen.headroom(clients, probe.corrupt_count)
 
 
 def model_digest(tree: Any) -> bytes:

@@ -330,8 +330,9 @@ class ServerRound(_Party):
     def accept(self, clients: Collection[PartyId]) -> None:
         """Decide whose updates are summed, after `Statistics`, among its `eligible`.
 
-        Without a decision, the deadline accepts all of these. Raises `InputRefused` for others or
-        too few, and `LocalProtocolError` where nothing is to be decided.
+        Without a decision, the deadline accepts all of these. Where groups are opened, a group with
+        too few of `clients` is left out whole. Raises `InputRefused` for others or too few, and
+        `LocalProtocolError` where nothing is to be decided.
         """
         self._machine.submit(frozenset(clients))
 

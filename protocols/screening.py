@@ -77,13 +77,14 @@ class _Screening:
             )
         return self._of(quantize.bound, quantize.max_weight)
 
-    def headroom(self, clients: int) -> int:
+    def headroom(self, clients: int, corrupt: int) -> int:
         """How many updates at the bound the ring must hold, so that cheaters up to the soft bound
-        do not wrap it and none passes by wrapping.
+        do not wrap it and none passes by wrapping, alone or together with `corrupt` in all.
         """
         unit = 1 << 20
         screen = self._of(unit, 0)
-        return -(-max(clients * screen.most_norm, 4 * screen.row_bound) // unit) + 1
+        rows = max(screen.row_bound, screen.together(clients, corrupt) * screen.root)
+        return -(-max(clients * screen.most_norm, 4 * rows) // unit) + 1
 
     def extended(self, vector: Words, screen: Screen, width: int, rand: Rand) -> Words:
         """`vector` with the noise of each row after it."""

@@ -27,7 +27,13 @@ from protocols.outcome import ClientCost, Frame, Outcome
 from protocols.plan import RoundPlan
 from protocols.removal import Excess
 from protocols.round import ClientRound, Invitation, Result, ServerRound
-from secagg.errors import Aborted, IntegrityError, ParameterError, RemoteProtocolError
+from secagg.errors import (
+    Aborted,
+    InputRefused,
+    IntegrityError,
+    ParameterError,
+    RemoteProtocolError,
+)
 from secagg.event import GroupStatistics, Statistics
 from secagg.frame import parse_header
 from secagg.identity import AUTHORITY, SERVER, Identity, PartyId, Roster
@@ -259,30 +265,28 @@ class _Simulation:
                 case Statistics():
                     self._statistics = event
                     if self._judge is not None:
-                        self._decide(self._judge(event))
+                        self._decide(event, self._judge(event))
                 case _:
                     self._rejected.append(event)
 
-    def _decide(self, accepted: Collection[PartyId]) -> None:
+    def _decide(self, statistics: Statistics, accepted: Collection[PartyId]) -> None:
         """Too few to go on with end the round: the server says nothing more."""
-        least = self._plan.scheme.survivors
-        if len(accepted) < least:
-            reason = f"{len(accepted)} clients accepted, at least {least} are needed"
-            self._failure = Aborted("decide", reason)
-        else:
+        try:
             self._timed(SERVER, self._server.accept, accepted)
+        except InputRefused as refused:
+            if not statistics.eligible.issuperset(accepted):
+                raise
+            self._failure = Aborted("decide", str(refused))
 
     def _alive(self) -> list[PartyId]:
         gone = self._stopped.keys() | set().union(*self._silent.values())
         return [client for client in self._clients if client not in gone]
 
-    def _show(
-        self, phase: str, sender: PartyId, receivers: tuple[PartyId, ...], data: bytes
-    ) -> None:
+    def _show(self, phase: str, sender: PartyId, to: tuple[PartyId, ...], data: bytes) -> None:
         self._frames += 1
         self._largest = max(self._largest, len(data))
         if self._on_frame is not None:
-            self._on_frame(Frame(self._frames, phase, sender, receivers, data))
+            self._on_frame(Frame(self._frames, phase, sender, to, data))
 
     def _timed(self, party: PartyId, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         start = time.process_time()

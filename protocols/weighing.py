@@ -15,10 +15,11 @@ same weight. So weights enter in one of three ways, by when they are known:
 
 What is verified of public weights, of what clients committed to before the sketch was drawn: the
 weight of each upload, exactly; and that its norm is within that weight's share of the bound, as
-`Screen` says. So nobody counts for more than its public weight. Who agrees on other ones is in
-another context, and its messages are refused. Not verified: how many examples a client says it has,
-up to the most; and that it behaves as in the rounds that its weight is from. `selected`, or a
-cascade, may judge the same round besides.
+`Screen` says. So nobody alone counts for more than its public weight. Colluders can move weight
+and norm among each other, as all that is opened: together they count for no more than the sum of
+theirs. Who agrees on other weights is in another context, and its messages are refused. Not
+verified: how many examples a client says it has, up to the most; and that it behaves as in the
+rounds that its weight is from. `selected`, or a cascade, may judge the same round besides.
 
 Trusted: the server, with whom it accepts, and with weights of its choice where clients do not
 compute them from published statistics themselves.
@@ -39,6 +40,7 @@ from typing import Self
 import numpy as np
 
 from protocols.plan import RoundPlan
+from protocols.screening import GroupScreen
 from robust.gram import Gram
 from robust.observe import Array, Mask, Sketches
 from robust.weigh import Weigher, as_integers
@@ -59,9 +61,11 @@ def weights_of(rule: Weigher, seen: Sketches) -> Array:
     """(n,), what `rule` gives to the clients of `seen`; its public rows are `seen.public.known`.
 
     Noise of the screen stays in norms and distances. Raises `robust.errors.ObservationError` where
-    clients are too few for the rule, and `InputRefused` where it gives weight to a public row: no
-    client sends that.
+    clients are too few for the rule, and `InputRefused` where it gives weight to a public row, as
+    no client sends that, and for what is no sketch of each client, as those of groups.
     """
+    if not isinstance(seen, Sketches):
+        raise InputRefused(f"weights need Sketches of each client, got {type(seen).__name__}")
     found = rule.weigh(Gram.of(seen.rows, seen.public.known))
     clients = len(seen.clients)
     if np.any(found[clients:]):
@@ -144,7 +148,7 @@ class PublicWeights:
 
     Attributes
     ----------
-    clients: ids of the cohort, strictly ascending.
+    clients: ids of the cohort in 1 … 2**32 - 1, strictly ascending.
     values: in 0 … most, one for each client. Who has 0 sends its update all the same, is seen, and
         is left out of the sum.
     most: 1 <= most <= 2**32.
@@ -161,6 +165,9 @@ class PublicWeights:
     def __post_init__(self) -> None:
         _require(_is_count(self.most, 1), "1 <= most <= 2**32, an int,", self.most)
         _require(_is_count(self.examples, 1), "1 <= examples <= 2**32, an int,", self.examples)
+        for client in self.clients:
+            good = _is_count(client, 1) and client < _MOST
+            _require(good, "1 <= client < 2**32, an int,", client)
         ascend = list(self.clients) == sorted(set(self.clients)) and len(self.clients) > 0
         _require(ascend, "clients strictly ascending, at least one,", self.clients)
         fits = len(self.values) == len(self.clients)
@@ -188,8 +195,10 @@ class PublicWeights:
         A plan holds its cohort at `max_weight` within the ring, with room for whoever passes the
         screen beyond its bound. So nothing wraps where `most` * `examples` is within that.
         """
-        if plan.screen is None:
-            raise ParameterError("public weights need a plan with a screen, which opens weights")
+        if plan.screen is None or isinstance(plan.screen, GroupScreen):
+            raise ParameterError(
+                "public weights need a plan with a screen that opens the weight of each client"
+            )
         largest, product = plan.quantize.max_weight, self.most * self.examples
         _require(product <= largest, f"most * examples <= max_weight = {largest}", product)
         cohort, count = plan.scheme.clients, len(self.clients)

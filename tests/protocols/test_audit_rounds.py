@@ -18,7 +18,7 @@ from robust.attacks.free_rider_mimic import Shaped
 from robust.detect import Scores
 from robust.detect_evidence import EvidenceOfTraining
 from robust.observe import Array
-from secagg.errors import InputRefused, ParameterError
+from secagg.errors import InputRefused, IntegrityError, ParameterError
 from secagg.structure import flatten
 
 SESSION = bytes(range(16))
@@ -58,6 +58,21 @@ def test_the_coins_are_of_the_session_and_the_round() -> None:
 
     assert coins(SESSION, 1) == coins(SESSION, 1)
     assert len({coins(SESSION, 1), coins(SESSION, 2), coins(bytes(16), 1)}) == 3
+
+
+@pytest.mark.parametrize("number", [-1, True, 1.0, "1", 1 << 64])
+def test_what_is_no_number_of_a_round_is_refused(number: Any) -> None:
+    audit = AuditRounds(every=1)
+    assert audit.perturbation(tree(), SESSION, (1 << 64) - 1) is not None
+    with pytest.raises(ParameterError, match=r"0 <= number < 2\*\*64"):
+        audit.perturbation(tree(), SESSION, number)
+
+
+def test_unsigned_leaves_cannot_move_down() -> None:
+    audit = AuditRounds(every=1)
+    assert audit.perturbation({"n": np.full(40, 7, np.int8)}, SESSION, 1) is not None
+    with pytest.raises(IntegrityError, match="cannot hold"):
+        audit.perturbation({"n": np.full(40, 7, np.uint8)}, SESSION, 1)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from protocols.simulate import Outcome, Population, phases, run_round
 from robust.detect_direction import Direction
 from robust.group_suspicion import GroupSuspicion
 from robust.observe import GroupSketches
-from secagg.errors import InputRefused, IntegrityError, ParameterError
+from secagg.errors import Aborted, InputRefused, IntegrityError, ParameterError
 from secagg.event import GroupStatistics
 from secagg.primitives.ring import word
 from secagg.quantize import NormClip
@@ -152,15 +152,31 @@ def test_whom_earlier_rounds_speak_against_can_be_left_out() -> None:
     assert all(suspect not in group for group in opened(outcome).groups)
 
 
-def test_a_judge_cannot_leave_a_few_of_a_group() -> None:
+def test_a_judge_who_leaves_out_one_leaves_out_its_group_where_that_is_small() -> None:
     """Of three groups of three no client can be left out by itself, if one may be corrupt."""
     screen = dataclasses.replace(SCREEN, size=3)
     plan = make(clients=9, corrupt=1 / 9, dropout=1 / 3, screen=screen)
     given = updates()
     del given[10]
-    with pytest.raises(InputRefused, match="of a group at least 3 are accepted, or none"):
-        run_round(plan, given, judge=lambda statistics: statistics.eligible - {1})
     assert run_round(plan, given, judge=lambda statistics: statistics.eligible).exact
+    outcome = run_round(plan, given, judge=lambda statistics: statistics.eligible - {1})
+    assert outcome.exact
+    assert outcome.result is not None
+    assert 1 in outcome.result.refused
+    assert [len(group) for group in opened(outcome).groups] == [3, 3]
+
+
+def test_a_judge_who_leaves_too_few_ends_the_round() -> None:
+    """Eight of ten must remain, and two groups of five keep four each, or none."""
+    screen = dataclasses.replace(SCREEN, size=4)
+    plan = make(corrupt=0.2, screen=screen)
+    assert run_round(plan, updates(), judge=lambda seen: seen.eligible - {1}).exact
+    outcome = run_round(plan, updates(), judge=lambda seen: seen.eligible - {1, 2, 3})
+    assert outcome.result is None
+    assert isinstance(outcome.failure, Aborted)
+    assert "clients accepted, at least 8 are needed" in str(outcome.failure)
+    with pytest.raises(InputRefused, match="not all of the accepted"):
+        run_round(plan, updates(), judge=lambda seen: seen.eligible | {99})
 
 
 def test_statistics_of_another_kind_are_refused() -> None:

@@ -17,7 +17,7 @@ from robust.observe import Norms, Sketches
 from secagg.errors import Aborted, InputRefused, ParameterError
 from secagg.event import Statistics
 from secagg.primitives.ring import Words, word
-from secagg.quantize import NormClip, RangeClip
+from secagg.quantize import FixedPoint, NormClip, RangeClip
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief
 from secagg.schemes.secagg_plus.verified import Reference, Screen, SecAggPlusVerified
 from secagg.structure import flatten
@@ -164,6 +164,20 @@ def test_the_ring_has_room_for_cheaters_up_to_the_soft_bound() -> None:
     screen = plan.scheme.screen
     assert CLIENTS * screen.most_norm < 1 << (plan.scheme.width - 1)
     assert 4 * screen.row_bound < 1 << (plan.scheme.width - 1)
+
+
+def test_the_ring_has_room_for_what_colluders_share() -> None:
+    """Many of them make its steps coarser."""
+    bits = []
+    for corrupt in (0.45, 0.1):
+        tall = SketchScreen(rows=64, tables=16, buckets=8)
+        plan = make(screen=tall, clients=60, dropout=0.1, corrupt=corrupt)
+        assert isinstance(plan.scheme, SecAggPlusVerified)
+        assert isinstance(plan.quantize, FixedPoint)
+        shared = plan.scheme.corrupt_count * plan.scheme.screen.root
+        assert 4 * shared < 1 << (plan.scheme.width - 1)
+        bits.append(plan.quantize.fraction_bits)
+    assert bits[0] < bits[1]
 
 
 def test_plans_that_open_different_things_differ() -> None:

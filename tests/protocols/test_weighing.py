@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols import RoundPlan, SketchScreen, observed
+from protocols import GroupScreen, RoundPlan, SketchScreen, observed
 from protocols.journal import ClientJournal
 from protocols.round import ClientRound, Invitation
 from protocols.simulate import Outcome, Population, run_round
 from protocols.weighing import Carried, PublicWeights, drawn, selected, weights_of
 from robust.errors import ObservationError
-from robust.observe import Array, Public, Sketches
+from robust.observe import Array, GroupSketches, Public, Sketches
 from robust.reputation import Record, Reputation, ReputationRule, Standing
 from robust.weigh import Mean, Weigher, scale
 from robust.weigh_clipping import CenteredClipping
@@ -217,9 +217,14 @@ def test_refusals_of_public_weights() -> None:
         dataclasses.replace(good, clients=IDS[:9], values=(1,) * 9).check(plan)
     with pytest.raises(ParameterError, match="a plan with a screen"):
         good.check(make(screen=None))
+    groups = make(screen=GroupScreen(size=3, rows=64, tables=5, buckets=256))
+    with pytest.raises(ParameterError, match="the weight of each client"):
+        good.check(groups)
     for wrong in (
         {"values": (1,) * 9}, {"values": (-1,) * 10}, {"values": (9,) * 10},
         {"values": (1.0,) * 10}, {"clients": IDS[::-1]}, {"clients": (1,) * 10},
+        {"clients": (0, *IDS[1:])}, {"clients": (1.0, *IDS[1:])}, {"clients": (True, *IDS[1:])},
+        {"clients": (*IDS[:-1], 1 << 32)}, {"clients": (*IDS[:-1], "9")},
         {"clients": (), "values": ()}, {"most": 0}, {"most": 1 << 33}, {"examples": 0},
         {"examples": True},
     ):  # fmt: skip
@@ -254,9 +259,25 @@ def test_reputation_becomes_public_weights() -> None:
 )
 def test_rounding_is_within_what_as_integers_says(weights: list[float], most: int) -> None:
     found = np.array(weights)
-    public = PublicWeights.of(found, range(len(weights)), most=most)
+    public = PublicWeights.of(found, range(1, len(weights) + 1), most=most)
     off = np.abs(np.array(public.values) / scale(found, most) - found)
     assert (off <= found.max() / (2 * most) * (1 + 1e-9) + 1e-199).all()
+
+
+def test_sketches_of_groups_give_no_client_a_weight() -> None:
+    rows = np.random.default_rng(0).normal(size=(6, 16))
+    groups = GroupSketches(
+        number=0,
+        clients=tuple(range(1, 13)),
+        groups=tuple((at, at + 6) for at in range(1, 7)),
+        rows=rows,
+        public=Public.nothing(16),
+    )
+    wrong: Any = groups
+    for use in (weights_of, selected, lambda rule, seen: drawn(rule, seen, bytes(32))):
+        assert len(use(Mean(), sketches(rows)))
+        with pytest.raises(InputRefused, match="Sketches of each client, got GroupSketches"):
+            use(Mean(), wrong)
 
 
 # -- carried from rounds before ----------------------------------------------------------------

@@ -33,9 +33,9 @@ class SecAggPlusVerified(SecAggPlus):
 
     The server's input is the set of clients to accept; without one, at its deadline, all within the
     bounds of `screen` are. It keeps every masked input until the end: clients * length words.
-    With groups nothing is known before the sum, and a sum with a group beyond its bounds is
-    withheld; they need the complete graph, as in a sparse one a client may have no neighbour in its
-    group, and enough honest members each.
+    With groups nothing is known before the sum. A group of which too few are accepted is left out
+    whole, and a sum with a group beyond its bounds is withheld. Groups need the complete graph, as
+    in a sparse one a client may have no neighbour in its group, and enough honest members each.
     Docs: docs/spec/verified.md.
     """
 
@@ -48,7 +48,7 @@ class SecAggPlusVerified(SecAggPlus):
         super().__post_init__()
         if not isinstance(self.screen, Screen):
             raise ParameterError(f"screen is a Screen, got {type(self.screen).__name__}")
-        self.screen.check(self.clients, self.length, self.width)
+        self.screen.check(self.clients, self.corrupt_count, self.length, self.width)
         if self.screen.group:
             self._check_groups(self.screen.group)
 

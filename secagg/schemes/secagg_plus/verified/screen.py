@@ -158,7 +158,22 @@ class Screen:
         spread = math.sqrt(self.bound**2 + 2 * self.noise**2 / self.tables)
         return math.ceil(most_norm(self.rows) * spread)
 
-    def check(self, clients: int, length: int, width: int) -> None:
+    @property
+    def root(self) -> int:
+        """The root mean square that rows of one client may have: of honest ones, but with
+        probability 2**-32. Rows of sums have at most the sum of these.
+        """
+        spread = math.sqrt(self.bound**2 + 2 * self.noise**2 / self.tables)
+        return math.ceil((1 + slack(self.rows)) * math.sqrt(self.tables / 2) * spread)
+
+    def together(self, clients: int, corrupt: int) -> int:
+        """Of how many clients colluders may use up the bounds: they choose who takes the blame.
+        Where groups are opened these are the bounds of all, and what honest members sent may hide
+        as much again.
+        """
+        return 2 * clients if self.group else corrupt
+
+    def check(self, clients: int, corrupt: int, length: int, width: int) -> None:
         """`ParameterError` unless vectors of this length, summed in this ring, can be screened."""
         size = length - self.head - self.tail
         _require(size >= 1, f"length > head + tail = {self.head + self.tail}", length)
@@ -166,6 +181,8 @@ class Screen:
         _require(self.row_bound < room, "row_bound < 2**(width - 3)", self.row_bound)
         total = clients * max(self.most_norm, self.max_weight)
         _require(total < 1 << (width - 1), "clients * most_norm < 2**(width - 1)", total)
+        shared = self.together(clients, corrupt) * self.root
+        _require(shared < room, "together * root < 2**(width - 3)", shared)
         numbers = self.least_ratio * (self.opened - self.head)
         _require(numbers <= size, f"{self.least_ratio} * numbers opened <= d = {size}", numbers)
         if self.reference is not None:

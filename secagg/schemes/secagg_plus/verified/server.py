@@ -72,8 +72,9 @@ class VerifiedServer(Server):
             raise InputRefused(f"whom to accept is a set of ids, got {type(value).__name__}")
         if not value <= set(state.eligible.peers):
             raise InputRefused("not all of the accepted were within the bounds")
+        whole = self._whole(state.drawn, value)  # nobody can know the groups and spare the rest
         try:
-            return self._settle(state, [peer for peer in state.eligible.peers if peer in value])
+            return self._settle(state, [peer for peer in state.eligible.peers if peer in whole])
         except Aborted as error:  # another set may do
             raise InputRefused(error.reason) from None
 
@@ -252,9 +253,6 @@ class VerifiedServer(Server):
         self._require(state, len(accepted), self._params.survivors, "clients accepted")
         self._check_spread(state, accepted)
         drawn = state.drawn
-        if len(self._whole(drawn, accepted)) < len(accepted):
-            reason = f"of a group at least {self._params.group_floor} are accepted, or none"
-            raise Aborted(state.phase, reason)
         total = np.zeros(self._params.length, word(self._params.width))
         for peer in accepted:
             total += drawn.uploads[peer]

@@ -410,14 +410,27 @@ def test_the_caller_may_leave_out_clients(without: set[PartyId], network: Networ
 
 
 @pytest.mark.parametrize("without", [{3, 6}, {3, 6, 9}])
-def test_the_caller_cannot_leave_a_group_with_too_few(
+def test_who_is_left_of_a_group_with_too_few_accepted_is_left_out(
     without: set[PartyId], network: Network
 ) -> None:
+    """The caller does not know the groups."""
+    accepted = set(network.parties.clients) - without
+    network.submit(SERVER, accepted)
+    network.finish({})
+    result = network.result()
+    assert result.aggregate is not None, result.error
+    assert result.aggregate.included == accepted - {3, 6, 9, 12}
+    assert result.aggregate.refused == without | {3, 6, 9, 12}
+    assert opened_rows(result) == true_rows(result, inputs_of(network.parties))
+
+
+def test_too_few_are_refused_and_another_set_may_do(network: Network) -> None:
+    """Two of each of two groups leave one group, of eight who must remain."""
     machine: Any = network.server.peer
     everybody = set(network.parties.clients)
-    with pytest.raises(InputRefused, match="of a group at least 3 are accepted, or none"):
-        machine.submit(everybody - without)
-    machine.submit(everybody)
+    with pytest.raises(InputRefused, match="4 clients accepted, at least 8 are needed"):
+        machine.submit(everybody - {3, 6, 4, 7})
+    machine.submit(everybody - {3, 6})
 
 
 def test_a_client_rejected_late_takes_a_small_group_with_it(network: Network) -> None:

@@ -266,6 +266,59 @@ def test_the_sum_must_fit_the_ring() -> None:
     assert scheme(Screen(bound=9, max_weight=1 << 16), width=20).opened == 65
 
 
+def shared(bound: int, **changes: Any) -> SecAggPlusVerified:
+    """Many colluders, and rows that are tall beside the bound."""
+    screen = Screen(bound=bound, rows=256, tables=16, buckets=8, group=changes.pop("group", 0))
+    plan = {"clients": 60, "corrupt": 0.45, "dropout": 0.1, "length": 2100, **changes}
+    return scheme(screen, **plan)
+
+
+def most_shared(**changes: Any) -> int:
+    """The greatest bound of such a plan."""
+    least, most = 1, 1 << 32
+    while most - least > 1:
+        middle = (least + most) // 2
+        try:
+            shared(middle, **changes)
+        except ParameterError:
+            most = middle
+        else:
+            least = middle
+    return least
+
+
+def test_colluders_cannot_share_out_what_wraps() -> None:
+    """Every other coordinate is half the ring. Between them they can say that its rows are in
+    equal parts theirs: no part may be within the bounds. Under four times the bound all would be.
+    """
+    plan = shared(most_shared())
+    assert plan.corrupt_count == 27
+    vector = np.zeros(plan.length, np.uint32)
+    vector[::2] = 1 << 31
+    for number in range(8):
+        opened = OpenedMap(plan.screen, seed_of(number), length=plan.length, width=32)
+        parts = plan.screen.signed(opened.of_words([vector]), 32) // plan.corrupt_count
+        assert not plan.screen.within(parts).any()
+        wider = Screen(bound=4 * plan.screen.bound, rows=256, tables=16, buckets=8)
+        assert wider.within(parts).all()
+
+
+def test_what_colluders_share_must_fit_the_ring() -> None:
+    """Alone, each would be held by its own rows; where groups are opened, whoever colludes has the
+    bounds of all groups.
+    """
+    bound = most_shared()
+    with pytest.raises(ParameterError, match=r"together \* root < 2\*\*\(width - 3\)"):
+        shared(bound + 1)
+    assert shared(bound + 1, corrupt=0.4).corrupt_count == 24
+    few: dict[str, Any] = {"clients": 200, "corrupt": 0.02, "group": 8}
+    bound = most_shared(**few)
+    with pytest.raises(ParameterError, match=r"together \* root"):
+        shared(bound + 1, **few)
+    assert 2 * 200 * shared(bound, **few).screen.root < 1 << 29
+    assert shared(bound + 1, **{**few, "group": 0}).corrupt_count == 4
+
+
 def test_references_must_fit_the_vector_and_the_ring() -> None:
     known = reference(SIZE)
     assert scheme(Screen(bound=9, reference=known)).opened == 65
