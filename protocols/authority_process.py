@@ -2,7 +2,7 @@
 
     with AuthorityProcess() as authority:
         plan = RoundPlan.for_update(model, clients=20, clip=clip, scheme=authority.scheme)
-        outcome = run_round(plan, updates, authority=authority)
+        outcome = run_round(plan, updates, third=authority)
 
 For demos and tests on one machine. In a deployment the authority is elsewhere, and runs
 `protocols.authority`.
@@ -28,6 +28,7 @@ from secagg.errors import (
     RemoteProtocolError,
     SecAggError,
 )
+from secagg.identity import Roster
 from secagg.scheme import Scheme
 from secagg.schemes.ckks import EncryptedExact
 
@@ -70,6 +71,10 @@ class AuthorityProcess:
             share_key=bytes.fromhex(head["share_key"]),
             public_key=public_key,
         )
+
+    def enrolled(self, roster: Roster) -> Roster:
+        """The roster as it is: the scheme has the authority's keys."""
+        return roster
 
     def answer(self, scheme: Scheme, round: Round, request: bytes) -> bytes:
         """The frame to send back for the frame `request` of the server."""
@@ -136,6 +141,7 @@ def _described(round: Round) -> dict[str, Any]:
         "number": round.number,
         "model": round.model.hex(),
         "server": roster.server.hex(),
+        "server_share_key": roster.server_share_key.hex(),
         "clients": {str(party): key.hex() for party, key in roster.clients.items()},
         "share_keys": {str(party): key.hex() for party, key in roster.share_keys.items()},
     }
