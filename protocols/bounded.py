@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import math
 
+from protocols.private import Private
 from secagg.errors import ParameterError
 from secagg.primitives.ring import Words, centered
 from secagg.quantize import FixedPoint, NormClip
 from secagg.schemes.pine import TwoAggregators
 
-__all__ = ["LARGEST", "check", "headroom", "norm_bound", "scaled", "unscaled"]
+__all__ = ["LARGEST", "check", "check_choice", "headroom", "norm_bound", "scaled", "unscaled"]
 
 LARGEST = math.isqrt((1 << 61) - (1 << 31))
 """The largest L whose B is below 2^31, as the range check of a squared norm asks for."""
@@ -39,14 +40,19 @@ def headroom(clients: int) -> int:
     return 2 + math.isqrt(2 * clients**2)
 
 
-def check(quantize: object, scheme: TwoAggregators) -> None:
+def check_choice(clip: object, privacy: object) -> None:
+    """Raise `ParameterError` unless there is a norm to prove."""
+    if privacy is not None:
+        raise ParameterError("two aggregators prove a norm bound, and noise has none: no privacy")
+    if not isinstance(clip, NormClip):
+        raise ParameterError("two aggregators prove a norm bound: clip must be a NormClip")
+
+
+def check(quantize: FixedPoint | Private, scheme: TwoAggregators) -> None:
     """Raise `ParameterError`, with the inequality, unless the proof is that of this encoding."""
-    if not isinstance(quantize, FixedPoint):
-        raise ParameterError(
-            "the scheme proves a norm bound, and noise has none: leave privacy out"
-        )
-    if not isinstance(quantize.clip, NormClip):
-        raise ParameterError("the scheme proves a norm bound: clip must be a NormClip")
+    if isinstance(quantize, Private):
+        raise ParameterError("two aggregators prove a norm bound, and noise has none: no privacy")
+    check_choice(quantize.clip, None)
     due = norm_bound(quantize)
     if scheme.bound != due:
         raise ParameterError(

@@ -124,9 +124,8 @@ class RoundPlan:
         make = partial(kind, clients=clients, **parameters)
         if screen is not None:
             _check_screened(screen, scheme, privacy)
-        proves = scheme is TwoAggregators
-        if proves:
-            _check_proven(clip, privacy)
+        if scheme is TwoAggregators:
+            bounded.check_choice(clip, privacy)
         if privacy is not None:
             _require_type("privacy", privacy, Privacy)
             exact = {"max_weight": max_weight - 1, "fraction_bits": fraction_bits}
@@ -136,23 +135,18 @@ class RoundPlan:
         elif isinstance(clip, LeafClip):
             raise ParameterError("a LeafClip is for private plans: give privacy=, or a NormClip")
         else:
-            size = structure.size
-            room = clients if screen is None else screen.headroom(clients)
-            most = EXACT
-            if proves:
-                room, most = bounded.headroom(clients), bounded.LARGEST
+            size, room = structure.size, _room(scheme, screen, clients)
             quantize = _fixed_point(
-                size, clients, room, most, clip, max_weight, width, fraction_bits, rounding
+                size, clients, room, clip, max_weight, width, fraction_bits, rounding
             )
+            if scheme is TwoAggregators:
+                make = partial(make, bound=bounded.norm_bound(quantize))
         length = quantize.length(structure.size)
         if screen is not None:
             assert isinstance(quantize, FixedPoint), "a screen is refused beside privacy"
             opened = screen.of(quantize)
             make = partial(make, screen=opened)
             length += opened.tail
-        if proves:
-            assert isinstance(quantize, FixedPoint), "noise is refused beside a proof"
-            make = partial(make, bound=bounded.norm_bound(quantize))
         chosen = make(length=length, width=quantize.width)
         return cls(scheme=chosen, quantize=quantize, structure=structure, screen=screen)
 
@@ -296,15 +290,6 @@ def _check_screened(screen: object, scheme: object, privacy: object) -> None:
         )
 
 
-def _check_proven(clip: object, privacy: object) -> None:
-    if not isinstance(clip, NormClip):
-        raise ParameterError("TwoAggregators proves a norm bound: clip must be a NormClip")
-    if privacy is not None:
-        raise ParameterError(
-            "TwoAggregators proves a norm bound, and noise has none: leave privacy out"
-        )
-
-
 def model_digest(tree: Any) -> bytes:
     """32 bytes that name a model: its structure and every bit of its values.
 
@@ -327,22 +312,26 @@ def _private(
     return Private(mechanism, leaves)
 
 
+def _room(scheme: object, screen: PlanScreen | None, clients: int) -> tuple[int, int]:
+    """How many updates at the bound the ring must hold, and the largest bound in units."""
+    if scheme is TwoAggregators:
+        return bounded.headroom(clients), bounded.LARGEST
+    return clients if screen is None else screen.headroom(clients), EXACT
+
+
 def _fixed_point(
     size: int,
     clients: int,
-    room: int,
-    most: int,
+    room: tuple[int, int],
     clip: Clip,
     max_weight: int,
     width: int | None,
     fraction_bits: int | None,
     rounding: Rounding | None,
 ) -> FixedPoint:
-    """room: how many updates at the bound the ring must hold, at least those of the clients.
-    most: the largest bound, in units.
-    """
+    """room: of `_room`."""
     if fraction_bits is None:
-        width, fraction_bits = precision(clip, room, max_weight, size, width, most)
+        width, fraction_bits = precision(clip, room[0], max_weight, size, width, room[1])
     return FixedPoint(
         clip=clip,
         fraction_bits=fraction_bits,
