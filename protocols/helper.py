@@ -43,12 +43,17 @@ class HelperKeeper(Keeper):
 
     @property
     def public(self) -> bytes:
-        """What the roster lists of it, beside its share key."""
+        """Its public identity, which the roster lists."""
         return self._identity.public
+
+    @property
+    def share_key(self) -> bytes:
+        """What clients seal its shares to, with its signature; the roster lists it too."""
+        return self._identity.share_key
 
     def enrolled(self, roster: Roster) -> Roster:
         """The roster with this helper on it."""
-        return enlisted(roster, self.public, self._identity.share_key)
+        return enlisted(roster, self.public, self.share_key)
 
     def _made(self, scheme: Scheme, round: Round) -> Machine[Any]:
         return scheme.helper(round, self._identity, rand=self._rand)

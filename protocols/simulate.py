@@ -239,15 +239,24 @@ class _Simulation:
             phase = self._phase_of[parse_header(data).code]
             self._show(phase, SERVER, tuple(to for to, _ in rows), data)
             if rows[0][0] == THIRD and self._third is not None:
-                answer = self._third.answer
-                reply = self._timed(THIRD, answer, self._plan.scheme, self._round, data)
-                self._show(phase, THIRD, (SERVER,), reply)
-                self._timed(SERVER, self._server.receive, THIRD, reply)
+                self._ask(self._third, phase, data)
         for client in self._alive():
             for data in (data for to, data in frames if to == client):
                 self._down[client] += len(data)
                 self._guarded(client, self._clients[client].receive, SERVER, data)
         return len(frames)
+
+    def _ask(self, third: ThirdParty, phase: str, data: bytes) -> None:
+        """One answer of the third party. One that ends the round for itself is silent from then."""
+        if THIRD in self._stopped:
+            return
+        try:
+            reply = self._timed(THIRD, third.answer, self._plan.scheme, self._round, data)
+        except (RemoteProtocolError, Aborted) as error:
+            self._stopped[THIRD] = error
+            return
+        self._show(phase, THIRD, (SERVER,), reply)
+        self._timed(SERVER, self._server.receive, THIRD, reply)
 
     def _collect(self) -> None:
         while (event := self._server.next_event()) is not None:

@@ -16,7 +16,7 @@ from protocols.authority_process import AuthorityProcess
 from protocols.demo import model
 from protocols.demo.data import split_digits
 from protocols.demo.model import Tree
-from protocols.helper import HelperKeeper
+from protocols.helper_process import HelperProcess
 from protocols.invitation import round_name
 from protocols.ledger import PrivacyLedger
 from protocols.plan import RoundPlan, model_digest
@@ -88,7 +88,7 @@ class Federation:
         self._weights: Tree = model.fresh(file.training.seed)
         authority = AuthorityProcess() if file.scheme.has_authority else None
         self.plan: RoundPlan = file.plan(self._weights, authority)
-        helper = HelperKeeper.generate() if self.plan.scheme.helpers else None
+        helper = HelperProcess() if self.plan.scheme.helpers else None
         self._third: ThirdParty | None = authority or helper
         self.digits = split_digits(file.scheme.clients, file.training.alpha, self._rng)
         self._people = Population.generate(self.digits.clients)
