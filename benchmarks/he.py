@@ -187,14 +187,14 @@ def _round(
 ) -> Cost:
     people = Population.generate(updates)
     given = {client: (update, 1) for client, update in updates.items()}
-    outcome = run_round(plan, given, population=people, authority=authority)
+    outcome = run_round(plan, given, population=people, third=authority)
     assert outcome.exact, "a sum that is not exact is no result"
     return Cost(
         name=name,
         exchanges=len(plan.scheme.server_messages),
         client=fmean(cost.cpu for cost in outcome.clients.values()),
         server=outcome.server_cpu,
-        decrypting=outcome.authority_cpu,
+        decrypting=outcome.third_cpu,
         who="authority" if authority else "-",
         upload=outcome.clients[1].bytes_up,
         deviation=outcome.deviation,

@@ -2,7 +2,7 @@
 
     with AuthorityProcess() as authority:
         plan = RoundPlan.for_update(model, clients=20, clip=clip, scheme=authority.scheme)
-        outcome = run_round(plan, updates, authority=authority)
+        outcome = run_round(plan, updates, third=authority)
 
 For demos and tests on one machine. In a deployment the authority is elsewhere, and runs
 `protocols.authority`.
@@ -10,55 +10,26 @@ For demos and tests on one machine. In a deployment the authority is elsewhere, 
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import threading
-import weakref
-from collections.abc import Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from protocols.third_process import ThirdProcess, described
 from secagg.context import Round
-from secagg.errors import (
-    CipherFailed,
-    DecodeError,
-    LocalProtocolError,
-    ParameterError,
-    RemoteProtocolError,
-    SecAggError,
-)
+from secagg.errors import CipherFailed, ParameterError
+from secagg.identity import Roster
 from secagg.scheme import Scheme
 from secagg.schemes.ckks import EncryptedExact
 
 __all__ = ["AuthorityProcess"]
 
-_WORKER = (sys.executable, "-m", "protocols.authority_worker")
-_MOST_ANSWER = 1 << 30
-_ERRORS: dict[str, type[SecAggError]] = {
-    kind.__name__: kind
-    for kind in (
-        CipherFailed, DecodeError, LocalProtocolError, ParameterError, RemoteProtocolError,
-    )
-}  # fmt: skip
 
+class AuthorityProcess(ThirdProcess):
+    """A key authority that `run_round` takes as `third`.
 
-class AuthorityProcess:
-    """Starts the process, and ends it with `close` or as a context manager.
-
-    seconds: what one request may take before the process is killed, its keys with it. Raises
-    `CipherFailed` for a process that died, hung or answered nonsense, and what
+    Raises `CipherFailed` for a process that died, hung or answered nonsense, and what
     `AuthorityKeeper.answer` raises there.
     """
 
-    def __init__(self, *, seconds: float = 120, command: Sequence[str] = _WORKER) -> None:
-        if not 0 < seconds < 86_400:
-            raise ParameterError(f"0 < seconds < 86400 must hold, got {seconds}")
-        self._seconds = seconds
-        self._child = subprocess.Popen(  # noqa: S603  the caller's own command
-            tuple(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-        self._end = weakref.finalize(self, _end, self._child)
+    worker = "protocols.authority_worker"
 
     def scheme(self, *, clients: int, length: int, width: int, **fields: Any) -> EncryptedExact:
         """The scheme of these parameters under a key that the process holds."""
@@ -71,71 +42,17 @@ class AuthorityProcess:
             public_key=public_key,
         )
 
+    def enrolled(self, roster: Roster) -> Roster:
+        """The roster as it is: the scheme has the authority's keys."""
+        return roster
+
     def answer(self, scheme: Scheme, round: Round, request: bytes) -> bytes:
         """The frame to send back for the frame `request` of the server."""
         if not isinstance(scheme, EncryptedExact):
             raise ParameterError(f"{scheme.name} has no key authority")
         names = ("clients", "length", "width", "corrupt", "dropout")
         stated = {name: getattr(scheme, name) for name in names}
-        return self._ask({"scheme": stated, "round": _described(round)}, request)[1]
+        return self._ask({"scheme": stated, "round": described(round)}, request)[1]
 
-    def close(self) -> None:
-        """End the process; its keys are gone."""
-        self._end()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _ask(self, request: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
-        clock = threading.Timer(self._seconds, self._child.kill)
-        clock.start()
-        try:
-            head, answer = self._exchanged(request, body)
-        except (OSError, ValueError, KeyError):
-            self._child.kill()
-            raise CipherFailed("the process of the key authority gave no answer") from None
-        finally:
-            clock.cancel()
-        if "error" in head:
-            raise _ERRORS.get(head["error"], CipherFailed)(head["text"])
-        return head, answer
-
-    def _exchanged(self, request: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
-        """One request, one answer; `OSError`, `ValueError` or `KeyError` if there is none."""
-        pipe, out = self._child.stdin, self._child.stdout
-        assert pipe is not None
-        assert out is not None
-        pipe.write(json.dumps({**request, "size": len(body)}).encode() + b"\n" + body)
-        pipe.flush()
-        head = json.loads(out.readline(1 << 16))
-        if not 0 <= head["size"] <= _MOST_ANSWER:
-            raise ValueError("an answer beyond all bounds")
-        answer = out.read(head["size"])
-        if len(answer) != head["size"]:
-            raise ValueError("the answer breaks off")
-        return head, answer
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    child.kill()
-    child.communicate()
-
-
-def _described(round: Round) -> dict[str, Any]:
-    roster = round.roster
-    return {
-        "session": round.session.hex(),
-        "number": round.number,
-        "model": round.model.hex(),
-        "server": roster.server.hex(),
-        "clients": {str(party): key.hex() for party, key in roster.clients.items()},
-        "share_keys": {str(party): key.hex() for party, key in roster.share_keys.items()},
-    }
+    def _silent(self) -> CipherFailed:
+        return CipherFailed("the process of the key authority gave no answer")

@@ -32,6 +32,7 @@ from protocols.inspect import inspect as inspect_frame
 from protocols.planfile import SCHEMES, PlanFile, PrivacyChoice, Quantizer, SchemeChoice, Training
 from protocols.simulate import Frame
 from secagg.errors import ParameterError
+from secagg.identity import SERVER, THIRD
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
 
 __all__ = ["app", "main"]
@@ -222,7 +223,7 @@ def _recorder(folder: Path | None) -> Any:
     folder.mkdir(parents=True, exist_ok=True)
 
     def write(number: int, frame: Frame) -> None:
-        sender = f"client-{frame.sender}" if frame.sender else "server"
+        sender = _RECORDED.get(frame.sender, f"client-{frame.sender}")
         name = f"round-{number:03}-{frame.number:05}-{frame.phase}-{sender}.frame"
         (folder / name).write_bytes(frame.data)
 
@@ -244,6 +245,8 @@ def _parameters(kind: Any, **fields: Any) -> dict[str, Any]:
         **dataclasses.asdict(cost),
     }
 
+
+_RECORDED = {SERVER: "server", THIRD: "third-party"}
 
 _ROWS = {
     "degree": "neighbours of a client",

@@ -1,4 +1,4 @@
-"""What a round of secagg_plus costs one client, computed from the parameters and the wire format.
+"""What a round of secagg_plus or pine costs one client, computed from its parameters.
 
 `simulate.run_round` measures the same numbers; the tests hold the two equal.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from secagg.frame import OVERHEAD
 from secagg.primitives.ring import packed_size
+from secagg.schemes.pine import TwoAggregators
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
 from secagg.schemes.secagg_plus.messages import Consents
 from secagg.wire import Limits, Message, size_bound
@@ -23,9 +24,10 @@ class Cost:
     Attributes
     ----------
     up, down: bytes of the frames it sends and receives.
-    vector: bytes that its update alone takes in them.
+    vector: bytes that its update alone takes in them; with two aggregators the sealed share of it,
+        which has the proofs too.
     mask_keys: keys whose streams it adds to its update: one per neighbour, and its own.
-    shares: secret shares that it deals: two per neighbour.
+    shares: secret shares that it deals: two per neighbour, or one per aggregator.
     """
 
     up: int
@@ -35,8 +37,11 @@ class Cost:
     shares: int
 
 
-def client_cost(scheme: SecAggPlus | SecAggPlusSemiHonest) -> Cost:
+def client_cost(scheme: SecAggPlus | SecAggPlusSemiHonest | TwoAggregators) -> Cost:
     """The cost of `scheme`; dropouts only lower it."""
+    if isinstance(scheme, TwoAggregators):
+        up = sum(_frame(kind, scheme.limits) for kind in scheme.server_messages)
+        return Cost(up=up, down=0, vector=scheme.limits.vector, mask_keys=0, shares=2)
     near, limits = scheme.neighbourhood.degree, scheme.limits
     # Where nobody is missing every list is as long as it can be, except that of the consents.
     quorum = replace(limits, parties=scheme.quorum)

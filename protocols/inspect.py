@@ -12,10 +12,12 @@ from protocols.removal import Excess
 from secagg import wire
 from secagg.errors import DecodeError
 from secagg.frame import HEADER_SIZE, SIGNATURE_SIZE, VERSION, Header, parse_header
-from secagg.identity import AUTHORITY, BROADCAST, SERVER, PartyId
+from secagg.identity import BROADCAST, SERVER, THIRD, PartyId
 from secagg.scheme import Scheme
 from secagg.schemes.ckks import EncryptedExact
 from secagg.schemes.ckks.messages import Opened, Refused, Request, Upload
+from secagg.schemes.pine import TwoAggregators
+from secagg.schemes.pine.messages import Collect, Relay, Reply, Report, Sum
 from secagg.schemes.plain import PlainInsecure
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief, SecAggPlusSemiHonest
 from secagg.wire import Limits, Message, Rows, Table
@@ -30,7 +32,9 @@ _SIZED: tuple[Scheme, ...] = tuple(
 _SCHEMES: dict[int, tuple[str, tuple[type[Message], ...]]] = {
     **{each.code: (each.name, (*each.server_messages, *each.client_messages)) for each in _SIZED},
     EncryptedExact.code: (EncryptedExact.name, (Upload, Request, Opened, Refused)),
+    TwoAggregators.code: (TwoAggregators.name, (Report, Relay, Reply, Collect, Sum)),
 }
+_THIRD = {EncryptedExact.code: "key authority", TwoAggregators.code: "helper"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +100,8 @@ def _vector_size(kind: type[Message], body: memoryview) -> int:
 
 def _party(party: PartyId, scheme: int) -> str:
     names = {SERVER: "server", BROADCAST: "everybody it concerns"}
-    if scheme == EncryptedExact.code:
-        names[AUTHORITY] = "key authority"
+    if scheme in _THIRD:
+        names[THIRD] = _THIRD[scheme]
     return names.get(party, f"client {party}")
 
 
@@ -109,7 +113,9 @@ def _shape(value: object) -> str:
             return f"{len(value):,} rows of {dtype.itemsize} bytes: {cells}"
         case bytes():
             return f"{len(value):,} bytes"
-    raise AssertionError("messages hold tables and bytes")
+        case int():
+            return "a number"
+    raise AssertionError("messages hold tables, bytes and numbers")
 
 
 def _short(data: bytes) -> str:

@@ -48,10 +48,10 @@ class Outcome:
     deviation: largest distance of a coordinate of the mean from the weighted mean of the included
         updates, computed in float64 without clipping, rounding or noise; NaN without a result.
     dropped: per phase, the clients that fell silent in it.
-    stopped: clients that refused to go on, and why.
+    stopped: clients, or the third party, that refused to go on, and why.
     rejected: peers that the server stopped listening to, or bytes that it threw away.
     clients: cost of each client.
-    server_cpu, authority_cpu: seconds of CPU time of the server, and of the key authority if any.
+    server_cpu, third_cpu: seconds of CPU time of the server, and of the third party if any.
     largest_frame: bytes of the largest frame.
     peak_memory: most bytes that the process, hence all parties together, ever held; None where
         the platform does not tell.
@@ -72,4 +72,4 @@ class Outcome:
     peak_memory: int | None
     statistics: Statistics | None = None
     groups: GroupStatistics | None = None
-    authority_cpu: float = 0.0
+    third_cpu: float = 0.0

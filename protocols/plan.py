@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from dp.events import Release
 from dp.layers import ByLayers
 from dp.mechanism import Mechanism
-from protocols.precision import precision
+from protocols import bounded
+from protocols.precision import EXACT, precision
 from protocols.private import LeafClip, Privacy, Private
 from protocols.screening import PlanScreen
 from secagg.errors import InputRefused, ParameterError
@@ -35,6 +36,7 @@ from secagg.primitives.ring import Words
 from secagg.quantize import Clip, FixedPoint, NormClip, Rounding, Stochastic
 from secagg.rand import Rand
 from secagg.scheme import Scheme
+from secagg.schemes.pine import TwoAggregators
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief
 from secagg.schemes.secagg_plus.verified import SecAggPlusVerified
 from secagg.structure import Leaf, Structure, flatten, structure_of
@@ -74,6 +76,8 @@ class RoundPlan:
         _require_equal(
             "quantize.cohort", self.quantize.cohort, "scheme.clients", self.scheme.clients
         )
+        if isinstance(self.scheme, TwoAggregators):
+            bounded.check(self.quantize, self.scheme)
         if isinstance(self.quantize, Private):
             self.quantize.check(self.scheme)
         else:
@@ -106,7 +110,8 @@ class RoundPlan:
         `Stochastic`. privacy: `DistributedNoise` or `CentralNoise`, which round and scale in their
         own way, and count every client as one. screen: `NormScreen`, `SketchScreen` or
         `GroupScreen`, for `SecAggPlus` and without `privacy`. Other keywords are the scheme's own,
-        such as `corrupt` and `dropout`.
+        such as `corrupt` and `dropout`; the bound that `TwoAggregators` proves follows from `clip`,
+        which is a `NormClip` there, and `privacy` is refused.
 
         Raises `ParameterError` with the inequality that fails, `InputRefused` for a template that
         is no tree of arrays, and `TypeError` for a keyword that the scheme does not have.
@@ -119,6 +124,8 @@ class RoundPlan:
         make = partial(kind, clients=clients, **parameters)
         if screen is not None:
             _check_screened(screen, scheme, privacy)
+        if scheme is TwoAggregators:
+            bounded.check_choice(clip, privacy)
         if privacy is not None:
             _require_type("privacy", privacy, Privacy)
             exact = {"max_weight": max_weight - 1, "fraction_bits": fraction_bits}
@@ -128,11 +135,12 @@ class RoundPlan:
         elif isinstance(clip, LeafClip):
             raise ParameterError("a LeafClip is for private plans: give privacy=, or a NormClip")
         else:
-            size = structure.size
-            room = clients if screen is None else _room(screen, clients, parameters)
+            size, room = structure.size, _room(scheme, screen, clients, parameters)
             quantize = _fixed_point(
                 size, clients, room, clip, max_weight, width, fraction_bits, rounding
             )
+            if scheme is TwoAggregators:
+                make = partial(make, bound=bounded.norm_bound(quantize))
         length = quantize.length(structure.size)
         if screen is not None:
             assert isinstance(quantize, FixedPoint), "a screen is refused beside privacy"
@@ -165,6 +173,10 @@ class RoundPlan:
             self.structure.digest,
             repr(self.screen).encode(),
         )
+
+    @property
+    def _is_proven(self) -> bool:
+        return isinstance(self.scheme, TwoAggregators)
 
     @property
     def binds_model_last(self) -> bool:
@@ -235,6 +247,8 @@ class RoundPlan:
         if layer_key is not None:
             raise ParameterError("layer_key is None in a plan that adds no noise")
         encoded = self.quantize.encode(vector, weight, rand)
+        if self._is_proven:
+            return bounded.scaled(encoded, self.quantize)
         if self.screen is None:
             return encoded
         assert isinstance(self.scheme, SecAggPlusVerified), "checked when it was made"
@@ -250,6 +264,8 @@ class RoundPlan:
             vector, within = self.quantize.decode(released, clients, context)
             return Decoded(self.structure.restore(vector), clients, released, within)
         coordinates = total[: self.quantize.length(self.structure.size)]
+        if self._is_proven:
+            coordinates = bounded.unscaled(coordinates, self.quantize, clients)
         vector, total_weight = self.quantize.decode(coordinates, clients)
         return Decoded(self.structure.restore(vector), total_weight, total)
 
@@ -274,12 +290,6 @@ def _check_screened(screen: object, scheme: object, privacy: object) -> None:
         )
 
 
-def _room(screen: PlanScreen, clients: int, parameters: Mapping[str, Any]) -> int:
-    """How many updates the ring must hold; of the scheme, only who may collude matters."""
-    probe = SecAggPlus(clients=clients, length=1, width=32, **parameters)
-    return screen.headroom(clients, probe.corrupt_count)
-
-
 def model_digest(tree: Any) -> bytes:
     """32 bytes that name a model: its structure and every bit of its values.
 
@@ -302,19 +312,31 @@ def _private(
     return Private(mechanism, leaves)
 
 
+def _room(
+    scheme: object, screen: PlanScreen | None, clients: int, parameters: Mapping[str, Any]
+) -> tuple[int, int]:
+    """How many updates at the bound the ring must hold, and the largest bound in units."""
+    if scheme is TwoAggregators:
+        return bounded.headroom(clients), bounded.LARGEST
+    if screen is None:
+        return clients, EXACT
+    probe = SecAggPlus(clients=clients, length=1, width=32, **parameters)  # who may collude
+    return screen.headroom(clients, probe.corrupt_count), EXACT
+
+
 def _fixed_point(
     size: int,
     clients: int,
-    room: int,
+    room: tuple[int, int],
     clip: Clip,
     max_weight: int,
     width: int | None,
     fraction_bits: int | None,
     rounding: Rounding | None,
 ) -> FixedPoint:
-    """room: how many updates at the bound the ring must hold, at least those of the clients."""
+    """room: of `_room`."""
     if fraction_bits is None:
-        width, fraction_bits = precision(clip, room, max_weight, size, width)
+        width, fraction_bits = precision(clip, room[0], max_weight, size, width, room[1])
     return FixedPoint(
         clip=clip,
         fraction_bits=fraction_bits,

@@ -25,9 +25,11 @@ from protocols.authority import Opener
 from protocols.plan import RoundPlan
 from protocols.private import CentralNoise, DistributedNoise, Privacy
 from secagg.errors import ParameterError
+from secagg.parameters import dropout_bound
 from secagg.quantize import HalfEven, NormClip, RangeClip, Rounding, Stochastic
 from secagg.scheme import Scheme
 from secagg.schemes.ckks import EncryptedExact
+from secagg.schemes.pine import TwoAggregators
 from secagg.schemes.plain import PlainInsecure
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
 
@@ -38,6 +40,7 @@ SCHEMES: dict[str, type[Scheme]] = {
     "semi-honest": SecAggPlusSemiHonest,
     "plain-insecure": PlainInsecure,
     "ckks": EncryptedExact,
+    "pine": TwoAggregators,
 }
 _WANTED = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 _CLIPS = {"norm": NormClip, "range": RangeClip}
@@ -64,8 +67,8 @@ class SchemeChoice:
 
     def __post_init__(self) -> None:
         _require_one_of("name", self.name, SCHEMES)
-        if self.has_authority and self.threshold:
-            raise ParameterError(f"threshold = 0 must stand, {self.name} has no secret shares")
+        if SCHEMES[self.name] in (EncryptedExact, TwoAggregators) and self.threshold:
+            raise ParameterError(f"threshold = 0 must stand, {self.name} recovers no secrets")
 
     @property
     def has_authority(self) -> bool:
@@ -79,6 +82,9 @@ class SchemeChoice:
             return {"dropout": self.dropout}
         if self.has_authority:
             return {"corrupt": self.corrupt, "dropout": self.dropout}
+        if SCHEMES[self.name] is TwoAggregators:
+            fewest = self.clients - dropout_bound(self.clients, self.dropout)
+            return {"corrupt": self.corrupt, "minimum": fewest}
         return {
             "corrupt": self.corrupt,
             "dropout": self.dropout,

@@ -9,11 +9,20 @@ from __future__ import annotations
 from typing import Any
 
 from protocols.plan import RoundPlan
-from secagg.quantize import Clip
+from secagg.parameters import dropout_bound
+from secagg.quantize import Clip, NormClip
+from secagg.schemes.pine import TwoAggregators
 from secagg.schemes.plain import PlainInsecure
 from secagg.schemes.secagg_plus import SecAggPlusSemiHonest
 
-__all__ = ["cross_device", "cross_silo", "malicious_safe", "plain_insecure", "semi_honest"]
+__all__ = [
+    "cross_device",
+    "cross_silo",
+    "malicious_safe",
+    "plain_insecure",
+    "semi_honest",
+    "two_aggregators",
+]
 
 
 def malicious_safe(template: Any, *, clients: int, clip: Clip, **options: Any) -> RoundPlan:
@@ -41,6 +50,18 @@ def semi_honest(template: Any, *, clients: int, clip: Clip, **options: Any) -> R
     """
     return RoundPlan.for_update(
         template, clients=clients, clip=clip, scheme=SecAggPlusSemiHonest, **options
+    )
+
+
+def two_aggregators(
+    template: Any, *, clients: int, clip: NormClip, dropout: float = 0.3, **options: Any
+) -> RoundPlan:
+    """One message of each client, with a proof of its norm. Private unless leader and helper
+    collude; one of them may do so with 20 % of the clients. 30 % may drop out or be refused.
+    """
+    options = {"minimum": clients - dropout_bound(clients, dropout), **options}
+    return RoundPlan.for_update(
+        template, clients=clients, clip=clip, scheme=TwoAggregators, **options
     )
 
 

@@ -32,7 +32,8 @@ class Result:
         it has noise too, and may leave [0, 1].
     removed: the clients whose excess noise was taken off `total`, in a plan with `removal`.
     refused: in a plan with a screen, the clients of which statistics were opened, and whose updates
-        are not in the mean: beyond the bounds, not accepted, or convicted of a lie.
+        are not in the mean: beyond the bounds, not accepted, or convicted of a lie. With two
+        aggregators, the clients whose reports do not verify.
     """
 
     mean: Any

@@ -20,13 +20,13 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from protocols.authority import Opener
 from protocols.journal import ClientJournal
 from protocols.memory import peak_memory
 from protocols.outcome import ClientCost, Frame, Outcome
 from protocols.plan import RoundPlan
 from protocols.removal import Excess
 from protocols.round import ClientRound, Invitation, Result, ServerRound
+from protocols.third import ThirdParty
 from secagg.errors import (
     Aborted,
     InputRefused,
@@ -36,7 +36,7 @@ from secagg.errors import (
 )
 from secagg.event import GroupStatistics, Statistics
 from secagg.frame import parse_header
-from secagg.identity import AUTHORITY, SERVER, Identity, PartyId, Roster
+from secagg.identity import SERVER, THIRD, Identity, PartyId, Roster
 from secagg.machine import Aggregate, Discarded, Failed, PeerRejected
 from secagg.primitives.ring import Words, reduce
 from secagg.rand import Rand
@@ -71,6 +71,7 @@ class Population:
             self.server.public,
             {i: key.public for i, key in self.clients.items()},
             {i: key.share_key for i, key in self.clients.items()},
+            self.server.share_key,
         )
 
 
@@ -90,7 +91,7 @@ def run_round(
     model: bytes = bytes(32),
     vectors: Mapping[PartyId, Words] | None = None,
     judge: Judge | None = None,
-    authority: Opener | None = None,
+    third: ThirdParty | None = None,
     on_frame: Callable[[Frame], None] | None = None,
     rand: Rand = os.urandom,
 ) -> Outcome:
@@ -101,7 +102,8 @@ def run_round(
     submit in the place of what their update encodes to, as a client that cheats could. judge: in a
     plan with a screen, whom to accept of what was opened; without it, all within the bounds are. In
     a plan that opens groups that is nothing yet: it may go by what earlier rounds showed.
-    Fewer than the scheme can sum end the round. authority: in a plan that needs one.
+    Fewer than the scheme can sum end the round. third: the key authority or the helper, in a plan
+    that needs one.
     on_frame: is shown every frame as it leaves.
 
     Raises `ParameterError` for updates or drops that do not fit the plan, and what `ClientRound`
@@ -115,9 +117,9 @@ def run_round(
         session=session or rand(16),
         number=number,
         model=None if plan.binds_model_last else model,
-        roster=people.roster,
+        roster=people.roster if third is None else third.enrolled(people.roster),
     )
-    simulation = _Simulation(invitation, people, drops, judge, authority, on_frame, rand)
+    simulation = _Simulation(invitation, people, drops, judge, third, on_frame, rand)
     simulation.submit(updates, vectors or {}, model if plan.binds_model_last else None)
     simulation.run()
     return simulation.outcome(updates)
@@ -130,7 +132,7 @@ class _Simulation:
         people: Population,
         drops: Mapping[PartyId, str],
         judge: Judge | None,
-        authority: Opener | None,
+        third: ThirdParty | None,
         on_frame: Callable[[Frame], None] | None,
         rand: Rand,
     ) -> None:
@@ -139,7 +141,7 @@ class _Simulation:
         self._drops = drops
         self._on_frame = on_frame
         self._phase_of = _phase_names(self._plan.scheme)
-        self._cpu: dict[PartyId, float] = dict.fromkeys((SERVER, AUTHORITY, *people.clients), 0.0)
+        self._cpu: dict[PartyId, float] = dict.fromkeys((SERVER, THIRD, *people.clients), 0.0)
         self._up: dict[PartyId, int] = dict.fromkeys(people.clients, 0)
         self._down: dict[PartyId, int] = dict.fromkeys(people.clients, 0)
         self._frames = self._largest = 0
@@ -154,7 +156,7 @@ class _Simulation:
         self._groups: GroupStatistics | None = None
         self._rejected: list[PeerRejected | Discarded] = []
         self._server = self._timed(SERVER, _Observed, invitation, people.server, rand=rand)
-        self._authority = authority
+        self._third = third
         self._round = invitation.round
         self._clients = {
             i: self._timed(
@@ -211,7 +213,7 @@ class _Simulation:
                 i: ClientCost(self._up[i], self._down[i], self._cpu[i]) for i in self._clients
             },
             server_cpu=self._cpu[SERVER],
-            authority_cpu=self._cpu[AUTHORITY],
+            third_cpu=self._cpu[THIRD],
             largest_frame=self._largest,
             peak_memory=peak_memory(),
             statistics=self._statistics,
@@ -242,16 +244,25 @@ class _Simulation:
             data = rows[0][1]
             phase = self._phase_of[parse_header(data).code]
             self._show(phase, SERVER, tuple(to for to, _ in rows), data)
-            if rows[0][0] == AUTHORITY and self._authority is not None:
-                answer = self._authority.answer
-                reply = self._timed(AUTHORITY, answer, self._plan.scheme, self._round, data)
-                self._show(phase, AUTHORITY, (SERVER,), reply)
-                self._timed(SERVER, self._server.receive, AUTHORITY, reply)
+            if rows[0][0] == THIRD and self._third is not None:
+                self._ask(self._third, phase, data)
         for client in self._alive():
             for data in (data for to, data in frames if to == client):
                 self._down[client] += len(data)
                 self._guarded(client, self._clients[client].receive, SERVER, data)
         return len(frames)
+
+    def _ask(self, third: ThirdParty, phase: str, data: bytes) -> None:
+        """One answer of the third party. One that ends the round for itself is silent from then."""
+        if THIRD in self._stopped:
+            return
+        try:
+            reply = self._timed(THIRD, third.answer, self._plan.scheme, self._round, data)
+        except (RemoteProtocolError, Aborted) as error:
+            self._stopped[THIRD] = error
+            return
+        self._show(phase, THIRD, (SERVER,), reply)
+        self._timed(SERVER, self._server.receive, THIRD, reply)
 
     def _collect(self) -> None:
         while (event := self._server.next_event()) is not None:
@@ -338,15 +349,12 @@ def _check(
             )
 
 
-def _third(scheme: Scheme) -> tuple[type[Message], ...]:
-    return (*scheme.authority_messages, *scheme.authority_answers)
-
-
 def _phase_names(scheme: Scheme) -> dict[int, str]:
     kinds: tuple[type[Message], ...] = (
         *scheme.server_messages,
         *scheme.client_messages,
-        *_third(scheme),
+        *scheme.third_messages,
+        *scheme.third_answers,
         Excess,
     )
     return {kind.code: kind.phase for kind in kinds}

@@ -23,6 +23,7 @@ __all__ = [
     "AUTHORITY",
     "BROADCAST",
     "SERVER",
+    "THIRD",
     "FirstUseRoster",
     "Identity",
     "PartyId",
@@ -35,8 +36,11 @@ PartyId = int
 
 SERVER: PartyId = 0
 BROADCAST: PartyId = (1 << 32) - 1
-AUTHORITY: PartyId = (1 << 32) - 2
-"""The key authority, in schemes that have one; in others a client's id like any other."""
+THIRD: PartyId = (1 << 32) - 2
+"""The party beside clients and server, in schemes that have one; in others a client's id like any
+other. No scheme has two."""
+AUTHORITY = THIRD
+"""The third party as the key authority of an encrypted plan."""
 _PUBLIC_SIZE = 32
 _PRIME = (1 << 255) - 19
 _ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from secagg.context import Round
 from secagg.errors import ParameterError
 from secagg.frame import Endpoint
-from secagg.identity import AUTHORITY, SERVER, Identity, PartyId
+from secagg.identity import SERVER, THIRD, Identity, PartyId
 from secagg.machine import Machine, Role
 from secagg.primitives.ring import check_width
 from secagg.rand import Rand
@@ -130,12 +130,12 @@ class Scheme(ABC):
         return None
 
     @property
-    def authority_messages(self) -> tuple[type[Message], ...]:
-        """The messages that the key authority receives."""
+    def third_messages(self) -> tuple[type[Message], ...]:
+        """The messages that the third party, a key authority or a helper, receives."""
         return ()
 
     @property
-    def authority_answers(self) -> tuple[type[Message], ...]:
+    def third_answers(self) -> tuple[type[Message], ...]:
         """The messages that the server receives from it."""
         return ()
 
@@ -159,14 +159,14 @@ class Scheme(ABC):
     @property
     def server_speaks(self) -> bool:
         """Whether the server sends anything."""
-        return bool(self.client_messages or self.authority_messages or self.helpers)
+        return bool(self.client_messages or self.third_messages)
 
     def received_by(self, party: PartyId) -> tuple[type[Message], ...]:
         """The messages that `party` receives."""
         if party == SERVER:
-            return (*self.server_messages, *self.authority_answers)
-        of_authority = party == AUTHORITY and self.authority is not None
-        return self.authority_messages if of_authority else self.client_messages
+            return (*self.server_messages, *self.third_answers)
+        has_third = self.authority is not None or self.helpers
+        return self.third_messages if party == THIRD and has_third else self.client_messages
 
     def encoded(self) -> bytes:
         """One text for one set of parameters."""

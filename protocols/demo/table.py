@@ -14,6 +14,7 @@ from secagg.parameters import corrupt_bound
 from secagg.quantize import FixedPoint, NormClip
 from secagg.scheme import Scheme
 from secagg.schemes.ckks import EncryptedExact
+from secagg.schemes.pine import TwoAggregators
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
 
 __all__ = ["all_exact", "heading", "json_document", "rounds_table", "verdict"]
@@ -124,12 +125,14 @@ def _fields(report: RoundReport) -> dict[str, object]:
 
 
 def _scheme(scheme: Scheme) -> str:
-    if not isinstance(scheme, SecAggPlus | SecAggPlusSemiHonest | EncryptedExact):
+    if not isinstance(scheme, SecAggPlus | SecAggPlusSemiHonest | EncryptedExact | TwoAggregators):
         return f"plain, INSECURE: the server reads the update of all {scheme.clients} clients"
     corrupt = corrupt_bound(scheme.clients, scheme.corrupt)
     others = f"{corrupt} corrupt of {scheme.clients}, {scheme.clients - scheme.survivors} dropouts"
     if isinstance(scheme, EncryptedExact):
         return f"encrypted to a key authority that is not the server, {others}"
+    if isinstance(scheme, TwoAggregators):
+        return f"two aggregators, private unless both collude, norms verified, {others}"
     if isinstance(scheme, SecAggPlus):
         return f"secagg_plus, against a cheating server, {others}"
     return f"secagg_plus_semi_honest, {others}; a lying server reads updates"

@@ -16,11 +16,13 @@ from protocols.authority_process import AuthorityProcess
 from protocols.demo import model
 from protocols.demo.data import split_digits
 from protocols.demo.model import Tree
+from protocols.helper_process import HelperProcess
 from protocols.invitation import round_name
 from protocols.ledger import PrivacyLedger
 from protocols.plan import RoundPlan, model_digest
 from protocols.planfile import PlanFile
 from protocols.simulate import Frame, Outcome, Population, phases, run_round
+from protocols.third import ThirdParty
 from secagg.identity import PartyId
 from secagg.parameters import dropout_bound
 
@@ -84,8 +86,10 @@ class Federation:
         self._on_frame = on_frame or _ignore
         self._rng = np.random.default_rng(file.training.seed)
         self._weights: Tree = model.fresh(file.training.seed)
-        self._authority = AuthorityProcess() if file.scheme.has_authority else None
-        self.plan: RoundPlan = file.plan(self._weights, self._authority)
+        authority = AuthorityProcess() if file.scheme.has_authority else None
+        self.plan: RoundPlan = file.plan(self._weights, authority)
+        helper = HelperProcess() if self.plan.scheme.helpers else None
+        self._third: ThirdParty | None = authority or helper
         self.digits = split_digits(file.scheme.clients, file.training.alpha, self._rng)
         self._people = Population.generate(self.digits.clients)
         self._session = os.urandom(16)
@@ -155,7 +159,7 @@ class Federation:
             session=self._session,
             number=number,
             model=model_digest(self._weights),
-            authority=self._authority,
+            third=self._third,
             on_frame=lambda frame: self._on_frame(number, frame),
         )
 

@@ -46,17 +46,17 @@ UPDATES = {
 
 
 def test_a_round_gives_the_weighted_mean_exactly() -> None:
-    outcome = run_round(PLAN, UPDATES, authority=KEEPER)
+    outcome = run_round(PLAN, UPDATES, third=KEEPER)
     assert outcome.exact
     assert outcome.result is not None
     assert outcome.result.total_weight == 150
     assert outcome.deviation < 1e-5
-    assert outcome.authority_cpu > 0
+    assert outcome.third_cpu > 0
     assert not outcome.rejected
 
 
 def test_drop_outs_are_left_out() -> None:
-    outcome = run_round(PLAN, UPDATES, authority=KEEPER, drops={2: "upload", 5: "upload"})
+    outcome = run_round(PLAN, UPDATES, third=KEEPER, drops={2: "upload", 5: "upload"})
     assert outcome.exact
     assert outcome.result is not None
     assert outcome.result.included == frozenset({1, 3, 4})
@@ -64,10 +64,10 @@ def test_drop_outs_are_left_out() -> None:
 
 def test_too_many_drop_outs_open_nothing() -> None:
     drops = dict.fromkeys((1, 2, 5), "upload")
-    outcome = run_round(PLAN, UPDATES, authority=KEEPER, drops=drops)
+    outcome = run_round(PLAN, UPDATES, third=KEEPER, drops=drops)
     assert outcome.result is None
     assert "2 inputs, at least 3" in str(outcome.failure)
-    assert outcome.authority_cpu == 0
+    assert outcome.third_cpu == 0
 
 
 def test_an_authority_that_never_answers_ends_the_round() -> None:
@@ -82,7 +82,7 @@ def test_noise_of_the_clients_is_summed_exactly() -> None:
         privacy=DistributedNoise(multiplier=0.5),
     )  # fmt: skip
     updates = {client: (tree, 1) for client, (tree, _) in UPDATES.items()}
-    outcome = run_round(plan, updates, authority=KEEPER)
+    outcome = run_round(plan, updates, third=KEEPER)
     assert outcome.exact
     assert outcome.result is not None
     assert outcome.deviation > 0.01, "there is no noise in the sum"
@@ -160,7 +160,7 @@ def test_an_authority_in_another_process_opens_the_same_sum() -> None:
         plan = RoundPlan.for_update(
             TEMPLATE, clients=5, clip=NormClip(2.0), scheme=authority.scheme, max_weight=50
         )
-        outcome = run_round(plan, UPDATES, authority=authority)
+        outcome = run_round(plan, UPDATES, third=authority)
         assert outcome.exact
         assert outcome.result is not None
         with pytest.raises(ParameterError, match="must hold"):
@@ -193,7 +193,7 @@ def test_an_authority_whose_process_fails_is_an_error(code: str) -> None:
 
 def test_frames_of_all_three_parties_can_be_inspected() -> None:
     frames: list[Frame] = []
-    run_round(PLAN, UPDATES, authority=KEEPER, on_frame=frames.append)
+    run_round(PLAN, UPDATES, third=KEEPER, on_frame=frames.append)
     shown = [inspect(frame.data) for frame in frames]
     assert [info.message for info in shown] == ["Upload"] * 5 + ["Request", "Opened"]
     asked, told = shown[-2:]
@@ -208,5 +208,5 @@ def test_a_plan_file_takes_the_scheme_with_an_authority() -> None:
     assert file.plan(TEMPLATE, KEEPER).scheme.authority == KEEPER.authority.identity.public
     with pytest.raises(ParameterError, match="needs a key authority"):
         file.plan(TEMPLATE)
-    with pytest.raises(ParameterError, match="has no secret shares"):
+    with pytest.raises(ParameterError, match="recovers no secrets"):
         SchemeChoice(name="ckks", threshold=3)

@@ -110,6 +110,7 @@ needs_tenseal = pytest.mark.skipif(
     [
         ("semi-honest", 4, "a lying server reads updates"),
         ("plain-insecure", 1, "INSECURE: the server reads the update"),
+        ("pine", 1, "private unless both collude"),
         pytest.param("ckks", 1, "encrypted to a key authority", marks=needs_tenseal),
     ],
 )

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from protocols import presets
+from protocols.helper import HelperKeeper
 from protocols.simulate import run_round
 from secagg.errors import ParameterError
 from secagg.quantize import NormClip
+from secagg.schemes.pine import TwoAggregators
 from secagg.schemes.plain import PlainInsecure
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
 
@@ -20,6 +22,7 @@ PRESETS: dict[Any, type[Any]] = {
     presets.cross_device: SecAggPlus,
     presets.semi_honest: SecAggPlusSemiHonest,
     presets.plain_insecure: PlainInsecure,
+    presets.two_aggregators: TwoAggregators,
 }
 
 
@@ -27,7 +30,9 @@ PRESETS: dict[Any, type[Any]] = {
 def test_each_runs_a_round(preset: Any, scheme: type[Any]) -> None:
     plan = preset(np.zeros(4), clients=6, clip=NormClip(20.0), max_weight=3)
     assert type(plan.scheme) is scheme
-    outcome = run_round(plan, {i: (np.full(4, float(i)), 1) for i in range(1, 7)})
+    updates = {i: (np.full(4, float(i)), 1) for i in range(1, 7)}
+    third = HelperKeeper.generate() if plan.scheme.helpers else None
+    outcome = run_round(plan, updates, third=third)
     assert outcome.exact
     assert outcome.result is not None
     np.testing.assert_allclose(outcome.result.mean, 3.5, atol=1e-4)

@@ -104,11 +104,11 @@ class EncryptedExact(Scheme):
         return (Upload,)
 
     @property
-    def authority_messages(self) -> tuple[type[Message], ...]:
+    def third_messages(self) -> tuple[type[Message], ...]:
         return (Request,)
 
     @property
-    def authority_answers(self) -> tuple[type[Message], ...]:
+    def third_answers(self) -> tuple[type[Message], ...]:
         return (Opened, Refused)
 
     @property

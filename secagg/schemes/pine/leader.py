@@ -126,7 +126,7 @@ class PineLeader:
             raise Aborted(
                 "reports",
                 f"{len(state.accepted)} valid reports, at least {self._params.minimum} are needed",
-                self._invited.difference(state.accepted, state.refused),
+                self.expected(state),
             )
         opening = Opening(total=state.total, accepted=state.accepted, refused=state.refused)
         return Step(opening, (Send(Collect(accepted=ids(state.accepted)), (self._helper,)),))

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from secagg.context import Round
 from secagg.errors import ParameterError
 from secagg.frame import Endpoint
-from secagg.identity import BROADCAST, Identity, PartyId
+from secagg.identity import THIRD, Identity, PartyId
 from secagg.machine import Role
 from secagg.parameters import corrupt_bound
 from secagg.primitives.field64 import field64
@@ -27,7 +27,7 @@ from secagg.wire import Limits, Message
 
 __all__ = ["HELPER", "TwoAggregators"]
 
-HELPER: PartyId = BROADCAST - 1
+HELPER = THIRD
 """The second aggregator's id. The roster lists it, and its share key, beside the clients."""
 
 
@@ -118,10 +118,15 @@ class TwoAggregators(Scheme):
 
     @property
     def server_messages(self) -> tuple[type[Message], ...]:
-        return (Report, Reply, Sum)
+        return (Report,)
 
-    def received_by(self, party: PartyId) -> tuple[type[Message], ...]:
-        return (Relay, Collect) if party == HELPER else super().received_by(party)
+    @property
+    def third_messages(self) -> tuple[type[Message], ...]:
+        return (Relay, Collect)
+
+    @property
+    def third_answers(self) -> tuple[type[Message], ...]:
+        return (Reply, Sum)
 
     def client_role(self, endpoint: Endpoint) -> Role[Any]:
         return PineClient(self, endpoint, HELPER)

@@ -11,18 +11,15 @@ from secagg.identity import PartyId
 from secagg.primitives.ring import Words, centered, word
 from secagg.scheme import Scheme
 from secagg.schemes.pine import TwoAggregators
-from secagg.schemes.pine.messages import Reply, Sum
 from secagg.testing import SeededRand
 from secagg.testing.conformance import SchemeConformance
 from secagg.testing.parties import Parties, make_round
 from secagg.vdaf.claim import squared_norm
-from secagg.wire import Message
 
 
 class TestTwoAggregators(SchemeConformance):
     widths: ClassVar[Sequence[int]] = (8, 16, 17, 31, 32, 33, 63, 64)
     patterns: ClassVar[int] = 6
-    rare: ClassVar[frozenset[type[Message]]] = frozenset({Reply, Sum})
 
     def scheme(self, clients: int, length: int, width: int) -> Scheme:
         bound = min(((1 << width - 1) - 1) // clients, (1 << 31) - 1)

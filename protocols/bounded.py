@@ -1,0 +1,87 @@
+"""Plans whose scheme proves a norm bound: which bound, and how the weight travels.
+
+    (w, q), |q| <= L  --scaled-->  (s w, q), norm <= B  --sum, unscaled-->  (sum of w, sum of q)
+
+L is 2^f * clip * max_weight, the norm of a client's integers at its largest weight. The scheme
+proves the norm of the whole vector. A weight that travelled as it is would be bounded by L too:
+one client could enter that of a thousand, or a negative one that cancels the others'. So it
+travels s = floor(L / max_weight) times as large, and B is what L and s * max_weight are together:
+at most sqrt(2) L, rounded up.
+
+What a lie gains: let W be the weight of the others in a sum, and c the clip. Up to the rounding of
+s, whoever is within B moves their mean by at most 2 c max_weight / (W - sqrt(2) max_weight), by the
+triangle inequality; an honest client moves it by up to 2 c max_weight / (W + max_weight).
+"""
+
+from __future__ import annotations
+
+import math
+
+from protocols.private import Private
+from secagg.errors import ParameterError
+from secagg.primitives.ring import Words, centered
+from secagg.quantize import FixedPoint, NormClip
+from secagg.schemes.pine import TwoAggregators
+
+__all__ = ["LARGEST", "check", "check_choice", "headroom", "norm_bound", "scaled", "unscaled"]
+
+LARGEST = math.isqrt((1 << 61) - (1 << 31))
+"""The largest L whose B is below 2^31, as the range check of a squared norm asks for."""
+
+
+def norm_bound(quantize: FixedPoint) -> int:
+    """B: the least bound of the norm that every client with an honest update is within."""
+    weight = _scale(quantize) * quantize.max_weight
+    return 1 + math.isqrt(quantize.bound**2 + weight**2 - 1)
+
+
+def headroom(clients: int) -> int:
+    """How many updates of norm L the ring must hold for so many of norm B, rounded up."""
+    return 2 + math.isqrt(2 * clients**2)
+
+
+def check_choice(clip: object, privacy: object) -> None:
+    """Raise `ParameterError` unless there is a norm to prove."""
+    if privacy is not None:
+        raise ParameterError("two aggregators prove a norm bound, and noise has none: no privacy")
+    if not isinstance(clip, NormClip):
+        raise ParameterError("two aggregators prove a norm bound: clip must be a NormClip")
+
+
+def check(quantize: FixedPoint | Private, scheme: TwoAggregators) -> None:
+    """Raise `ParameterError`, with the inequality, unless the proof is that of this encoding."""
+    if isinstance(quantize, Private):
+        raise ParameterError("two aggregators prove a norm bound, and noise has none: no privacy")
+    check_choice(quantize.clip, None)
+    due = norm_bound(quantize)
+    if scheme.bound != due:
+        raise ParameterError(
+            "scheme.bound == the norm of weight and update together must hold, got "
+            f"{scheme.bound} and {due}"
+        )
+
+
+def scaled(residues: Words, quantize: FixedPoint) -> Words:
+    """What a client submits for what `quantize` made, (d+1,)."""
+    vector = residues.copy()
+    vector[0] *= vector.dtype.type(_scale(quantize))
+    return vector
+
+
+def unscaled(total: Words, quantize: FixedPoint, clients: int) -> Words:
+    """What `quantize` decodes, for the sum of what so many clients submitted, (d+1,).
+
+    Honest weights leave no remainder, and sum to clients * max_weight at most. What liars leave of
+    less than 1, or put on top, is cut off, so that it is no reason to withhold the sum. A liar
+    could have sent that smaller weight with the same update: it gains nothing.
+    """
+    stated = int(centered(total[:1], quantize.width)[0]) // _scale(quantize)
+    weight = min(stated, clients * quantize.max_weight)
+    vector = total.copy()
+    vector[0] = weight % (1 << quantize.width)
+    return vector
+
+
+def _scale(quantize: FixedPoint) -> int:
+    """s, at least 1: a unit is not larger than the clip."""
+    return quantize.bound // quantize.max_weight

@@ -1,0 +1,439 @@
+"""Rounds of a plan with two aggregators: weights, bounds, liars, drop-outs, the journal."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from protocols import bounded, presets
+from protocols.cost import client_cost
+from protocols.helper import HelperKeeper
+from protocols.helper_process import HelperProcess
+from protocols.inspect import inspect
+from protocols.invitation import Invitation
+from protocols.journal import ClientJournal
+from protocols.plan import RoundPlan
+from protocols.planfile import PlanFile, SchemeChoice
+from protocols.private import DistributedNoise
+from protocols.round import ClientRound, ServerRound
+from protocols.simulate import Frame, Outcome, Population, phases, run_round
+from secagg.context import Round
+from secagg.errors import (
+    Aborted,
+    DecodeError,
+    InputRefused,
+    IntegrityError,
+    LocalProtocolError,
+    ParameterError,
+    RemoteProtocolError,
+)
+from secagg.identity import SERVER, THIRD, Identity
+from secagg.machine import Discarded, PeerRejected
+from secagg.primitives.ring import centered, reduce
+from secagg.quantize import FixedPoint, NormClip, RangeClip
+from secagg.scheme import Scheme
+from secagg.schemes.pine import TwoAggregators
+from secagg.schemes.pine.messages import Collect
+from secagg.schemes.plain import PlainInsecure
+from secagg.vdaf import pine as vdaf
+from secagg.vdaf.claim import claim
+from secagg.wire import ids
+
+TEMPLATE = {"weights": np.zeros((3, 4), np.float32)}
+CLIP, MOST = 2.0, 50
+PLAN = RoundPlan.for_update(
+    TEMPLATE, clients=5, clip=NormClip(CLIP), scheme=TwoAggregators, max_weight=MOST, minimum=2,
+    corrupt=0.0,
+)  # fmt: skip
+UPDATES = {
+    client: ({"weights": np.full((3, 4), client / 20, np.float32)}, 10 * client)
+    for client in range(1, 6)
+}
+
+
+def round_of(plan: RoundPlan = PLAN, **options: Any) -> Outcome:
+    return run_round(plan, UPDATES, third=HelperKeeper.generate(), **options)
+
+
+def test_a_round_gives_the_weighted_mean_exactly() -> None:
+    outcome = round_of()
+    assert outcome.exact
+    assert outcome.result is not None
+    assert outcome.result.total_weight == 150
+    assert outcome.deviation < 1e-5
+    assert outcome.third_cpu > 0
+    assert not outcome.rejected
+
+
+def test_drop_outs_are_left_out_and_cost_nothing() -> None:
+    assert phases(PLAN.scheme) == ("reports",)
+    outcome = round_of(drops=dict.fromkeys((2, 4, 5), "reports"))
+    assert outcome.exact
+    assert outcome.result is not None
+    assert outcome.result.included == frozenset({1, 3})
+    assert outcome.result.total_weight == 40
+    assert outcome.deviation < 1e-5
+
+
+def test_too_many_drop_outs_open_nothing() -> None:
+    outcome = round_of(drops=dict.fromkeys((1, 2, 3, 5), "reports"))
+    assert outcome.result is None
+    assert isinstance(outcome.failure, Aborted)
+    assert "1 valid reports, at least 2" in str(outcome.failure)
+    assert outcome.failure.missing == frozenset({1, 2, 3, 5})
+
+
+# -- bounds and weights -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def liars(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that prove the largest norm whatever their vector is, as only a liar would."""
+
+    def lied(limits: Any, vector: np.ndarray) -> np.ndarray:
+        try:
+            return claim(limits, vector)
+        except InputRefused:
+            claimed = claim(limits, np.zeros_like(vector))
+            claimed[: limits.dimension] = limits.field.embed(vector)
+            return claimed
+
+    monkeypatch.setattr(vdaf, "claim", lied)
+
+
+def spike(weight: int, coordinate: int) -> np.ndarray:
+    """What is submitted for a weight and one coordinate."""
+    vector = np.zeros(PLAN.scheme.length, np.int64)
+    vector[:2] = weight, coordinate
+    return reduce(vector.astype(np.uint32), PLAN.scheme.width)
+
+
+@pytest.mark.usefixtures("liars")
+def test_a_client_over_the_bound_is_named_and_left_out() -> None:
+    bound = PLAN.scheme.bound
+    outcome = round_of(vectors={4: spike(0, bound + 1), 5: spike(0, -bound)})
+    assert [type(event) for event in outcome.rejected] == [PeerRejected]
+    (rejected,) = outcome.rejected
+    assert isinstance(rejected, PeerRejected)
+    assert rejected.peer == 4
+    assert outcome.exact
+    assert outcome.result is not None
+    assert outcome.result.refused == frozenset({4})
+    assert outcome.result.included == frozenset({1, 2, 3, 5})
+
+
+def test_an_honest_client_does_not_leave_the_bound() -> None:
+    with pytest.raises(InputRefused, match=f"norm <= {PLAN.scheme.bound}"):
+        round_of(vectors={4: spike(0, PLAN.scheme.bound + 1)})
+    updates = {i: ({"weights": np.full((3, 4), 9.0 * i, np.float32)}, MOST) for i in UPDATES}
+    assert run_round(PLAN, updates, third=HelperKeeper.generate()).exact
+
+
+@pytest.mark.usefixtures("liars")
+def test_the_weight_of_many_clients_is_over_the_bound() -> None:
+    quantize = PLAN.quantize
+    assert isinstance(quantize, FixedPoint)
+    scale = quantize.bound // MOST
+    outcome = round_of(vectors={5: spike(-2 * MOST * scale, 0)})
+    assert [event.peer for event in outcome.rejected if isinstance(event, PeerRejected)] == [5]
+    assert outcome.result is not None
+    assert outcome.result.total_weight == 100
+
+
+STEEP = {"weights": np.eye(3, 4, dtype=np.float32) * np.array([[CLIP], [0], [0]], np.float32)}
+
+
+@given(
+    turn=st.floats(0, 2 * math.pi), weights=st.lists(st.integers(36, 44), min_size=4, max_size=4)
+)
+@settings(max_examples=60)
+def test_a_liar_within_the_bound_moves_the_mean_by_little(turn: float, weights: list[int]) -> None:
+    """The others are at the clip, and the liar anywhere on the sphere of the bound."""
+    honest = [PLAN.encode(STEEP, weight, bytes, bytes(32)) for weight in weights]
+    radius = PLAN.scheme.bound - 1
+    lie = spike(int(radius * math.cos(turn)), int(radius * math.sin(turn)))
+    total = reduce(np.sum([*honest, lie], axis=0, dtype=np.uint32), PLAN.scheme.width)
+    mean = PLAN.decode(total, 5, bytes, bytes(32)).mean["weights"]
+    moved = float(np.linalg.norm(mean - STEEP["weights"]))
+    rest = sum(weights)
+    # a weight is rounded down to a whole number, which the mean at the clip shows
+    assert moved <= 1.001 * 2 * CLIP * (MOST + 1) / (rest - math.sqrt(2) * MOST - 1)
+
+
+def test_what_honest_clients_cannot_sum_to_is_withheld() -> None:
+    """The bound of a liar is above that of an honest client: where all are at theirs, it shows."""
+    most, bound = PLAN.encode(STEEP, MOST, bytes, bytes(32)), PLAN.scheme.bound
+    honest = reduce(most * np.uint32(4), PLAN.scheme.width)
+    mean = PLAN.decode(honest + most, 5, bytes, bytes(32)).mean["weights"]
+    np.testing.assert_allclose(mean, STEEP["weights"], atol=1e-5)
+    with pytest.raises(IntegrityError, match="beyond what 5 clients can sum to"):
+        PLAN.decode(honest + spike(0, bound), 5, bytes, bytes(32))
+    with pytest.raises(IntegrityError, match="the total weight is not in"):
+        PLAN.decode(spike(-bound, 0), 5, bytes, bytes(32))
+
+
+@given(
+    clients=st.integers(2, 2000),
+    most=st.integers(1, 1 << 12),
+    clip=st.floats(1e-3, 1e3),
+    size=st.integers(1, 5000),
+)
+@settings(max_examples=80)
+def test_plans_of_all_sizes_fit_their_scheme(
+    clients: int, most: int, clip: float, size: int
+) -> None:
+    plan = RoundPlan.for_update(
+        np.zeros(size), clients=clients, clip=NormClip(clip), scheme=TwoAggregators,
+        max_weight=most, minimum=clients, corrupt=0.0,
+    )  # fmt: skip
+    quantize, bound = plan.quantize, plan.scheme.bound
+    assert isinstance(quantize, FixedPoint)
+    scale = quantize.bound // most
+    assert (bound - 1) ** 2 < quantize.bound**2 + (scale * most) ** 2 <= bound**2
+    far = np.full(size, 1e9)
+    vector = plan.encode(far, most, bytes, bytes(32))
+    signed = centered(vector, plan.scheme.width).astype(object)
+    assert int((signed * signed).sum()) <= bound**2
+    assert plan.decode(vector, 1, bytes, bytes(32)).total_weight == most
+
+
+def test_the_largest_limit_is_the_largest_whose_bound_is_proven() -> None:
+    def bound(limit: int) -> int:
+        return 1 + math.isqrt(2 * limit**2 - 1)
+
+    assert bound(bounded.LARGEST) < 1 << 31 <= bound(bounded.LARGEST + 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"clip": RangeClip(1.0)}, "clip must be a NormClip"),
+        ({"privacy": DistributedNoise(multiplier=0.5)}, "noise has none"),
+        ({"fraction_bits": 40, "width": 64}, r"1 <= bound < 2\*\*31"),
+        ({"minimum": 6}, "2 <= minimum <= clients"),
+        ({"corrupt": 0.5, "minimum": 3}, "minimum - corrupt \\* clients >= 2"),
+        ({"clip": NormClip(2.4), "fraction_bits": 27, "width": 32}, r"clients \* bound < 2\*\*"),
+    ],
+)
+def test_what_a_proof_cannot_hold_is_refused(options: dict[str, Any], reason: str) -> None:
+    stated = {"clip": NormClip(2.0), "minimum": 2, "corrupt": 0.0, **options}
+    with pytest.raises(ParameterError, match=reason):
+        RoundPlan.for_update(TEMPLATE, clients=5, scheme=TwoAggregators, **stated)
+
+
+@pytest.mark.parametrize("off", [-1, 1])
+def test_a_scheme_with_another_bound_than_the_plan_is_refused(off: int) -> None:
+    scheme = PLAN.scheme
+    assert isinstance(scheme, TwoAggregators)
+    other = TwoAggregators(
+        clients=5, length=scheme.length, width=scheme.width, bound=scheme.bound + off, minimum=2,
+        corrupt=0.0,
+    )  # fmt: skip
+    with pytest.raises(ParameterError, match=r"scheme.bound == the norm .*must hold"):
+        RoundPlan(scheme=other, quantize=PLAN.quantize, structure=PLAN.structure)
+
+
+def test_a_scheme_that_proves_norms_is_refused_beside_ranges() -> None:
+    quantize = FixedPoint(clip=RangeClip(1.0), fraction_bits=10, rounding=PLAN.quantize.rounding,
+                          cohort=5, width=PLAN.scheme.width)  # fmt: skip
+    with pytest.raises(ParameterError, match="clip must be a NormClip"):
+        RoundPlan(scheme=PLAN.scheme, quantize=quantize, structure=PLAN.structure)
+
+
+# -- the helper ---------------------------------------------------------------------------------
+
+
+def test_a_round_without_its_helper_does_not_begin() -> None:
+    with pytest.raises(ParameterError, match="the roster must list the helper"):
+        run_round(PLAN, UPDATES)
+
+
+class Mute(HelperKeeper):
+    """Answers nothing that is a frame, from a request of this number on."""
+
+    after = 0
+
+    def answer(self, scheme: Scheme, round: Round, request: bytes) -> bytes:
+        self.after -= 1
+        return super().answer(scheme, round, request) if self.after >= 0 else b"?"
+
+
+@pytest.mark.parametrize(("after", "reason"), [(0, "0 valid reports"), (5, "was silent")])
+def test_a_helper_that_falls_silent_is_named(after: int, reason: str) -> None:
+    helper = Mute.generate()
+    helper.after = after
+    outcome = run_round(PLAN, UPDATES, third=helper)
+    assert outcome.result is None
+    assert isinstance(outcome.failure, Aborted)
+    assert reason in str(outcome.failure)
+    assert outcome.failure.missing == frozenset({THIRD})
+    assert {type(event) for event in outcome.rejected} == {Discarded}
+
+
+class Table:
+    """A round whose frames the test carries."""
+
+    def __init__(self) -> None:
+        people = Population.generate(UPDATES)
+        self.identity, self.leader_identity = Identity.generate(np.random.bytes), people.server
+        self.keeper = HelperKeeper(self.identity)
+        self.invitation = Invitation(
+            plan=PLAN, session=bytes(16), number=3, model=bytes(32),
+            roster=self.keeper.enrolled(people.roster),
+        )  # fmt: skip
+        self.leader = ServerRound(self.invitation, people.server)
+        for client, (tree, weight) in UPDATES.items():
+            party = ClientRound(
+                self.invitation, people.clients[client], client, journal=ClientJournal()
+            )
+            party.submit(tree, weight)
+            ((_, frame),) = party.to_send()
+            self.leader.receive(client, frame)
+        self.relays = [frame for _, frame in self.leader.to_send()]
+
+    def answer(self, frame: bytes, keeper: HelperKeeper | None = None) -> bytes:
+        return (keeper or self.keeper).answer(PLAN.scheme, self.invitation.round, frame)
+
+    def collect(self) -> bytes:
+        for relay in self.relays:
+            self.leader.receive(THIRD, self.answer(relay))
+        ((_, frame),) = self.leader.to_send()
+        return frame
+
+    def forged(self, message: Any) -> bytes:
+        endpoint = PLAN.scheme._endpoint(self.invitation.round, self.leader_identity, SERVER)
+        return endpoint.seal(THIRD, message)
+
+
+def test_a_helper_sums_once_across_restarts() -> None:
+    table = Table()
+    frame = table.collect()
+    share = table.answer(frame)
+    assert table.answer(frame) == share
+    table.leader.receive(THIRD, share)
+    assert table.leader.ended
+    with pytest.raises(LocalProtocolError, match="not after round 3"):
+        table.answer(table.forged(Collect(accepted=ids([1, 2]))))
+    stored = ClientJournal.from_bytes(table.keeper.journal.to_bytes())
+    restarted = HelperKeeper(table.identity, journal=stored)
+    with pytest.raises(LocalProtocolError, match="not after round 3"):
+        table.answer(table.relays[0], restarted)
+    assert table.answer(table.relays[0], HelperKeeper(table.identity))
+
+
+def test_a_request_again_is_answered_alike_or_refused() -> None:
+    table = Table()
+    first = table.answer(table.relays[0])
+    assert table.answer(table.relays[0]) == first
+    assert table.answer(table.relays[1]) != first
+    with pytest.raises(LocalProtocolError, match="answered before"):
+        table.answer(table.relays[0])
+
+
+def test_bytes_of_another_round_do_not_use_up_the_round() -> None:
+    table = Table()
+    frame = table.relays[0]
+    with pytest.raises(DecodeError):
+        table.answer(frame[:-1] + bytes([frame[-1] ^ 1]))
+    assert not table.keeper.journal.joined
+    assert table.answer(frame)
+    assert table.keeper.journal.joined == {bytes(16): 3}
+
+
+def test_a_leader_that_asks_for_too_few_has_used_up_the_round() -> None:
+    table = Table()
+    frame = table.collect()
+    with pytest.raises(RemoteProtocolError, match="at least 2 are needed"):
+        table.answer(table.forged(Collect(accepted=ids([1]))))
+    with pytest.raises(LocalProtocolError, match="a context is opened once"):
+        table.answer(frame)
+
+
+def test_schemes_without_a_helper_are_refused() -> None:
+    plain = RoundPlan.for_update(TEMPLATE, clients=5, clip=NormClip(1.0), scheme=PlainInsecure)
+    table = Table()
+    with pytest.raises(ParameterError, match="has no helper"):
+        table.keeper.answer(plain.scheme, table.invitation.round, table.relays[0])
+    assert table.answer(table.relays[0])
+
+
+def test_a_helper_shows_no_key() -> None:
+    keeper = HelperKeeper.generate()
+    assert repr(keeper) == "<HelperKeeper, 0 sessions>"
+
+
+def test_a_helper_in_another_process_gives_the_same_sum() -> None:
+    with HelperProcess() as helper:
+        outcome = run_round(PLAN, UPDATES, third=helper, drops={3: "reports"})
+        assert outcome.exact
+        assert outcome.result is not None
+        assert outcome.result.included == frozenset({1, 2, 4, 5})
+        table = Table()
+        with pytest.raises(ParameterError, match="does not list this identity"):
+            helper.answer(PLAN.scheme, table.invitation.round, table.relays[0])
+        plain = PlainInsecure(clients=5, length=1, width=8)
+        with pytest.raises(ParameterError, match="has no helper"):
+            helper.answer(plain, table.invitation.round, b"")
+
+
+def test_a_helper_whose_process_dies_is_silent() -> None:
+    class Dying(HelperProcess):
+        def answer(self, scheme: Scheme, round: Round, request: bytes) -> bytes:
+            self.close()
+            return super().answer(scheme, round, request)
+
+    with Dying() as helper:
+        outcome = run_round(PLAN, UPDATES, third=helper)
+    assert isinstance(outcome.failure, Aborted)
+    assert outcome.failure.missing == frozenset({THIRD})
+    assert isinstance(outcome.stopped[THIRD], RemoteProtocolError)
+    assert "gave no answer" in str(outcome.stopped[THIRD])
+
+
+# -- what is around -----------------------------------------------------------------------------
+
+
+def test_frames_of_all_parties_can_be_inspected() -> None:
+    frames: list[Frame] = []
+    round_of(on_frame=frames.append)
+    shown = [inspect(frame.data) for frame in frames]
+    assert [info.message for info in shown] == (
+        ["Report"] * 5 + ["Relay", "Reply"] * 5 + ["Collect", "Sum"]
+    )
+    asked, told = shown[-2:]
+    assert (asked.sender, asked.receiver) == ("server", "helper")
+    assert (told.sender, told.receiver) == ("helper", "server")
+    assert shown[0].sender == "client 1"
+    assert shown[5].fields["client"] == "a number"
+    assert {info.scheme for info in shown} == {"pine"}
+
+
+def test_the_computed_cost_is_the_measured_one() -> None:
+    cost = client_cost(PLAN.scheme)
+    for measured in round_of().clients.values():
+        assert (measured.bytes_up, measured.bytes_down) == (cost.up, cost.down)
+    assert (cost.mask_keys, cost.shares, cost.down) == (0, 2, 0)
+    assert 8 * PLAN.scheme.length < cost.vector < cost.up
+
+
+def test_a_preset_takes_the_fraction_of_drop_outs() -> None:
+    plan = presets.two_aggregators(TEMPLATE, clients=10, clip=NormClip(1.0))
+    assert (plan.scheme.corrupt, plan.scheme.survivors) == (0.2, 7)
+    plan = presets.two_aggregators(TEMPLATE, clients=10, clip=NormClip(1.0), dropout=0.5)
+    assert plan.scheme.survivors == 5
+
+
+def test_a_plan_file_takes_the_scheme_with_a_helper() -> None:
+    file = PlanFile.parse('[scheme]\nname = "pine"\nclients = 10\ndropout = 0.4\n')
+    scheme = file.plan(TEMPLATE).scheme
+    assert isinstance(scheme, TwoAggregators)
+    assert (scheme.survivors, scheme.honest_inputs) == (6, 4)
+    with pytest.raises(ParameterError, match="recovers no secrets"):
+        SchemeChoice(name="pine", threshold=3)
+    with pytest.raises(ParameterError, match="clip must be a NormClip"):
+        PlanFile.parse('[scheme]\nname = "pine"\n[quantize]\nclip = "range"\n').plan(TEMPLATE)
