@@ -380,6 +380,25 @@ def test_without_a_sum_the_round_fails_by_name(answer: Any, kind: type[Exception
     assert server.ended
 
 
+def test_the_authority_is_no_client() -> None:
+    """Its upload does not count towards the least number of inputs; a third client's does."""
+    endpoint = WHO.endpoint(AUTHORITY)
+    sealed = seal_seed(bytes(32), SCHEME.share_key[:32], endpoint)
+    upload = changed(sealed=sealed, signature=sign(sealed, endpoint))(UPLOADS[3])
+    for third, asked in ((AUTHORITY, []), (3, [AUTHORITY])):
+        server = WHO.machine(SERVER, SeededRand("server"))
+        for party in (1, 2):
+            server.receive(party, WHO.endpoint(party).seal(SERVER, UPLOADS[party]))
+        sent = upload if third == AUTHORITY else UPLOADS[3]
+        server.receive(third, WHO.endpoint(third).seal(SERVER, sent))
+        rejected = server.next_event()
+        assert (isinstance(rejected, PeerRejected) and rejected.peer) == (
+            third == AUTHORITY and third
+        )
+        server.deadline()
+        assert [to for to, _ in server.to_send()] == asked
+
+
 def test_an_authority_that_is_silent_is_missing() -> None:
     server = WHO.machine(SERVER, SeededRand("server"))
     for party in WHO.clients:
