@@ -66,8 +66,8 @@ class AuthorityProcess:
         head, public_key = self._ask({"scheme": stated, "round": None}, b"")
         return EncryptedExact(
             **stated,
-            authority_identity=bytes.fromhex(head["identity"]),
-            share_key=bytes.fromhex(head["share_key"]),
+            authority_identity=_key(head, "identity"),
+            share_key=_key(head, "share_key"),
             public_key=public_key,
         )
 
@@ -99,25 +99,23 @@ class AuthorityProcess:
         clock.start()
         try:
             head, answer = self._exchanged(request, body)
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError):
             self._child.kill()
             raise CipherFailed("the process of the key authority gave no answer") from None
         finally:
             clock.cancel()
         if "error" in head:
-            raise _ERRORS.get(head["error"], CipherFailed)(head["text"])
+            raise _ERRORS.get(head["error"], CipherFailed)(head.get("text", ""))
         return head, answer
 
     def _exchanged(self, request: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
-        """One request, one answer; `OSError`, `ValueError` or `KeyError` if there is none."""
+        """One request, one answer; `OSError` or `ValueError` if there is none."""
         pipe, out = self._child.stdin, self._child.stdout
         assert pipe is not None
         assert out is not None
         pipe.write(json.dumps({**request, "size": len(body)}).encode() + b"\n" + body)
         pipe.flush()
-        head = json.loads(out.readline(1 << 16))
-        if not 0 <= head["size"] <= _MOST_ANSWER:
-            raise ValueError("an answer beyond all bounds")
+        head = _head(out.readline(1 << 16))
         answer = out.read(head["size"])
         if len(answer) != head["size"]:
             raise ValueError("the answer breaks off")
@@ -129,6 +127,25 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     child.communicate()
 
 
+def _head(line: bytes) -> dict[str, Any]:
+    """The first line of an answer: a size within bounds, and texts; else `ValueError`."""
+    head = json.loads(line)
+    if not isinstance(head, dict) or type(head.get("size")) is not int:
+        raise ValueError("not the head of an answer")
+    if any(type(value) is not str for name, value in head.items() if name != "size"):
+        raise ValueError("not the head of an answer")
+    if not 0 <= head["size"] <= _MOST_ANSWER:
+        raise ValueError("an answer beyond all bounds")
+    return head
+
+
+def _key(head: dict[str, Any], name: str) -> bytes:
+    try:
+        return bytes.fromhex(head.get(name, ""))
+    except ValueError:
+        raise CipherFailed("the process of the key authority stated no keys") from None
+
+
 def _described(round: Round) -> dict[str, Any]:
     roster = round.roster
     return {
@@ -136,6 +153,7 @@ def _described(round: Round) -> dict[str, Any]:
         "number": round.number,
         "model": round.model.hex(),
         "server": roster.server.hex(),
+        "server_share_key": roster.server_share_key.hex(),
         "clients": {str(party): key.hex() for party, key in roster.clients.items()},
         "share_keys": {str(party): key.hex() for party, key in roster.share_keys.items()},
     }

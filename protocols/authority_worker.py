@@ -58,6 +58,7 @@ def _round(described: dict[str, Any]) -> Round:
         share_keys={
             int(party): bytes.fromhex(key) for party, key in described["share_keys"].items()
         },
+        server_share_key=bytes.fromhex(described["server_share_key"]),
     )
     return Round(
         session=bytes.fromhex(described["session"]),

@@ -27,11 +27,11 @@ from secagg.errors import (
 from secagg.frame import HEADER_SIZE, SIGNATURE_SIZE
 from secagg.identity import AUTHORITY, SERVER, Identity
 from secagg.machine import Failed, Finished, Machine, PeerRejected
-from secagg.primitives.prg import add_streams
-from secagg.primitives.ring import reduce, unpack
+from secagg.primitives.ring import unpack
 from secagg.schemes.ckks import EncryptedExact, KeyAuthority
 from secagg.schemes.ckks.binding import open_seeds, seal_seed, sign
 from secagg.schemes.ckks.layout import Slots
+from secagg.schemes.ckks.masks import add_masks
 from secagg.schemes.ckks.messages import CONTRIBUTORS, Opened, Refused, Request, Upload
 from secagg.schemes.ckks.params import tenseal_cipher
 from secagg.schemes.ckks.residues import Residues, add, pack_residues, unpack_residues
@@ -259,14 +259,36 @@ def test_what_one_client_encrypts_is_masked() -> None:
     shape = SCHEME.layout
     residues = unpack_residues(UPLOADS[2].vector, shape.words, KEYS)
     secret = KEEPER._pairs[KEYS].secret
-    masked = shape.summed(tenseal_cipher().decrypt(shape.ring, secret, residues))
-    assert shape.vector(masked.copy()) is None
-    assert len(set(masked.tolist())) > 0.9 * masked.size
+    masked = tenseal_cipher().decrypt(shape.ring, secret, residues)
+    assert shape.opened(masked, 1) is None
+    assert np.unique(masked).size > 0.9 * masked.size
     for party, expected in ((2, VECTORS[2].tolist()), (1, None)):
         without = masked.copy()
-        add_streams(without, minus=[seeds[party] or b""])
-        found = shape.vector(reduce(without, SCHEME.width))
+        add_masks(without, shape.ring.plain, minus=[seeds[party] or b""])
+        found = shape.opened(without, 1)
         assert (None if found is None else found.tolist()) == expected
+
+
+def test_what_the_authority_decrypts_says_no_more_than_the_sum() -> None:
+    """Without the masks of the list it has the signed sums, the same for all that sum alike."""
+    shape = SCHEME.layout
+    top = (1 << SCHEME.width - 1) // 3
+    inputs = [(top, -top, 5), (1, 2, 2), (-top, top, 5), (5, 0, 0)]
+    seen = []
+    for values in inputs:
+        total = np.zeros((shape.blocks, shape.ring.keys.degree), "<u8")
+        seeds = [bytes([at]) * 32 for at in range(3)]
+        for value, seed in zip(values, seeds, strict=True):
+            vector = np.full(SCHEME.length, value & ((1 << SCHEME.width) - 1), np.uint32)
+            slots = shape.slots(shape.padded_vector(vector))
+            add_masks(slots, shape.ring.plain, plus=[seed])
+            total = (total + slots) % np.uint64(shape.ring.plain)
+        add_masks(total, shape.ring.plain, minus=seeds)
+        found = shape.opened(total, 3)
+        assert found is not None
+        assert found.tolist() == [5] * SCHEME.length
+        seen.append(total.tobytes())
+    assert len(set(seen)) == 1
 
 
 # -- what the aggregator takes -----------------------------------------------------------------
