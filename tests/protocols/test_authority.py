@@ -168,6 +168,8 @@ def test_an_authority_in_another_process_opens_the_same_sum() -> None:
         assert outcome.result is not None
         with pytest.raises(ParameterError, match="must hold"):
             authority.scheme(clients=5, length=1, width=99)
+        with pytest.raises(ParameterError, match="2 <= width"):
+            authority.scheme(clients=5, length=1, width=0)
         with pytest.raises(ParameterError, match="has no key authority"):
             authority.answer(PlainInsecure(clients=5, length=1, width=8), request()[0].round, b"")
         invitation, frame, _ = request()

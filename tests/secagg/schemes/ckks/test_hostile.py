@@ -484,6 +484,18 @@ def test_keys_that_do_not_fit_are_refused() -> None:
             EncryptedExact(**fields(**changes))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("width", 0), ("width", "x"), ("clients", 1.5), ("clients", "5"), ("clients", -3),
+     ("length", 0), ("length", None)],
+)  # fmt: skip
+def test_sizes_are_checked_before_a_key_is_made(name: str, value: Any) -> None:
+    unused = KeyAuthority.generate(SeededRand("unused"), cipher=Broken)  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match=rf"{name}.* must"):
+        unused.scheme(**{"clients": 5, "length": 9, "width": 24, name: value})
+    assert KEEPER.scheme(clients=5, length=9, width=24, corrupt=0.0).width == 24
+
+
 def test_another_authority_opens_nothing() -> None:
     stranger = KeyAuthority.generate(SeededRand("stranger"))
     with pytest.raises(ParameterError, match="another authority"):
