@@ -127,7 +127,7 @@ def _alone_round(
         sent.append(data)
         client.append(seconds)
     total, server = _timed(lambda: _added(shape, sent))
-    found, decrypting = _timed(lambda: _decrypt(shape, cipher, pair.secret, total))
+    found, decrypting = _timed(lambda: _decrypt(shape, cipher, pair.secret, total, len(sent)))
     assert np.array_equal(found, np.sum(vectors, axis=0, dtype=np.uint32))
     return Cost(
         name="encryption alone",
@@ -155,9 +155,11 @@ def _added(shape: Layout, sent: list[bytes]) -> bytes:
     return pack_residues(total, shape.ring.keys)
 
 
-def _decrypt(shape: Layout, cipher: TensealCipher, secret: bytes, total: bytes) -> Words | None:
+def _decrypt(
+    shape: Layout, cipher: TensealCipher, secret: bytes, total: bytes, summands: int
+) -> Words | None:
     residues = unpack_residues(total, shape.words, shape.ring.keys)
-    return shape.vector(shape.summed(cipher.decrypt(shape.ring, secret, residues)))
+    return shape.opened(cipher.decrypt(shape.ring, secret, residues), summands)
 
 
 def _encrypted(updates: Mapping[int, Floats], authority: AuthorityKeeper) -> Callable[[], Cost]:

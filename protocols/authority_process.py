@@ -37,8 +37,8 @@ class AuthorityProcess(ThirdProcess):
         head, public_key = self._ask({"scheme": stated, "round": None}, b"")
         return EncryptedExact(
             **stated,
-            authority_identity=bytes.fromhex(head["identity"]),
-            share_key=bytes.fromhex(head["share_key"]),
+            authority_identity=self._key(head, "identity"),
+            share_key=self._key(head, "share_key"),
             public_key=public_key,
         )
 
@@ -54,5 +54,5 @@ class AuthorityProcess(ThirdProcess):
         stated = {name: getattr(scheme, name) for name in names}
         return self._ask({"scheme": stated, "round": described(round)}, request)[1]
 
-    def _silent(self) -> CipherFailed:
-        return CipherFailed("the process of the key authority gave no answer")
+    def _failed(self, how: str) -> CipherFailed:
+        return CipherFailed(f"the process of the key authority {how}")

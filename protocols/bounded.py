@@ -19,14 +19,16 @@ import math
 
 from protocols.private import Private
 from secagg.errors import ParameterError
+from secagg.primitives.field64 import field64
 from secagg.primitives.ring import Words, centered
 from secagg.quantize import FixedPoint, NormClip
 from secagg.schemes.pine import TwoAggregators
+from secagg.vdaf.norm import most_bound
 
 __all__ = ["LARGEST", "check", "check_choice", "headroom", "norm_bound", "scaled", "unscaled"]
 
-LARGEST = math.isqrt((1 << 61) - (1 << 31))
-"""The largest L whose B is below 2^31, as the range check of a squared norm asks for."""
+LARGEST = math.isqrt(most_bound(field64()) ** 2 // 2)
+"""The largest L whose B has sound wrap-around checks."""
 
 
 def norm_bound(quantize: FixedPoint) -> int:

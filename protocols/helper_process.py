@@ -34,7 +34,7 @@ class HelperProcess(ThirdProcess):
     def enrolled(self, roster: Roster) -> Roster:
         """The roster with this helper on it."""
         head, _ = self._ask({"scheme": None, "round": None}, b"")
-        keys = (bytes.fromhex(head[name]) for name in ("identity", "share_key"))
+        keys = (self._key(head, name) for name in ("identity", "share_key"))
         return enlisted(roster, *keys)
 
     def answer(self, scheme: Scheme, round: Round, request: bytes) -> bytes:
@@ -44,5 +44,5 @@ class HelperProcess(ThirdProcess):
         asked = {"scheme": dataclasses.asdict(scheme), "round": described(round)}
         return self._ask(asked, request)[1]
 
-    def _silent(self) -> RemoteProtocolError:
-        return RemoteProtocolError("the process of the helper gave no answer")
+    def _failed(self, how: str) -> RemoteProtocolError:
+        return RemoteProtocolError(f"the process of the helper {how}")

@@ -57,7 +57,7 @@ class ThirdProcess(ABC):
         self._end = weakref.finalize(self, _end, self._child)
 
     @abstractmethod
-    def _silent(self) -> SecAggError:
+    def _failed(self, how: str) -> SecAggError:
         """The error for a process that died, hung or answered nonsense."""
 
     def close(self) -> None:
@@ -80,25 +80,31 @@ class ThirdProcess(ABC):
         clock.start()
         try:
             head, answer = self._exchanged(request, body)
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError):
             self._child.kill()
-            raise self._silent() from None
+            raise self._failed("gave no answer") from None
         finally:
             clock.cancel()
-        if "error" in head:
-            raise _ERRORS[head["error"]](head["text"])
-        return head, answer
+        if "error" not in head:
+            return head, answer
+        kind = _ERRORS.get(head["error"])
+        raise self._failed("gave no answer") if kind is None else kind(head.get("text", ""))
+
+    def _key(self, head: dict[str, Any], name: str) -> bytes:
+        """A key that the process states in hex."""
+        try:
+            return bytes.fromhex(head.get(name, ""))
+        except ValueError:
+            raise self._failed("stated no keys") from None
 
     def _exchanged(self, request: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
-        """One request, one answer; `OSError`, `ValueError` or `KeyError` if there is none."""
+        """One request, one answer; `OSError` or `ValueError` if there is none."""
         pipe, out = self._child.stdin, self._child.stdout
         assert pipe is not None
         assert out is not None
         pipe.write(json.dumps({**request, "size": len(body)}).encode() + b"\n" + body)
         pipe.flush()
-        head = json.loads(out.readline(1 << 16))
-        if not 0 <= head["size"] <= _MOST_ANSWER:
-            raise ValueError("an answer beyond all bounds")
+        head = _head(out.readline(1 << 16))
         answer = out.read(head["size"])
         if len(answer) != head["size"]:
             raise ValueError("the answer breaks off")
@@ -108,6 +114,18 @@ class ThirdProcess(ABC):
 def _end(child: subprocess.Popen[bytes]) -> None:
     child.kill()
     child.communicate()
+
+
+def _head(line: bytes) -> dict[str, Any]:
+    """The first line of an answer: a size within bounds, and texts; else `ValueError`."""
+    head = json.loads(line)
+    if not isinstance(head, dict) or type(head.get("size")) is not int:
+        raise ValueError("not the head of an answer")
+    if any(type(value) is not str for name, value in head.items() if name != "size"):
+        raise ValueError("not the head of an answer")
+    if not 0 <= head["size"] <= _MOST_ANSWER:
+        raise ValueError("an answer beyond all bounds")
+    return head
 
 
 def described(round: Round) -> dict[str, Any]:

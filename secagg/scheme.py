@@ -18,7 +18,7 @@ from secagg.primitives.ring import check_width
 from secagg.rand import Rand
 from secagg.wire import Limits, Message
 
-__all__ = ["Floors", "Scheme"]
+__all__ = ["Floors", "Scheme", "check_sizes"]
 
 MAX_CLIENTS = 1_000_000
 MAX_LENGTH = 1 << 31
@@ -85,9 +85,7 @@ class Scheme(ABC):
     """Parties that a roster lists beside the clients, and that give no input."""
 
     def __post_init__(self) -> None:
-        _check_count("clients", self.clients, 2, MAX_CLIENTS)
-        _check_count("length", self.length, 1, MAX_LENGTH)
-        check_width(self.width)
+        check_sizes(self.clients, self.length, self.width)
 
     @property
     @abstractmethod
@@ -256,6 +254,13 @@ class Scheme(ABC):
             accepts={kind.code: kind for kind in self.received_by(me)},
             limits=self.limits,
         )
+
+
+def check_sizes(clients: int, length: int, width: int) -> None:
+    """Return if any scheme can have these sizes; `ParameterError`, with the inequality, if not."""
+    _check_count("clients", clients, 2, MAX_CLIENTS)
+    _check_count("length", length, 1, MAX_LENGTH)
+    check_width(width)
 
 
 def _check_count(name: str, value: int, least: int, most: int) -> None:

@@ -22,10 +22,20 @@ from secagg.primitives.ntt import next_power
 from secagg.vdaf.circuit import Circuit, calls_for, from_bits
 from secagg.vdaf.gadget import Products, Squares
 
-__all__ = ["Checks", "NormBound", "NormEquality", "best_chunks"]
+__all__ = ["Checks", "NormBound", "NormEquality", "best_chunks", "most_bound"]
 
 ALPHA = 8.7
 """A ternary combination of a vector exceeds this many norms with probability 2 exp(-8.7**2)."""
+ROOM = 80
+"""Least modulus / reach**2. A vector that wraps around has a norm of sqrt(modulus) or more, so its
+combinations spread over sqrt(40) reaches or more, and at most half of them are within one.
+"""
+
+
+def most_bound(field: Field) -> int:
+    """The largest bound whose wrap-around checks are sound in a field of at least 2**62."""
+    reach = 1 << (math.isqrt(field.modulus // ROOM).bit_length() - 1)
+    return math.floor((reach - 1) / ALPHA)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +44,7 @@ class NormBound:
 
     dimension: entries of a vector. bound: of its Euclidean norm, an integer. checks: wrap-around
     checks, of which `successes` must succeed. Raises `ParameterError`, with the inequality, for
-    what the field cannot hold [ROCT23, Figure 1, Lemma 3.3].
+    what the field cannot hold. That of `ROOM` is argued in docs/spec/pine.md, Security.
     """
 
     field: Field
@@ -56,11 +66,10 @@ class NormBound:
             raise ParameterError(f"1 <= bound < 2**31 must hold, got {self.bound}")
         if 3 * self.bound**2 + 2 >= q:
             raise ParameterError(f"3 bound**2 + 2 < {q} must hold, got bound = {self.bound}")
-        least = max(2600 * self.reach, -(-(self.reach**2) // 4000), 2 * self.checks)
-        if q < least:
+        if q < max(ROOM * self.reach**2, 2600 * self.reach, 2 * self.checks):
             raise ParameterError(
-                f"modulus >= 2600 * {self.reach} must hold for sound wrap-around checks of "
-                f"bound {self.bound}, got {q}"
+                f"modulus >= {ROOM} * {self.reach}**2, 2600 * {self.reach} and 2 * {self.checks} "
+                f"must hold for sound wrap-around checks of bound {self.bound}, got {q}"
             )
 
     @cached_property

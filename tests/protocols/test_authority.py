@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from protocols.planfile import PlanFile, SchemeChoice
 from protocols.private import DistributedNoise
 from protocols.round import ClientRound, ServerRound
 from protocols.simulate import Frame, Population, run_round
+from secagg.context import Round
 from secagg.errors import (
     CipherFailed,
     DecodeError,
@@ -26,6 +28,7 @@ from secagg.errors import (
     ParameterError,
     RemoteProtocolError,
 )
+from secagg.event import Finished
 from secagg.identity import AUTHORITY, SERVER, Identity
 from secagg.quantize import NormClip
 from secagg.scheme import Floors
@@ -165,11 +168,43 @@ def test_an_authority_in_another_process_opens_the_same_sum() -> None:
         assert outcome.result is not None
         with pytest.raises(ParameterError, match="must hold"):
             authority.scheme(clients=5, length=1, width=99)
+        with pytest.raises(ParameterError, match="2 <= width"):
+            authority.scheme(clients=5, length=1, width=0)
         with pytest.raises(ParameterError, match="has no key authority"):
             authority.answer(PlainInsecure(clients=5, length=1, width=8), request()[0].round, b"")
         invitation, frame, _ = request()
         with pytest.raises(DecodeError):  # of a plan with another authority's keys
             authority.answer(PLAN.scheme, invitation.round, frame)
+
+
+def test_an_authority_in_another_process_goes_by_the_whole_roster() -> None:
+    """The share key of the server is in the context too."""
+    with AuthorityProcess() as authority:
+        scheme = authority.scheme(clients=2, length=3, width=16, corrupt=0.0, dropout=0.0)
+        people = Population.generate((1, 2))
+        roster = replace(people.roster, server_share_key=people.server.share_key)
+        agreed = Round(session=bytes(16), number=1, model=bytes(32), roster=roster)
+        server = scheme.server(agreed, people.server)
+        for party, identity in people.clients.items():
+            client = scheme.client(agreed, identity, party, floors=Floors(clients=2))
+            client.submit(np.full(3, party, np.uint16))
+            ((_, frame),) = client.to_send()
+            server.receive(party, frame)
+        ((_, frame),) = server.to_send()
+        server.receive(AUTHORITY, authority.answer(scheme, agreed, frame))
+        finished = server.next_event()
+        assert isinstance(finished, Finished)
+        assert finished.aggregate is not None
+        assert finished.aggregate.total.tolist() == [3, 3, 3]
+
+
+def test_an_authority_whose_process_states_no_keys_is_an_error() -> None:
+    code = 'print(\'{"size": 0, "identity": "nonsense"}\')'
+    with (
+        AuthorityProcess(seconds=3, command=(sys.executable, "-c", code)) as authority,
+        pytest.raises(CipherFailed, match="stated no keys"),
+    ):
+        authority.scheme(clients=5, length=1, width=8)
 
 
 @pytest.mark.parametrize(
@@ -179,9 +214,12 @@ def test_an_authority_in_another_process_opens_the_same_sum() -> None:
         "import os; os.abort()",
         "print('nonsense')",
         "print('{}')",
+        "print('[]')",
+        'print(\'{"size": "1"}\')',
+        'print(\'{"size": 0, "error": []}\')',
         "import time; time.sleep(99)",
     ],
-    ids=["gone", "crash", "nonsense", "empty", "hang"],
+    ids=["gone", "crash", "nonsense", "empty", "list", "text", "unnamed", "hang"],
 )
 def test_an_authority_whose_process_fails_is_an_error(code: str) -> None:
     with (

@@ -34,6 +34,7 @@ from secagg.errors import (
 )
 from secagg.identity import SERVER, THIRD, Identity
 from secagg.machine import Discarded, PeerRejected
+from secagg.primitives.field64 import field64
 from secagg.primitives.ring import centered, reduce
 from secagg.quantize import FixedPoint, NormClip, RangeClip
 from secagg.scheme import Scheme
@@ -42,6 +43,7 @@ from secagg.schemes.pine.messages import Collect
 from secagg.schemes.plain import PlainInsecure
 from secagg.vdaf import pine as vdaf
 from secagg.vdaf.claim import claim
+from secagg.vdaf.norm import most_bound
 from secagg.wire import ids
 
 TEMPLATE = {"weights": np.zeros((3, 4), np.float32)}
@@ -206,7 +208,8 @@ def test_the_largest_limit_is_the_largest_whose_bound_is_proven() -> None:
     def bound(limit: int) -> int:
         return 1 + math.isqrt(2 * limit**2 - 1)
 
-    assert bound(bounded.LARGEST) < 1 << 31 <= bound(bounded.LARGEST + 1)
+    assert most_bound(field64()) == 30_854_650
+    assert bound(bounded.LARGEST) <= 30_854_650 < bound(bounded.LARGEST + 1)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +218,7 @@ def test_the_largest_limit_is_the_largest_whose_bound_is_proven() -> None:
         ({"clip": RangeClip(1.0)}, "clip must be a NormClip"),
         ({"privacy": DistributedNoise(multiplier=0.5)}, "noise has none"),
         ({"fraction_bits": 40, "width": 64}, r"1 <= bound < 2\*\*31"),
+        ({"fraction_bits": 26, "width": 40}, "sound wrap-around checks"),
         ({"minimum": 6}, "2 <= minimum <= clients"),
         ({"corrupt": 0.5, "minimum": 3}, "minimum - corrupt \\* clients >= 2"),
         ({"clip": NormClip(2.4), "fraction_bits": 27, "width": 32}, r"clients \* bound < 2\*\*"),

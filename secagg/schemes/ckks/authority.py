@@ -8,12 +8,12 @@ from secagg.errors import DecodeError, IntegrityError, RemoteProtocolError
 from secagg.frame import Endpoint, Signed
 from secagg.identity import SERVER, PartyId
 from secagg.machine import Failed, Finished, Over, Send, Step, Transitions
-from secagg.primitives.prg import add_streams
-from secagg.primitives.ring import Words, pack, reduce
+from secagg.primitives.ring import Words, pack
 from secagg.rand import Rand
 from secagg.schemes.ckks import states
 from secagg.schemes.ckks.binding import check_list, open_seeds
 from secagg.schemes.ckks.cipher import Cipher
+from secagg.schemes.ckks.masks import add_masks
 from secagg.schemes.ckks.messages import Opened, Refused, Request
 from secagg.schemes.ckks.residues import unpack_residues
 from secagg.schemes.ckks.states import Holding
@@ -85,9 +85,9 @@ class Authority:
             residues = unpack_residues(vector, layout.words, layout.ring.keys)
         except DecodeError as error:
             raise RemoteProtocolError(str(error)) from None
-        masked = layout.summed(self._cipher.decrypt(layout.ring, self._secret, residues))
-        add_streams(masked, minus=seeds)
-        return layout.vector(reduce(masked, self._params.width))
+        slots = self._cipher.decrypt(layout.ring, self._secret, residues)
+        add_masks(slots, layout.ring.plain, minus=seeds)
+        return layout.opened(slots, len(seeds))
 
 
 def _refused(culprits: list[PartyId], reason: str) -> Step[Holding]:

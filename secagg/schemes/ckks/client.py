@@ -9,12 +9,13 @@ from secagg.frame import Endpoint, Signed
 from secagg.identity import SERVER, PartyId
 from secagg.machine import Finished, Over, Send, Step, Transitions
 from secagg.primitives import agreement
-from secagg.primitives.prg import KEY_SIZE, add_streams
-from secagg.primitives.ring import check_vector, reduce
+from secagg.primitives.prg import KEY_SIZE
+from secagg.primitives.ring import check_vector
 from secagg.rand import Rand
 from secagg.schemes.ckks import states
 from secagg.schemes.ckks.binding import seal_seed, sign
 from secagg.schemes.ckks.cipher import Cipher
+from secagg.schemes.ckks.masks import add_masks
 from secagg.schemes.ckks.messages import Upload
 from secagg.schemes.ckks.residues import pack_residues
 from secagg.schemes.ckks.states import Waiting
@@ -44,9 +45,9 @@ class Client:
     def on_input(self, state: Waiting, value: Any, rand: Rand) -> Step[Waiting]:
         layout, width = self._params.layout, self._params.width
         seed = rand(KEY_SIZE)
-        vector = layout.padded_vector(check_vector(value, self._params.length, width))
-        add_streams(vector, plus=[seed])
-        slots = layout.slots(reduce(vector, width))
+        vector = check_vector(value, self._params.length, width)
+        slots = layout.slots(layout.padded_vector(vector))
+        add_masks(slots, layout.ring.plain, plus=[seed])
         residues = self._cipher.encrypt(layout.ring, self._params.public_key, slots)
         sealed = seal_seed(seed, self._params.share_key[: agreement.KEY_SIZE], self._endpoint)
         upload = Upload(

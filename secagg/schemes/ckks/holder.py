@@ -11,6 +11,7 @@ from secagg.errors import ParameterError
 from secagg.identity import Identity
 from secagg.machine import Machine
 from secagg.rand import Rand
+from secagg.scheme import check_sizes
 from secagg.schemes.ckks.cipher import Cipher, KeyPair
 from secagg.schemes.ckks.layout import layout
 from secagg.schemes.ckks.params import EncryptedExact, tenseal_cipher
@@ -49,6 +50,7 @@ class KeyAuthority:
 
         Raises `ParameterError` as `EncryptedExact` does, `CipherFailed` if no key can be made.
         """
+        check_sizes(clients, length, width)
         pair = self._pair(layout(clients, length, width).ring.keys)
         return EncryptedExact(
             clients=clients,

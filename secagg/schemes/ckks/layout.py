@@ -41,7 +41,8 @@ CHECK_BITS = 64
 class Layout:
     """One way to encrypt vectors of `length` residues of `width` bits, summed over `clients`.
 
-    limbs: 1 or 2 per coordinate. lanes: per slot. ring: of the ciphertexts.
+    limbs: per coordinate; 2 only where 1 does not fit a slot. lanes: per slot. ring: of the
+    ciphertexts.
     """
 
     clients: int
@@ -91,6 +92,11 @@ class Layout:
         """Bytes of all ciphertexts of a vector on the wire."""
         return (self.words * self.ring.keys.bits + 7) // 8
 
+    @property
+    def _middle(self) -> np.uint64:
+        """The residue that stands for the least signed integer."""
+        return np.uint64(1 << (self.width - 1))
+
     def padded_vector(self, vector: Words) -> Words:
         """(length,) -> (padded,): the coordinates block by block, each block ending in zeros."""
         out = np.zeros((self.blocks, self.room), word(self.width))
@@ -107,8 +113,13 @@ class Layout:
         return data[: self.length].copy()
 
     def slots(self, padded: Words) -> Slots:
-        """(padded,) residues -> plaintexts."""
-        limbs = self._limbs(padded.astype("<u8").reshape(self.blocks, self.room))
+        """(padded,) residues -> plaintexts.
+
+        A limb holds the signed reading of a residue, plus 2^(width - 1): sums in which nothing
+        wraps then say no more in their carries than they say modulo 2^width.
+        """
+        signed = padded.astype("<u8").reshape(self.blocks, self.room) ^ self._middle
+        limbs = self._limbs(signed)
         degree = self.ring.keys.degree
         flat = np.zeros((self.blocks, self.lanes * degree), "<u8")
         flat[:, : limbs.shape[1]] = limbs
@@ -118,8 +129,14 @@ class Layout:
             out |= lanes[:, at] << np.uint64(at * self.lane_bits)
         return out
 
-    def summed(self, slots: Slots) -> Words:
-        """Sums of plaintexts -> (padded,) sums of coordinates modulo 2^width."""
+    def opened(self, slots: Slots, summands: int) -> Words | None:
+        """Sums of so many plaintexts -> (length,); None for what is no such sum."""
+        if np.any(slots >> np.uint64(self.lanes * self.lane_bits)):
+            return None
+        return self.vector(self.summed(slots, summands))
+
+    def summed(self, slots: Slots, summands: int) -> Words:
+        """Sums of so many plaintexts -> (padded,) sums of coordinates modulo 2^width."""
         mask = np.uint64((1 << self.lane_bits) - 1)
         shifts = [np.uint64(at * self.lane_bits) for at in range(self.lanes)]
         lanes = np.concatenate([(slots >> shift) & mask for shift in shifts], axis=1)
@@ -127,6 +144,7 @@ class Layout:
         total = limbs[:, : self.room].copy()
         if self.limbs == 2:
             total += limbs[:, self.room :] << np.uint64(self.limb_bits)
+        total -= np.uint64(summands * int(self._middle) % (1 << 64))
         total = reduce(total, self.width)
         return total.reshape(-1).astype(word(self.width))
 
@@ -163,14 +181,14 @@ def _price(shape: Layout) -> tuple[int, int]:
 
 def _layouts(clients: int, length: int, width: int) -> Iterator[Layout]:
     carry = (clients - 1).bit_length()
-    for limbs in (1, 2):
-        lane_bits = -(-width // limbs) + carry
-        for lanes in range(1, MOST_PLAIN_BITS // lane_bits + 1):
-            for degree in MOST_BITS:
-                ring = _ring(degree, lanes * lane_bits, clients)
-                if ring is not None:
-                    sizes: dict[str, Any] = {"clients": clients, "length": length, "width": width}
-                    yield Layout(**sizes, limbs=limbs, lanes=lanes, ring=ring)
+    limbs = 1 if width + carry <= MOST_PLAIN_BITS else 2  # the carries of low halves tell of them
+    lane_bits = -(-width // limbs) + carry
+    for lanes in range(1, MOST_PLAIN_BITS // lane_bits + 1):
+        for degree in MOST_BITS:
+            ring = _ring(degree, lanes * lane_bits, clients)
+            if ring is not None:
+                sizes: dict[str, Any] = {"clients": clients, "length": length, "width": width}
+                yield Layout(**sizes, limbs=limbs, lanes=lanes, ring=ring)
 
 
 @lru_cache(maxsize=1024)

@@ -80,6 +80,8 @@ class Server:
         return False  # whoever is awaited would be in the sum, or opens it
 
     def _add(self, state: Summing, signed: Signed[Upload]) -> Step[ServerState]:
+        if signed.sender == AUTHORITY:
+            raise RemoteProtocolError("the key authority has no input")
         message, layout = signed.message, self._params.layout
         check_signature(signed.sender, message.sealed, message.signature, self._endpoint)
         try:

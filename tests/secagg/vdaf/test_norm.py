@@ -313,15 +313,41 @@ def test_parameters_state_their_inequality(field: Any, changes: Any, says: str) 
         NormBound(**{**fields, **changes})
 
 
+LARGEST = 30_854_650
+"""The bound beyond which the reach of a check is 2**29, and 80 * 2**58 exceeds the modulus."""
+
+
 def test_the_largest_bound_of_a_field() -> None:
-    NormBound(field=Field64(), dimension=4, bound=(1 << 31) - 1)
+    assert NormBound(field=Field64(), dimension=4, bound=LARGEST).reach == 1 << 28
+    for bound in (LARGEST + 1, 1 << 29, (1 << 31) - 1):
+        with pytest.raises(ParameterError, match=r"modulus >= 80 \* \d+\*\*2"):
+            NormBound(field=Field64(), dimension=4, bound=bound)
+    NormBound(field=FIELD128, dimension=4, bound=(1 << 31) - 1)
     small = BigField(modulus=4293918721, size=4, generator=3925978153, order=1 << 20)
-    NormBound(field=small, dimension=4, bound=1 << 14)
+    NormBound(field=small, dimension=4, bound=400)
+    with pytest.raises(ParameterError, match="modulus >= 80"):
+        NormBound(field=small, dimension=4, bound=1 << 14)
     with pytest.raises(ParameterError, match=r"3 bound\*\*2"):
         NormBound(field=small, dimension=4, bound=1 << 16)
     tiny = BigField(modulus=65537, size=3, generator=3, order=1 << 16)
-    with pytest.raises(ParameterError, match="modulus >= 2600"):
+    with pytest.raises(ParameterError, match="modulus >= 80"):
         NormBound(field=tiny, dimension=4, bound=16)
+
+
+def passing(entries: int, reach: int) -> float:
+    """The fraction of checks that a vector of so many equal entries passes, and wraps around."""
+    field, rng = field64(), np.random.default_rng(entries)
+    vector = field.array([math.isqrt(MODULUS // entries) + 1] * entries)
+    draws = rng.integers(0, 256, (4000, -(-entries // 4)), np.uint8)
+    shifted = field.add(field.ternary(vector, draws), field.array([reach - 1]))
+    return float(np.mean(shifted < 2 * reach))
+
+
+@pytest.mark.parametrize("entries", [1, 2, 3, 4, 5, 16, 17, 63, 64, 65, 256, 1000])
+def test_a_vector_that_wraps_around_fails_half_of_the_checks(entries: int) -> None:
+    """At the largest bound. A bound of 2**29 would have a reach of 2**33, and let it pass."""
+    assert passing(entries, NormBound(field=Field64(), dimension=1, bound=LARGEST).reach) < 0.54
+    assert passing(entries, 1 << 33) > 0.9
 
 
 @pytest.mark.parametrize("changes", [{"shares": 1}, {"proofs": 0}, {"norm_proofs": 256}])

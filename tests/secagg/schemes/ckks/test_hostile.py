@@ -27,11 +27,11 @@ from secagg.errors import (
 from secagg.frame import HEADER_SIZE, SIGNATURE_SIZE
 from secagg.identity import AUTHORITY, SERVER, Identity
 from secagg.machine import Failed, Finished, Machine, PeerRejected
-from secagg.primitives.prg import add_streams
-from secagg.primitives.ring import reduce, unpack
+from secagg.primitives.ring import unpack
 from secagg.schemes.ckks import EncryptedExact, KeyAuthority
 from secagg.schemes.ckks.binding import open_seeds, seal_seed, sign
 from secagg.schemes.ckks.layout import Slots
+from secagg.schemes.ckks.masks import add_masks
 from secagg.schemes.ckks.messages import CONTRIBUTORS, Opened, Refused, Request, Upload
 from secagg.schemes.ckks.params import tenseal_cipher
 from secagg.schemes.ckks.residues import Residues, add, pack_residues, unpack_residues
@@ -259,14 +259,36 @@ def test_what_one_client_encrypts_is_masked() -> None:
     shape = SCHEME.layout
     residues = unpack_residues(UPLOADS[2].vector, shape.words, KEYS)
     secret = KEEPER._pairs[KEYS].secret
-    masked = shape.summed(tenseal_cipher().decrypt(shape.ring, secret, residues))
-    assert shape.vector(masked.copy()) is None
-    assert len(set(masked.tolist())) > 0.9 * masked.size
+    masked = tenseal_cipher().decrypt(shape.ring, secret, residues)
+    assert shape.opened(masked, 1) is None
+    assert np.unique(masked).size > 0.9 * masked.size
     for party, expected in ((2, VECTORS[2].tolist()), (1, None)):
         without = masked.copy()
-        add_streams(without, minus=[seeds[party] or b""])
-        found = shape.vector(reduce(without, SCHEME.width))
+        add_masks(without, shape.ring.plain, minus=[seeds[party] or b""])
+        found = shape.opened(without, 1)
         assert (None if found is None else found.tolist()) == expected
+
+
+def test_what_the_authority_decrypts_says_no_more_than_the_sum() -> None:
+    """Without the masks of the list it has the signed sums, the same for all that sum alike."""
+    shape = SCHEME.layout
+    top = (1 << SCHEME.width - 1) // 3
+    inputs = [(top, -top, 5), (1, 2, 2), (-top, top, 5), (5, 0, 0)]
+    seen = []
+    for values in inputs:
+        total = np.zeros((shape.blocks, shape.ring.keys.degree), "<u8")
+        seeds = [bytes([at]) * 32 for at in range(3)]
+        for value, seed in zip(values, seeds, strict=True):
+            vector = np.full(SCHEME.length, value & ((1 << SCHEME.width) - 1), np.uint32)
+            slots = shape.slots(shape.padded_vector(vector))
+            add_masks(slots, shape.ring.plain, plus=[seed])
+            total = (total + slots) % np.uint64(shape.ring.plain)
+        add_masks(total, shape.ring.plain, minus=seeds)
+        found = shape.opened(total, 3)
+        assert found is not None
+        assert found.tolist() == [5] * SCHEME.length
+        seen.append(total.tobytes())
+    assert len(set(seen)) == 1
 
 
 # -- what the aggregator takes -----------------------------------------------------------------
@@ -380,6 +402,25 @@ def test_without_a_sum_the_round_fails_by_name(answer: Any, kind: type[Exception
     assert server.ended
 
 
+def test_the_authority_is_no_client() -> None:
+    """Its upload does not count towards the least number of inputs; a third client's does."""
+    endpoint = WHO.endpoint(AUTHORITY)
+    sealed = seal_seed(bytes(32), SCHEME.share_key[:32], endpoint)
+    upload = changed(sealed=sealed, signature=sign(sealed, endpoint))(UPLOADS[3])
+    for third, asked in ((AUTHORITY, []), (3, [AUTHORITY])):
+        server = WHO.machine(SERVER, SeededRand("server"))
+        for party in (1, 2):
+            server.receive(party, WHO.endpoint(party).seal(SERVER, UPLOADS[party]))
+        sent = upload if third == AUTHORITY else UPLOADS[3]
+        server.receive(third, WHO.endpoint(third).seal(SERVER, sent))
+        rejected = server.next_event()
+        assert (isinstance(rejected, PeerRejected) and rejected.peer) == (
+            third == AUTHORITY and third
+        )
+        server.deadline()
+        assert [to for to, _ in server.to_send()] == asked
+
+
 def test_an_authority_that_is_silent_is_missing() -> None:
     server = WHO.machine(SERVER, SeededRand("server"))
     for party in WHO.clients:
@@ -441,6 +482,18 @@ def test_keys_that_do_not_fit_are_refused() -> None:
     ):
         with pytest.raises(ParameterError):
             EncryptedExact(**fields(**changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("width", 0), ("width", "x"), ("clients", 1.5), ("clients", "5"), ("clients", -3),
+     ("length", 0), ("length", None)],
+)  # fmt: skip
+def test_sizes_are_checked_before_a_key_is_made(name: str, value: Any) -> None:
+    unused = KeyAuthority.generate(SeededRand("unused"), cipher=Broken)  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match=rf"{name}.* must"):
+        unused.scheme(**{"clients": 5, "length": 9, "width": 24, name: value})
+    assert KEEPER.scheme(clients=5, length=9, width=24, corrupt=0.0).width == 24
 
 
 def test_another_authority_opens_nothing() -> None:

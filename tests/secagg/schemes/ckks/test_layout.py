@@ -54,7 +54,7 @@ def test_plaintexts_sum_as_vectors_do(sizes: tuple[int, int, int], summands: int
     expected = np.zeros(length, word(width))
     for vector in vectors:
         expected += vector
-    found = shape.vector(shape.summed(total))
+    found = shape.opened(total, summands)
     assert found is not None
     assert found.dtype == word(width)
     assert found.tolist() == reduce(expected, width).tolist()
@@ -62,11 +62,12 @@ def test_plaintexts_sum_as_vectors_do(sizes: tuple[int, int, int], summands: int
 
 def test_as_many_clients_as_are_allowed_do_not_wrap() -> None:
     shape = layout(1000, 3, 32)
-    most = np.full(3, (1 << 32) - 1, np.uint32)
-    total = shape.slots(shape.padded_vector(most)) * np.uint64(1000)
-    found = shape.vector(shape.summed(total))
-    assert found is not None
-    assert found.tolist() == [(1000 * ((1 << 32) - 1)) % (1 << 32)] * 3
+    for most in ((1 << 31) - 1, 1 << 31, (1 << 32) - 1):
+        vector = np.full(3, most, np.uint32)
+        total = shape.slots(shape.padded_vector(vector)) * np.uint64(1000)
+        found = shape.opened(total, 1000)
+        assert found is not None
+        assert found.tolist() == [(1000 * most) % (1 << 32)] * 3
 
 
 @pytest.mark.parametrize("width", [7, 20, 32, 64])

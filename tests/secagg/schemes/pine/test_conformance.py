@@ -22,7 +22,7 @@ class TestTwoAggregators(SchemeConformance):
     patterns: ClassVar[int] = 6
 
     def scheme(self, clients: int, length: int, width: int) -> Scheme:
-        bound = min(((1 << width - 1) - 1) // clients, (1 << 31) - 1)
+        bound = min(((1 << width - 1) - 1) // clients, 30_854_650)
         return TwoAggregators(
             clients=clients, length=length, width=width, bound=bound, minimum=2, corrupt=0.0
         )
