@@ -19,7 +19,7 @@ import math
 
 from protocols.private import Private
 from secagg.errors import ParameterError
-from secagg.primitives.field64 import field64
+from secagg.primitives.field64 import MODULUS
 from secagg.primitives.ring import Words, centered
 from secagg.quantize import FixedPoint, NormClip
 from secagg.schemes.pine import TwoAggregators
@@ -27,7 +27,7 @@ from secagg.vdaf.norm import most_bound
 
 __all__ = ["LARGEST", "check", "check_choice", "headroom", "norm_bound", "scaled", "unscaled"]
 
-LARGEST = math.isqrt(most_bound(field64()) ** 2 // 2)
+LARGEST = math.isqrt(most_bound(MODULUS) ** 2 // 2)
 """The largest L whose B has sound wrap-around checks."""
 
 

@@ -33,10 +33,7 @@ _MOST_UNSAVED = 100  # runs, a few minutes
 def benchmark_detectors(
     *,
     grid: Annotated[
-        str,
-        typer.Option(
-            help="quick, preview, development, held-out, follow-up or free-rider-benchmark."
-        ),
+        str, typer.Option(help="One of protocols.trial.grid, such as preview or held-out.")
     ] = "quick",
     jobs: Annotated[int, typer.Option(help="Processes.")] = 1,
     results: Annotated[

@@ -32,9 +32,9 @@ combinations spread over sqrt(40) reaches or more, and at most half of them are 
 """
 
 
-def most_bound(field: Field) -> int:
-    """The largest bound whose wrap-around checks are sound in a field of at least 2**62."""
-    reach = 1 << (math.isqrt(field.modulus // ROOM).bit_length() - 1)
+def most_bound(modulus: int) -> int:
+    """The largest bound whose wrap-around checks are sound, of a modulus of at least 2**62."""
+    reach = 1 << (math.isqrt(modulus // ROOM).bit_length() - 1)
     return math.floor((reach - 1) / ALPHA)
 
 

@@ -34,7 +34,7 @@ from secagg.errors import (
 )
 from secagg.identity import SERVER, THIRD, Identity
 from secagg.machine import Discarded, PeerRejected
-from secagg.primitives.field64 import field64
+from secagg.primitives.field64 import MODULUS
 from secagg.primitives.ring import centered, reduce
 from secagg.quantize import FixedPoint, NormClip, RangeClip
 from secagg.scheme import Scheme
@@ -208,7 +208,7 @@ def test_the_largest_limit_is_the_largest_whose_bound_is_proven() -> None:
     def bound(limit: int) -> int:
         return 1 + math.isqrt(2 * limit**2 - 1)
 
-    assert most_bound(field64()) == 30_854_650
+    assert most_bound(MODULUS) == 30_854_650
     assert bound(bounded.LARGEST) <= 30_854_650 < bound(bounded.LARGEST + 1)
 
 
