@@ -61,7 +61,7 @@ class Authority:
             return _refused([], "what was decrypted is not the sum of the contributors' vectors")
         message = Opened(total=pack(total, self._params.width))
         included = frozenset(seeds)
-        return Step(Over(), (Send(message, (SERVER,)),), (Finished(included=included),))
+        return Step(Over(), (Send.to_server(message),), (Finished(included=included),))
 
     def on_input(self, state: Holding, value: Any, rand: Rand) -> Step[Holding]:
         raise AssertionError("the transition table allows no input")
@@ -92,4 +92,4 @@ class Authority:
 
 def _refused(culprits: list[PartyId], reason: str) -> Step[Holding]:
     message = Refused(culprits=ids(culprits))
-    return Step(Over(), (Send(message, (SERVER,)),), (Failed(IntegrityError(reason)),))
+    return Step(Over(), (Send.to_server(message),), (Failed(IntegrityError(reason)),))

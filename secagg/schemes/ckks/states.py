@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from secagg.machine import Over, Signal, State, Transitions
+from secagg.role_speaker import speaks_once
 from secagg.schemes.ckks.messages import (
     CONTRIBUTORS,
     Opened,
@@ -42,7 +43,7 @@ class Holding(State):
     """The authority has opened nothing in this context."""
 
 
-CLIENT: Transitions = {Waiting: {Signal.INPUT: (Over,), Signal.DEADLINE: (Over,)}}
+CLIENT: Transitions = speaks_once(Waiting)
 SERVER: Transitions = {
     Summing: {
         Upload: (Summing, Asking, Over),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from secagg.errors import Aborted
-from secagg.frame import Endpoint, Signed
+from secagg.frame import Endpoint
 from secagg.identity import SERVER, PartyId
-from secagg.machine import Finished, Over, Send, Step, Transitions
 from secagg.primitives.digest import Label, tag
 from secagg.primitives.ring import centered, check_vector
 from secagg.primitives.seal import seal
 from secagg.rand import Rand
+from secagg.role_speaker import Speaker
 from secagg.schemes.pine import states
 from secagg.schemes.pine.messages import Report
 from secagg.schemes.pine.report import bound_nonce, covered, relay_of, seal_info
@@ -24,21 +23,17 @@ if TYPE_CHECKING:
 __all__ = ["PineClient"]
 
 
-class PineClient:
+class PineClient(Speaker[Waiting]):
     """Shares its vector, proves its norm, and is gone."""
 
     phases = ("reports",)
-    tolerant = False
-    transitions: Transitions = states.CLIENT
+    transitions = states.CLIENT
 
     def __init__(self, params: TwoAggregators, endpoint: Endpoint, helper: PartyId) -> None:
-        self.me = endpoint.me
+        super().__init__(endpoint.me)
         self._params, self._endpoint, self._helper = params, endpoint, helper
 
-    def start(self, rand: Rand) -> Step[Waiting]:
-        return Step(Waiting())
-
-    def on_input(self, state: Waiting, value: Any, rand: Rand) -> Step[Waiting]:
+    def message(self, value: Any, rand: Rand) -> Report:
         residues = check_vector(value, self._params.length, self._params.width)
         vdaf = self._params.vdaf(self._endpoint.context)
         nonce = tag(Label.REPORT_NONCE, rand(NONCE_SIZE))  # what a source gives is never shown
@@ -48,8 +43,7 @@ class PineClient:
             self._seal(vdaf.encode_input_share(share), nonce, to)
             for share, to in zip(shares, (SERVER, self._helper), strict=True)
         ]
-        report = self._signed(nonce, b"".join(public), *sealed)
-        return Step(Over(), (Send(report, (SERVER,)),), (Finished(),))
+        return self._signed(nonce, b"".join(public), *sealed)
 
     def _seal(self, share: bytes, nonce: bytes, to: PartyId) -> bytes:
         info = seal_info(self._endpoint.context, self.me, to, nonce)
@@ -61,18 +55,3 @@ class PineClient:
         covers = self._endpoint.context, *covered(relay_of(self.me, bare))
         attested = self._endpoint.attest(Label.REPORT, *covers)
         return Report(**parts, for_helper=for_helper, attested=attested)
-
-    def on_message(self, state: Waiting, signed: Signed[Any], rand: Rand) -> Step[Waiting]:
-        raise AssertionError("the transition table allows no message")
-
-    def on_deadline(self, state: Waiting, rand: Rand) -> Step[Waiting]:
-        raise Aborted("reports", "no input was submitted in time", {self.me})
-
-    def on_lost(self, state: Waiting, peer: PartyId, rand: Rand) -> Step[Waiting]:
-        raise AssertionError("a client has no peers to lose")
-
-    def expected(self, state: Waiting) -> frozenset[PartyId]:
-        return frozenset()
-
-    def satisfied(self, state: Waiting) -> bool:
-        return False

@@ -57,12 +57,12 @@ class PineHelper:
             share, kept, shown = self._verified(relay)
         except (DecodeError, ReportRefused):
             reply = Reply(client=relay.client, verifier=b"")
-            return Step(state, (Send(reply, (SERVER,)),))
+            return Step(state, (Send.to_server(reply),))
         encoded = self._vdaf.encode_verifier_share(shown)
         if self._is_valid(relay, kept, shown):
             state.accepted[relay.client] = share.seeds[0]
             state.total[:] = self._vdaf.field.add(state.total, kept.output)
-        return Step(state, (Send(Reply(client=relay.client, verifier=encoded), (SERVER,)),))
+        return Step(state, (Send.to_server(Reply(client=relay.client, verifier=encoded)),))
 
     def _check_author(self, relay: Relay) -> None:
         """A leader relays what it has checked itself, so another signature is its own fault."""
@@ -106,7 +106,7 @@ class PineHelper:
             total = self._vdaf.field.sub(total, self._vdaf.output_of_seed(1, seed))
         share = Sum(share=self._vdaf.field.encode(total))
         finished = Finished(included=accepted)
-        return Step(Over(), (Send(share, (SERVER,)),), (finished,))
+        return Step(Over(), (Send.to_server(share),), (finished,))
 
     def on_deadline(self, state: Verifying, rand: Rand) -> Step[Verifying]:
         raise Aborted("reports", "the leader was silent", {SERVER})

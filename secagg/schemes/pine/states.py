@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from secagg.machine import Over, Signal, State, Transitions
 from secagg.primitives.field import Elements
+from secagg.role_speaker import speaks_once
 from secagg.schemes.pine.messages import Collect, Relay, Reply, Report, Sum
 from secagg.wire import Array, Blob, Fixed, Map, One, Record, Uint, declare, field
 
@@ -55,7 +56,7 @@ class Verifying(State):
     accepted: dict[int, bytes] = field(Map(Fixed(32)), secret=True)
 
 
-CLIENT: Transitions = {Waiting: {Signal.INPUT: (Over,), Signal.DEADLINE: (Over,)}}
+CLIENT: Transitions = speaks_once(Waiting)
 LEADER: Transitions = {
     Collecting: {
         Report: (Collecting, Opening),

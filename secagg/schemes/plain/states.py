@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from secagg.machine import Over, Signal, State, Transitions
 from secagg.primitives.ring import Words
+from secagg.role_speaker import speaks_once
 from secagg.schemes.plain.messages import Update
 from secagg.wire import Array, Map, Uint, declare, field
 
@@ -24,7 +25,7 @@ class Summing(State):
     lost: dict[int, int] = field(Map(Uint(1)))
 
 
-CLIENT: Transitions = {Waiting: {Signal.INPUT: (Over,), Signal.DEADLINE: (Over,)}}
+CLIENT: Transitions = speaks_once(Waiting)
 SERVER: Transitions = {
     Summing: {
         Update: (Summing, Over),
