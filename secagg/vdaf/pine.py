@@ -15,11 +15,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from secagg.errors import DecodeError, ParameterError, ReportRefused
+from secagg.errors import ParameterError, ReportRefused
 from secagg.primitives.field import Elements, Field
 from secagg.primitives.xof import draw_elements
 from secagg.vdaf.claim import claim, report
 from secagg.vdaf.flp import Flp
+from secagg.vdaf.function import Function, Sizes
 from secagg.vdaf.norm import Checks, NormBound, NormEquality
 from secagg.vdaf.share import (
     HelperShare,
@@ -39,7 +40,7 @@ _DRAWN = 1 << 22  # bytes of ternary coefficients in memory at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pine:
+class Pine(Function):
     """One function. Aggregator 0 is the leader.
 
     chunk, norm_chunk: how many products and squares one gadget call adds up. proofs, norm_proofs:
@@ -65,8 +66,19 @@ class Pine:
 
     @property
     def field(self) -> Field:
-        """That of every vector here."""
         return self.limits.field
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        return Sizes(
+            output=self.limits.dimension,
+            meas=self.limits.length,
+            proofs=sum(flp.proof for flp in self.flps),
+            verifiers=sum(flp.verifier for flp in self.flps),
+            seed=self.suite.seed_size,
+            seeds=2,
+            blinds=2,
+        )
 
     @property
     def rand_size(self) -> int:
@@ -161,9 +173,7 @@ class Pine:
 
     def verifier_shares_to_message(self, shares: Sequence[VerifierShare]) -> tuple[bytes, ...]:
         """The verifier message; `ReportRefused`, saying which, if a proof does not verify."""
-        verifier = shares[0].verifiers
-        for share in shares[1:]:
-            verifier = self.field.add(verifier, share.verifiers)
+        verifier = self._sum([share.verifiers for share in shares])
         pieces = cut(verifier, [flp.verifier for flp in self.flps])
         for at, (flp, piece) in enumerate(zip(self.flps, pieces, strict=True)):
             if not flp.decide(piece):
@@ -173,72 +183,26 @@ class Pine:
                 raise ReportRefused(f"a proof does not verify: {what}")
         return tuple(self._seed(kind, tuple(s.parts[kind] for s in shares)) for kind in (0, 1))
 
-    def verify_next(self, state: VerifyState, message: tuple[bytes, ...]) -> Elements:
-        """The output share; `ReportRefused` if the proof was made with other randomness."""
-        if message != state.seeds:
-            raise ReportRefused("the joint randomness is not that of the shares")
-        return state.output
-
-    def aggregate(self, outputs: Sequence[Elements]) -> Elements:
-        """The sum of output shares, an aggregate share."""
-        total = self.field.zeros(self.limits.dimension)
-        for output in outputs:
-            total = self.field.add(total, output)
-        return total
-
     def unshard(self, shares: Sequence[Elements]) -> NDArray[np.int64]:
         """The exact sum, as signed integers, from the aggregate shares of all aggregators."""
         return self.field.centered(self.aggregate(shares))
 
     # -- bytes ------------------------------------------------------------------------------
 
-    def encode_input_share(self, share: LeaderShare | HelperShare) -> bytes:
-        """The bytes of [PINE, §6]."""
-        if isinstance(share, HelperShare):
-            return b"".join((*share.seeds, *share.blinds))
-        vectors = (self.field.encode(share.meas), self.field.encode(share.proofs))
-        return b"".join((*vectors, *share.blinds))
-
-    def decode_input_share(self, agg_id: int, data: bytes) -> LeaderShare | HelperShare:
-        """The input share of aggregator `agg_id`; `DecodeError` if malformed."""
-        if agg_id:
-            seeds = split(data, self.suite.seed_size, 4)
-            return HelperShare(seeds=seeds[:2], blinds=seeds[2:])
-        proof = sum(flp.proof for flp in self.flps)
-        vector, blinds = self._divided(data, self.limits.length + proof)
-        meas, proofs = cut(vector, [self.limits.length, proof])
-        return LeaderShare(meas=meas, proofs=proofs, blinds=blinds)
-
     @property
     def input_sizes(self) -> tuple[int, int]:
         """Bytes of the leader's input share, and of another aggregator's."""
-        elements = self.limits.length + sum(flp.proof for flp in self.flps)
+        elements = self.sizes.meas + self.sizes.proofs
         return elements * self.field.size + 2 * self.suite.seed_size, 4 * self.suite.seed_size
 
     def decode_public_share(self, data: bytes) -> tuple[bytes, ...]:
         """The parts of all aggregators, for the checks and then for the proofs."""
         return split(data, self.suite.seed_size, 2 * self.shares)
 
-    def encode_verifier_share(self, share: VerifierShare) -> bytes:
-        """The bytes of [PINE, §6]."""
-        return b"".join((self.field.encode(share.verifiers), *share.parts))
-
-    def decode_verifier_share(self, data: bytes) -> VerifierShare:
-        """A verifier share; `DecodeError` if malformed."""
-        verifiers, parts = self._divided(data, sum(flp.verifier for flp in self.flps))
-        return VerifierShare(verifiers=verifiers, parts=parts)
-
     @property
     def verifier_size(self) -> int:
         """Bytes of a verifier share."""
-        elements = sum(flp.verifier for flp in self.flps)
-        return elements * self.field.size + 2 * self.suite.seed_size
-
-    def _divided(self, data: bytes, elements: int) -> tuple[Elements, tuple[bytes, ...]]:
-        size = elements * self.field.size
-        if len(data) != size + 2 * self.suite.seed_size:
-            raise DecodeError(f"{len(data)} bytes are not those of a share")
-        return self.field.decode(data[:size]), split(data[size:], self.suite.seed_size, 2)
+        return self.sizes.verifiers * self.field.size + 2 * self.suite.seed_size
 
     # -- streams ----------------------------------------------------------------------------
 
@@ -261,11 +225,6 @@ class Pine:
         ]
         return helpers, seeds[-3:-1], seeds[-1]
 
-    def _less(self, vector: Elements, shares: Sequence[Elements]) -> Elements:
-        for share in shares:
-            vector = self.field.sub(vector, share)
-        return vector
-
     def output_of_seed(self, agg_id: int, seed: bytes) -> Elements:
         """The output share of aggregator `agg_id` whose first seed this is."""
         sizes = [self.limits.dimension]
@@ -277,7 +236,7 @@ class Pine:
 
     def _proofs_share(self, agg_id: int, share: HelperShare) -> Elements:
         binder = bytes((self.norm_proofs, self.proofs, agg_id))
-        sizes = [sum(flp.proof for flp in self.flps)]
+        sizes = [self.sizes.proofs]
         return self._draw(share.seeds[1], Usage.PROOF_SHARE, binder, sizes)[0]
 
     def _expanded(self, agg_id: int, share: LeaderShare | HelperShare) -> tuple[Elements, Elements]:

@@ -7,15 +7,17 @@ verify_next, aggregate, unshard.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
-from secagg.errors import DecodeError, ParameterError, ReportRefused
+from secagg.errors import ParameterError, ReportRefused
 from secagg.primitives.field import FIELD128, Elements, Field
 from secagg.primitives.field64 import field64
 from secagg.primitives.xof import MakeXof, draw_elements
 from secagg.vdaf.circuits import Count, Histogram, Measured, Sum, SumVec
 from secagg.vdaf.flp import Flp, Lagrange
+from secagg.vdaf.function import Function, Sizes
 from secagg.vdaf.share import (
     HelperShare,
     LeaderShare,
@@ -34,7 +36,7 @@ VERSION = 18
 """What draft 20 puts in its tags."""
 
 
-class Prio3:
+class Prio3(Function):
     """One function, fixed by its circuit, number of aggregators and number of proofs.
 
     rand_size: bytes of randomness of `shard`. Aggregator 0 is the leader.
@@ -49,10 +51,26 @@ class Prio3:
             )
         self.circuit, self.shares, self.proofs = circuit, shares, proofs
         self.flp = Flp(circuit, Lagrange())
-        self._field, self._xof = circuit.field, xof
+        self._xof = xof
         self._joint = int(circuit.joint > 0)
         self._head = bytes((VERSION, 0)) + algorithm.to_bytes(4, "big")
         self.rand_size = shares * SEED_SIZE * (1 + self._joint)
+
+    @property
+    def field(self) -> Field:
+        return self.circuit.field
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        return Sizes(
+            output=self.circuit.width,
+            meas=self.circuit.length,
+            proofs=self.flp.proof * self.proofs,
+            verifiers=self.flp.verifier * self.proofs,
+            seed=SEED_SIZE,
+            seeds=1,
+            blinds=self._joint,
+        )
 
     def shard(
         self, ctx: bytes, measurement: object, nonce: bytes, rand: bytes
@@ -66,13 +84,13 @@ class Prio3:
             raise ValueError(f"a nonce has {NONCE_SIZE} bytes, randomness {self.rand_size}")
         meas = self.circuit.encode(measurement)
         helpers, blind, prove_seed = self._seeds(rand)
-        leader = meas
-        for at, helper in enumerate(helpers, 1):
-            leader = self._field.sub(leader, self._meas_share(ctx, at, helper.seeds[0]))
+        numbered = list(enumerate(helpers, 1))
+        leader = self._less(meas, [self._meas_share(ctx, at, h.seeds[0]) for at, h in numbered])
         parts = self._parts(ctx, nonce, leader, blind, helpers)
-        proofs = self._prove(ctx, meas, prove_seed, parts)
-        for at, helper in enumerate(helpers, 1):
-            proofs = self._field.sub(proofs, self._proofs_share(ctx, at, helper.seeds[0]))
+        proofs = self._less(
+            self._prove(ctx, meas, prove_seed, parts),
+            [self._proofs_share(ctx, at, h.seeds[0]) for at, h in numbered],
+        )
         return parts, [LeaderShare(meas=leader, proofs=proofs, blinds=blind), *helpers]
 
     def verify_init(
@@ -107,26 +125,11 @@ class Prio3:
         self, ctx: bytes, shares: Sequence[VerifierShare]
     ) -> tuple[bytes, ...]:
         """The verifier message; `ReportRefused` if a proof does not verify."""
-        verifier = shares[0].verifiers
-        for share in shares[1:]:
-            verifier = self._field.add(verifier, share.verifiers)
+        verifier = self._sum([share.verifiers for share in shares])
         for one in cut(verifier, [self.flp.verifier] * self.proofs):
             if not self.flp.decide(one):
                 raise ReportRefused("a proof does not verify")
         return self._seed_of(ctx, tuple(part for share in shares for part in share.parts))
-
-    def verify_next(self, state: VerifyState, message: tuple[bytes, ...]) -> Elements:
-        """The output share; `ReportRefused` if the proof was made with other randomness."""
-        if message != state.seeds:
-            raise ReportRefused("the joint randomness is not that of the shares")
-        return state.output
-
-    def aggregate(self, outputs: Sequence[Elements]) -> Elements:
-        """The sum of output shares, an aggregate share."""
-        total = self._field.zeros(self.circuit.width)
-        for output in outputs:
-            total = self._field.add(total, output)
-        return total
 
     def unshard(self, shares: Sequence[Elements]) -> list[int]:
         """The aggregate result, from the aggregate shares of all aggregators."""
@@ -134,45 +137,13 @@ class Prio3:
 
     # -- bytes ------------------------------------------------------------------------------
 
-    def encode_input_share(self, share: LeaderShare | HelperShare) -> bytes:
-        """The bytes of [VDAF, §7.2.7.2]."""
-        if isinstance(share, HelperShare):
-            return b"".join((*share.seeds, *share.blinds))
-        vectors = (self._field.encode(share.meas), self._field.encode(share.proofs))
-        return b"".join((*vectors, *share.blinds))
-
-    def decode_input_share(self, agg_id: int, data: bytes) -> LeaderShare | HelperShare:
-        """The input share of aggregator `agg_id`; `DecodeError` if malformed."""
-        if agg_id:
-            seeds = split(data, SEED_SIZE, 1 + self._joint)
-            return HelperShare(seeds=seeds[:1], blinds=seeds[1:])
-        sizes = self.circuit.length, self.flp.proof * self.proofs
-        vector, blinds = self._divided(data, sum(sizes))
-        meas, proofs = cut(vector, sizes)
-        return LeaderShare(meas=meas, proofs=proofs, blinds=blinds)
-
     def decode_public_share(self, data: bytes) -> tuple[bytes, ...]:
         """The parts of all aggregators, or none; `DecodeError` if malformed."""
         return split(data, SEED_SIZE, self._joint * self.shares)
 
-    def encode_verifier_share(self, share: VerifierShare) -> bytes:
-        """The bytes of [VDAF, §7.2.7.3]."""
-        return b"".join((self._field.encode(share.verifiers), *share.parts))
-
-    def decode_verifier_share(self, data: bytes) -> VerifierShare:
-        """A verifier share; `DecodeError` if malformed."""
-        verifiers, parts = self._divided(data, self.flp.verifier * self.proofs)
-        return VerifierShare(verifiers=verifiers, parts=parts)
-
     def decode_verifier_message(self, data: bytes) -> tuple[bytes, ...]:
         """A verifier message; `DecodeError` if malformed."""
         return split(data, SEED_SIZE, self._joint)
-
-    def _divided(self, data: bytes, elements: int) -> tuple[Elements, tuple[bytes, ...]]:
-        size = elements * self._field.size
-        if len(data) != size + self._joint * SEED_SIZE:
-            raise DecodeError(f"{len(data)} bytes are not those of a share")
-        return self._field.decode(data[:size]), split(data[size:], SEED_SIZE, self._joint)
 
     # -- streams ----------------------------------------------------------------------------
 
@@ -182,8 +153,8 @@ class Prio3:
     def _draw(self, seed: bytes, tag: bytes, length: int, binder: bytes) -> list[Elements]:
         """`length` elements for each proof."""
         if not length:
-            return [self._field.zeros(0)] * self.proofs
-        drawn = draw_elements(self._xof(seed, tag, binder), self._field, length * self.proofs)
+            return [self.field.zeros(0)] * self.proofs
+        drawn = draw_elements(self._xof(seed, tag, binder), self.field, length * self.proofs)
         return list(drawn.reshape(self.proofs, length))
 
     def _seeds(self, rand: bytes) -> tuple[list[HelperShare], tuple[bytes, ...], bytes]:
@@ -198,7 +169,7 @@ class Prio3:
 
     def _meas_share(self, ctx: bytes, agg_id: int, seed: bytes) -> Elements:
         stream = self._xof(seed, self._tag(Usage.MEAS_SHARE, ctx), bytes((agg_id,)))
-        return draw_elements(stream, self._field, self.circuit.length)
+        return draw_elements(stream, self.field, self.circuit.length)
 
     def _proofs_share(self, ctx: bytes, agg_id: int, seed: bytes) -> Elements:
         binder = bytes((self.proofs, agg_id))
@@ -215,7 +186,7 @@ class Prio3:
 
     def _part(self, ctx: bytes, agg_id: int, blind: bytes, nonce: bytes, meas: Elements) -> bytes:
         tag = self._tag(Usage.JOINT_RAND_PART, ctx)
-        encoded = self._field.encode(meas)
+        encoded = self.field.encode(meas)
         return self._xof(blind, tag, bytes((agg_id,)) + nonce, encoded).read(SEED_SIZE)
 
     def _parts(
