@@ -9,21 +9,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from secagg.groups import shuffled
 from secagg.identity import PartyId
-from secagg.primitives import prg
 
-__all__ = ["Graph", "shuffled"]
-
-
-def shuffled(clients: Sequence[PartyId], seed: bytes) -> tuple[PartyId, ...]:
-    """The clients in the order that the 32-byte `seed` draws.
-
-    They are sorted by 128 pseudorandom bits each. Two agree with probability below n**2 / 2**129,
-    so the permutation is uniform for all purposes.
-    """
-    keys = np.frombuffer(prg.stream(seed, 16 * len(clients)), "<u8").reshape(-1, 2)
-    ranks = np.lexsort((keys[:, 1], keys[:, 0])).tolist()
-    return tuple(clients[rank] for rank in ranks)
+__all__ = ["Graph"]
 
 
 @dataclass(frozen=True)

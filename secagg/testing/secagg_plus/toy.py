@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from secagg.groups import Groups
 from secagg.identity import PartyId
 from secagg.schemes.secagg_plus.verified import Screen, SecAggPlusVerified
-from secagg.schemes.secagg_plus.verified.groups import Groups
 
 __all__ = ["FixedGroups", "ToyScreen"]
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from secagg.errors import ParameterError
 from secagg.frame import Endpoint
+from secagg.groups import HONEST, Groups
 from secagg.identity import PartyId
 from secagg.machine import Role
 from secagg.primitives.ring import Words, word
@@ -16,14 +17,11 @@ from secagg.schemes.secagg_plus import messages as base
 from secagg.schemes.secagg_plus.params import SecAggPlus
 from secagg.schemes.secagg_plus.verified import derive, messages
 from secagg.schemes.secagg_plus.verified.client import VerifiedClient
-from secagg.schemes.secagg_plus.verified.groups import Groups
 from secagg.schemes.secagg_plus.verified.screen import OpenedMap, Screen
 from secagg.schemes.secagg_plus.verified.server import VerifiedServer
 from secagg.wire import Columns, Limits, Message, Table
 
 __all__ = ["SecAggPlusVerified"]
-
-_HONEST = 2  # clients among whom each honest one is hidden: of one, the sum is its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +58,7 @@ class SecAggPlusVerified(SecAggPlus):
             )
         if not size >= self.group_floor:
             raise ParameterError(
-                f"group >= corrupt + {_HONEST} = {self.group_floor} must hold, got {size}"
+                f"group >= corrupt + {HONEST} = {self.group_floor} must hold, got {size}"
             )
         if not self.survivors >= 2 * size:
             raise ParameterError(
@@ -80,7 +78,7 @@ class SecAggPlusVerified(SecAggPlus):
     @property
     def group_floor(self) -> int:
         """Clients in the sum of each group, if there are any; 0 where no groups are opened."""
-        return self.corrupt_count + _HONEST if self.screen.group else 0
+        return self.corrupt_count + HONEST if self.screen.group else 0
 
     @property
     def derived(self) -> Mapping[str, object]:

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from secagg.errors import Aborted, InputRefused, IntegrityError, ParameterError
 from secagg.event import GroupStatistics
+from secagg.groups import Groups
 from secagg.identity import SERVER, PartyId
 from secagg.primitives.digest import Label, digest
 from secagg.primitives.ring import Words, centered, reduce, word
 from secagg.schemes.secagg_plus.messages import Consent, Masked, Shares, Unmask
 from secagg.schemes.secagg_plus.verified import Reference, Screen, SecAggPlusVerified
-from secagg.schemes.secagg_plus.verified.groups import Groups
 from secagg.schemes.secagg_plus.verified.messages import Edges, Sketches
 from secagg.testing import Hostile, Lie, Parties, SeededRand, Vanish, make_round, run
 from secagg.testing.conformance.harness import state_of

@@ -5,10 +5,26 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from secagg.identity import PartyId
-from secagg.schemes.secagg_plus.graph import shuffled
+import numpy as np
 
-__all__ = ["Groups"]
+from secagg.identity import PartyId
+from secagg.primitives import prg
+
+__all__ = ["HONEST", "Groups", "shuffled"]
+
+HONEST = 2
+"""Members among whom each honest one is hidden: of one, the sum would be its own."""
+
+
+def shuffled(clients: Sequence[PartyId], seed: bytes) -> tuple[PartyId, ...]:
+    """The clients in the order that the 32-byte `seed` draws.
+
+    They are sorted by 128 pseudorandom bits each. Two agree with probability below n**2 / 2**129,
+    so the permutation is uniform for all purposes.
+    """
+    keys = np.frombuffer(prg.stream(seed, 16 * len(clients)), "<u8").reshape(-1, 2)
+    ranks = np.lexsort((keys[:, 1], keys[:, 0])).tolist()
+    return tuple(clients[rank] for rank in ranks)
 
 
 @dataclass(frozen=True)
