@@ -101,6 +101,7 @@ class Statistics:
     products: NDArray[np.int64]
     rows: NDArray[np.int64]
     seed: bytes
+    norms: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -103,14 +103,17 @@ class SketchMap:
             limbs = ((flat >> flat.dtype.type(shift)) & flat.dtype.type((1 << _LIMB) - 1)).astype(
                 np.float64
             )
-            out += self._products(limbs).astype(np.int64).view(np.uint64) << np.uint64(shift)
+            out += self.products(limbs).astype(np.int64).view(np.uint64) << np.uint64(shift)
         return reduce(out.astype(word(self.width)), self.width)
 
     def empty(self, count: int) -> Words:
         """Tables (count, tables, 2 * buckets) to add to."""
         return np.zeros((count, self.tables, 2 * self._buckets), word(self.width))
 
-    def _products(self, limbs: Reals) -> Reals:
+    def products(self, limbs: Reals) -> Reals:
+        """(n, tables * buckets) -> (n, rows): the ternary rows, exact for integers whose sums are
+        below 2**53.
+        """
         parts = [
             limbs @ self._ternary[at : at + _ROWS].T.astype(np.float64)
             for at in range(0, self.rows, _ROWS)

@@ -57,6 +57,7 @@ class Label(bytes, enum.Enum):
     REPORT = b"secagg/1/report\0"
     REPORT_SEAL = b"secagg/1/seal-report\0"
     REPORT_NONCE = b"secagg/1/nonce-of-report\0"
+    HALF = b"secagg/1/commit-half\0"
     VERIFY_KEY = b"secagg/1/verify-key\0"
     CONTRIBUTOR = b"secagg/1/contributor\0"
     BINDING = b"secagg/1/binding-seed\0"

@@ -227,12 +227,17 @@ class Pine(Function):
 
     def output_of_seed(self, agg_id: int, seed: bytes) -> Elements:
         """The output share of aggregator `agg_id` whose first seed this is."""
-        sizes = [self.limits.dimension]
-        return self._draw(seed, Usage.MEAS_SHARE, bytes((agg_id,)), sizes)[0]
+        return self._of_seed(agg_id, seed, self.limits.dimension)
+
+    def claimed_of_seed(self, agg_id: int, seed: bytes) -> Elements:
+        """Its share of vector and norm, (limits.claimed,)."""
+        return self._of_seed(agg_id, seed, self.limits.claimed)
 
     def _meas_share(self, agg_id: int, share: HelperShare) -> Elements:
-        sizes = [self.limits.length]
-        return self._draw(share.seeds[0], Usage.MEAS_SHARE, bytes((agg_id,)), sizes)[0]
+        return self._of_seed(agg_id, share.seeds[0], self.limits.length)
+
+    def _of_seed(self, agg_id: int, seed: bytes, length: int) -> Elements:
+        return self._draw(seed, Usage.MEAS_SHARE, bytes((agg_id,)), [length])[0]
 
     def _proofs_share(self, agg_id: int, share: HelperShare) -> Elements:
         binder = bytes((self.norm_proofs, self.proofs, agg_id))

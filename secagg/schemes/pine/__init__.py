@@ -1,5 +1,7 @@
 """Two aggregators: a client speaks once, and no update exceeds the bound of its norm."""
 
+from secagg.reference import Reference
 from secagg.schemes.pine.params import HELPER, TwoAggregators
+from secagg.schemes.pine.screen import PineMap, PineScreen
 
-__all__ = ["HELPER", "TwoAggregators"]
+__all__ = ["HELPER", "PineMap", "PineScreen", "Reference", "TwoAggregators"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -10,6 +11,7 @@ from secagg.errors import Aborted, DecodeError, RemoteProtocolError, ReportRefus
 from secagg.frame import Endpoint, Signed
 from secagg.identity import SERVER, PartyId
 from secagg.machine import Finished, Over, Send, Step, Transitions
+from secagg.primitives.field import Elements
 from secagg.primitives.seal import open_sealed
 from secagg.rand import Rand
 from secagg.schemes.pine import states
@@ -27,7 +29,7 @@ __all__ = ["PineHelper"]
 class PineHelper:
     """Holds one vector, and a seed for each valid report."""
 
-    phases = ("reports", "sum")
+    phases: tuple[str, ...] = ("reports", "sum")
     tolerant = False
     transitions: Transitions = states.HELPER
 
@@ -93,20 +95,33 @@ class PineHelper:
         return True
 
     def _on_collect(self, state: Verifying, message: Collect) -> Step[Verifying]:
-        accepted = frozenset(message.accepted.peers)
-        if not accepted <= state.accepted.keys():
+        accepted = self._checked(message.accepted.peers, state.accepted)
+        share = self._share_of_sum(state.total, state.accepted, accepted)
+        return Step(Over(), (Send.to_server(share),), (Finished(included=accepted),))
+
+    def _checked(self, asked: Collection[PartyId], among: Collection[PartyId]) -> frozenset[int]:
+        """Those asked for, if they are enough and all `among` whom they may be."""
+        accepted = frozenset(asked)
+        if not accepted <= frozenset(among):
             raise RemoteProtocolError("the sum asked for has inputs that are not valid here")
         if len(accepted) < self._params.minimum:
             raise RemoteProtocolError(
                 f"a sum of {len(accepted)} inputs, at least {self._params.minimum} are needed"
             )
-        total = state.total
-        for client in state.accepted.keys() - accepted:
-            seed = state.accepted[client]
-            total = self._vdaf.field.sub(total, self._vdaf.output_of_seed(1, seed))
-        share = Sum(share=self._vdaf.field.encode(total))
-        finished = Finished(included=accepted)
-        return Step(Over(), (Send.to_server(share),), (finished,))
+        return accepted
+
+    def _reduced(
+        self, total: Elements, seeds: Mapping[PartyId, bytes], accepted: frozenset[PartyId]
+    ) -> Elements:
+        """The sum over `accepted`, of that over all who have a seed here."""
+        for client in seeds.keys() - accepted:
+            total = self._vdaf.field.sub(total, self._vdaf.output_of_seed(1, seeds[client]))
+        return total
+
+    def _share_of_sum(
+        self, total: Elements, seeds: Mapping[PartyId, bytes], accepted: frozenset[PartyId]
+    ) -> Sum:
+        return Sum(share=self._vdaf.field.encode(self._reduced(total, seeds, accepted)))
 
     def on_deadline(self, state: Verifying, rand: Rand) -> Step[Verifying]:
         raise Aborted("reports", "the leader was silent", {SERVER})

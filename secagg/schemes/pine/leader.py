@@ -27,7 +27,7 @@ from secagg.schemes.pine import states
 from secagg.schemes.pine.messages import Collect, Reply, Report, Sum
 from secagg.schemes.pine.report import bound_nonce, check_report, relay_of, seal_info, verify_key
 from secagg.schemes.pine.states import Collecting, Opening, Pending
-from secagg.vdaf.share import VerifyState, split
+from secagg.vdaf.share import HelperShare, LeaderShare, VerifyState, split
 from secagg.wire import ids
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ LeaderState = Collecting | Opening
 class PineLeader:
     """Holds one vector, and one more for each report that the helper has not answered."""
 
-    phases = ("reports", "sum")
+    phases: tuple[str, ...] = ("reports", "sum")
     tolerant = True
     transitions: Transitions = states.LEADER
 
@@ -57,7 +57,7 @@ class PineLeader:
 
     def start(self, rand: Rand) -> Step[LeaderState]:
         total = self._vdaf.field.zeros(self._params.length)
-        return Step(Collecting(total=total, pending={}, accepted={}, refused={}, lost={}))
+        return Step(Collecting(total=total, pending={}, accepted={}, refused={}, lost={}, filed={}))
 
     def on_message(self, state: Any, signed: Signed[Any], rand: Rand) -> Step[LeaderState]:
         if isinstance(signed.message, Report):
@@ -82,10 +82,12 @@ class PineLeader:
         state.pending[client] = pending
         return Step(state, (Send(replace(relay, verifier=pending.verifier), (self._helper,)),))
 
+    def _opened(self, client: PartyId, nonce: bytes, sealed: bytes) -> LeaderShare | HelperShare:
+        info = seal_info(self._endpoint.context, client, SERVER, nonce)
+        return self._vdaf.decode_input_share(0, open_sealed(sealed, self._private, info))
+
     def _verified(self, client: PartyId, report: Report) -> Pending:
-        info = seal_info(self._endpoint.context, client, SERVER, report.nonce)
-        opened = open_sealed(report.for_leader, self._private, info)
-        share = self._vdaf.decode_input_share(0, opened)
+        share = self._opened(client, report.nonce, report.for_leader)
         public = self._vdaf.decode_public_share(report.public)
         nonce = bound_nonce(client, report.nonce)
         kept, shown = self._vdaf.verify_init(self._verify_key, 0, nonce, public, share)
@@ -119,17 +121,20 @@ class PineLeader:
         if self.expected(state):
             return Step(state, events=events)
         step = self._close(state)
-        return Step(step.state, step.send, events)
+        return Step(step.state, step.send, (*events, *step.events))
 
     def _close(self, state: Collecting) -> Step[LeaderState]:
+        self._require_enough(state)
+        opening = Opening(total=state.total, accepted=state.accepted, refused=state.refused)
+        return Step(opening, (Send(Collect(accepted=ids(state.accepted)), (self._helper,)),))
+
+    def _require_enough(self, state: Collecting) -> None:
         if len(state.accepted) < self._params.minimum:
             raise Aborted(
                 "reports",
                 f"{len(state.accepted)} valid reports, at least {self._params.minimum} are needed",
                 self.expected(state),
             )
-        opening = Opening(total=state.total, accepted=state.accepted, refused=state.refused)
-        return Step(opening, (Send(Collect(accepted=ids(state.accepted)), (self._helper,)),))
 
     # -- sum --------------------------------------------------------------------------------
 

@@ -6,7 +6,18 @@ from typing import ClassVar
 
 from secagg.wire import IDS, Blob, Fixed, Message, Packed, Rows, Table, Uint, declare, field
 
-__all__ = ["Collect", "Relay", "Reply", "Report", "Sum"]
+__all__ = [
+    "Close",
+    "Collect",
+    "Draw",
+    "Half",
+    "Part",
+    "Relay",
+    "Reply",
+    "Report",
+    "Settle",
+    "Sum",
+]
 
 SEALED_SEEDS = 4 * 32 + 48
 PUBLIC_SIZE = 4 * 32
@@ -60,3 +71,46 @@ class Sum(Message):
     """helper -> leader: the sum of its shares of those inputs."""
 
     share: bytes = field(Blob(), secret=True)
+
+
+@declare(code=6, phase="screen")
+class Close(Message):
+    """leader -> helper: of whom something is opened, fixed before the draw, and a commitment to
+    the leader's nonce. There is one in a round.
+    """
+
+    batch: Table = field(Rows(IDS))
+    commitment: bytes = field(Fixed(32))
+
+
+@declare(code=7, phase="screen")
+class Part(Message):
+    """helper -> leader: its nonce."""
+
+    nonce: bytes = field(Fixed(32))
+
+
+@declare(code=8, phase="screen")
+class Draw(Message):
+    """leader -> helper: its nonce, and a commitment to its half of what is opened."""
+
+    nonce: bytes = field(Fixed(32))
+    commitment: bytes = field(Fixed(32))
+
+
+@declare(code=9, phase="screen")
+class Half(Message):
+    """helper -> leader: its half of what is opened."""
+
+    values: bytes = field(Blob(), secret=True)
+
+
+@declare(code=10, phase="sum")
+class Settle(Message):
+    """leader -> helper: its half, and whose inputs are to be in the sum, in the place of `Collect`.
+    There is one in a round.
+    """
+
+    accepted: Table = field(Rows(IDS))
+    blind: bytes = field(Fixed(32))
+    values: bytes = field(Blob(), secret=True)

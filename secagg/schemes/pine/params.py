@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -10,16 +10,32 @@ from typing import Any, ClassVar
 from secagg.context import Round
 from secagg.errors import ParameterError
 from secagg.frame import Endpoint
+from secagg.groups import HONEST, Groups
 from secagg.identity import THIRD, Identity, PartyId
 from secagg.machine import Role
 from secagg.parameters import corrupt_bound
 from secagg.primitives.field64 import field64
 from secagg.primitives.seal import OVERHEAD
 from secagg.scheme import Scheme
+from secagg.schemes.pine import derive
 from secagg.schemes.pine.client import PineClient
 from secagg.schemes.pine.helper import PineHelper
 from secagg.schemes.pine.leader import PineLeader
-from secagg.schemes.pine.messages import Collect, Relay, Reply, Report, Sum
+from secagg.schemes.pine.messages import (
+    Close,
+    Collect,
+    Draw,
+    Half,
+    Part,
+    Relay,
+    Reply,
+    Report,
+    Settle,
+    Sum,
+)
+from secagg.schemes.pine.screen import PineMap, PineScreen
+from secagg.schemes.pine.screened_helper import ScreenedHelper
+from secagg.schemes.pine.screened_leader import ScreenedLeader
 from secagg.vdaf.norm import NormBound, best_chunks
 from secagg.vdaf.pine import Pine
 from secagg.vdaf.suite import Production
@@ -37,12 +53,15 @@ class TwoAggregators(Scheme):
 
     bound: of the Euclidean norm of a vector, as signed integers. minimum: fewest inputs in a sum;
     the helper enforces it too. corrupt: fraction of the clients that may collude with an
-    aggregator.
+    aggregator. screen: what is opened of each client, or of groups, before the sum; None for
+    nothing. The leader's input is then the set of clients to accept, and without one, at its
+    deadline, all whose weight is possible are.
     """
 
     bound: int
     minimum: int
     corrupt: float = 0.2
+    screen: PineScreen | None = None
 
     code: ClassVar[int] = 6
     name: ClassVar[str] = "pine"
@@ -70,6 +89,54 @@ class TwoAggregators(Scheme):
                 f"got {self.honest_inputs}"
             )
         _ = self.limits_of_norm
+        if self.screen is not None:
+            self._check_screen(self.screen)
+
+    def _check_screen(self, screen: PineScreen) -> None:
+        if not isinstance(screen, PineScreen):
+            raise ParameterError(f"screen is a PineScreen, got {type(screen).__name__}")
+        screen.check(self.limits_of_norm)
+        if not screen.group:
+            return
+        if not screen.group >= self.group_floor:
+            raise ParameterError(
+                f"group >= corrupt + {HONEST} = {self.group_floor} must hold, got {screen.group}"
+            )
+        if not self.minimum >= 2 * screen.group:
+            raise ParameterError(
+                f"minimum >= 2 * group must hold, got {self.minimum} and {screen.group}: a single "
+                "group would be the sum"
+            )
+
+    @property
+    def group_floor(self) -> int:
+        """Clients in each group at least; 0 where no groups are opened."""
+        if self.screen is None or not self.screen.group:
+            return 0
+        return corrupt_bound(self.clients, self.corrupt) + HONEST
+
+    @property
+    def opened(self) -> int:
+        return 0 if self.screen is None else self.screen.opened
+
+    @property
+    def opened_of(self) -> int:
+        return self.survivors if self.screen is None else self.screen.group or 1
+
+    def opened_map(self, screen: bytes) -> PineMap:
+        """The linear map of what is opened under this transcript."""
+        assert self.screen is not None, "something is opened"
+        seed = derive.sketch_seed(screen)
+        return PineMap(screen=self.screen, limits=self.limits_of_norm, seed=seed)
+
+    def parts(self, screen: bytes, batch: Collection[PartyId]) -> tuple[tuple[PartyId, ...], ...]:
+        """Of whom rows are opened under this transcript: of each client, or of each group."""
+        clients = tuple(sorted(batch))
+        if not self.group_floor:
+            return tuple((client,) for client in clients)
+        assert self.screen is not None, "groups are of a screen"
+        seed = derive.group_seed(screen)
+        return Groups.drawn(clients, self.screen.group, self.group_floor, seed).members
 
     @property
     def survivors(self) -> int:
@@ -109,7 +176,7 @@ class TwoAggregators(Scheme):
         return Limits(
             parties=self.clients,
             vector=vdaf.input_sizes[0] + OVERHEAD,
-            blob=max(vdaf.verifier_size, sum_size),
+            blob=max(vdaf.verifier_size, sum_size, self.clients * self.opened * vdaf.field.size),
         )
 
     @property
@@ -122,20 +189,21 @@ class TwoAggregators(Scheme):
 
     @property
     def third_messages(self) -> tuple[type[Message], ...]:
-        return (Relay, Collect)
+        return (Relay, Collect) if self.screen is None else (Relay, Close, Draw, Settle)
 
     @property
     def third_answers(self) -> tuple[type[Message], ...]:
-        return (Reply, Sum)
+        return (Reply, Sum) if self.screen is None else (Reply, Part, Half, Sum)
 
     def client_role(self, endpoint: Endpoint) -> Role[Any]:
         return PineClient(self, endpoint, HELPER)
 
     def server_role(self, endpoint: Endpoint) -> Role[Any]:
-        return PineLeader(self, endpoint, HELPER)
+        kind = PineLeader if self.screen is None else ScreenedLeader
+        return kind(self, endpoint, HELPER)
 
     def helper_role(self, endpoint: Endpoint) -> Role[Any]:
-        return PineHelper(self, endpoint)
+        return PineHelper(self, endpoint) if self.screen is None else ScreenedHelper(self, endpoint)
 
     def _endpoint(self, round: Round, identity: Identity, me: PartyId) -> Endpoint:
         roster = round.roster

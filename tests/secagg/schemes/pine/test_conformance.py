@@ -6,26 +6,44 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
+import pytest
 
 from secagg.identity import PartyId
 from secagg.primitives.ring import Words, centered, word
 from secagg.scheme import Scheme
-from secagg.schemes.pine import TwoAggregators
+from secagg.schemes.pine import PineScreen, Reference, TwoAggregators
 from secagg.testing import SeededRand
 from secagg.testing.conformance import SchemeConformance
 from secagg.testing.parties import Parties, make_round
 from secagg.vdaf.claim import squared_norm
 
 
-class TestTwoAggregators(SchemeConformance):
+class Small(SchemeConformance):
+    """Vectors within the bound."""
+
     widths: ClassVar[Sequence[int]] = (8, 16, 17, 31, 32, 33, 63, 64)
     patterns: ClassVar[int] = 6
+    minimum: ClassVar[int] = 2
 
     def scheme(self, clients: int, length: int, width: int) -> Scheme:
-        bound = min(((1 << width - 1) - 1) // clients, 30_854_650)
         return TwoAggregators(
-            clients=clients, length=length, width=width, bound=bound, minimum=2, corrupt=0.0
+            clients=clients,
+            length=length,
+            width=width,
+            bound=min(((1 << width - 1) - 1) // clients, 30_854_650),
+            minimum=self.minimum,
+            corrupt=0.0,
+            screen=self.screen_of(length),
         )
+
+    def screen_of(self, length: int) -> PineScreen | None:
+        """What rounds open of vectors of this length: nothing."""
+        return None
+
+    @property
+    def held(self) -> int:
+        """Vectors of a client that a snapshot may have: here all arrive before the first reply."""
+        return 1
 
     def inputs(self, parties: Parties, seed: object = 0) -> dict[PartyId, Words]:
         scheme = parties.scheme
@@ -51,11 +69,58 @@ class TestTwoAggregators(SchemeConformance):
 
     def test_ids_may_have_gaps(self) -> None:
         """The greatest id of all is the helper's."""
-        ids = [5, 255, 65_536, 2**31, 2**32 - 3]
-        self._check(make_round(self.scheme(5, self.length, self.width), ids=ids))
+        ids = [5, 6, 255, 65_536, 2**31, 2**32 - 3][-self.clients :]
+        self._check(make_round(self.scheme(len(ids), self.length, self.width), ids=ids))
 
     def test_the_server_keeps_one_vector_however_many_arrive(self) -> None:
-        """And one for each report whose reply is due: here all arrive before the first reply."""
+        """And what is `held` of each client."""
         long, short = (self._peak(length) for length in (20_000, 1))
         verifier = 4096  # of one report, more than with one residue
-        assert long - short <= (1 + self.clients) * 8 * 20_000 + self.clients * verifier
+        vectors = (1 + self.held * self.clients) * 8 * 20_000
+        assert long - short <= vectors + (1 + self.held) * self.clients * verifier
+
+
+class TestTwoAggregators(Small):
+    """Nothing is opened but who is valid."""
+
+
+class ToyScreen(PineScreen):
+    """Opens much of short vectors: for tests of everything but how much that tells."""
+
+    least_ratio = 0
+
+
+class Screened(Small):
+    """The sealed reports are kept until the end."""
+
+    stores_inputs = True
+    patterns = 2
+    widths = (8, 33, 64)
+
+    @property
+    def held(self) -> int:
+        """The sealed share stays."""
+        return 2
+
+
+@pytest.mark.slow
+class TestScreened(Screened):
+    """Numbers of each client."""
+
+    cohorts = (3, 8)
+
+    def screen_of(self, length: int) -> PineScreen:
+        reference = Reference(np.ones(length, np.int64))
+        return ToyScreen(norm=True, rows=5, buckets=16, reference=reference)
+
+
+@pytest.mark.slow
+class TestScreenedGroups(Screened):
+    """Numbers of sums over two groups or three."""
+
+    clients = 6
+    cohorts = (6, 7)
+    minimum = 4
+
+    def screen_of(self, length: int) -> PineScreen:
+        return ToyScreen(rows=5, buckets=16, group=2)
