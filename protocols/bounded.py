@@ -25,7 +25,16 @@ from secagg.quantize import FixedPoint, NormClip
 from secagg.schemes.pine import TwoAggregators
 from secagg.vdaf.norm import most_bound
 
-__all__ = ["LARGEST", "check", "check_choice", "headroom", "norm_bound", "scaled", "unscaled"]
+__all__ = [
+    "LARGEST",
+    "check",
+    "check_choice",
+    "headroom",
+    "norm_bound",
+    "scale",
+    "scaled",
+    "unscaled",
+]
 
 LARGEST = math.isqrt(most_bound(MODULUS) ** 2 // 2)
 """The largest L whose B has sound wrap-around checks."""
@@ -33,7 +42,7 @@ LARGEST = math.isqrt(most_bound(MODULUS) ** 2 // 2)
 
 def norm_bound(quantize: FixedPoint) -> int:
     """B: the least bound of the norm that every client with an honest update is within."""
-    weight = _scale(quantize) * quantize.max_weight
+    weight = scale(quantize) * quantize.max_weight
     return 1 + math.isqrt(quantize.bound**2 + weight**2 - 1)
 
 
@@ -66,7 +75,7 @@ def check(quantize: FixedPoint | Private, scheme: TwoAggregators) -> None:
 def scaled(residues: Words, quantize: FixedPoint) -> Words:
     """What a client submits for what `quantize` made, (d+1,)."""
     vector = residues.copy()
-    vector[0] *= vector.dtype.type(_scale(quantize))
+    vector[0] *= vector.dtype.type(scale(quantize))
     return vector
 
 
@@ -77,13 +86,13 @@ def unscaled(total: Words, quantize: FixedPoint, clients: int) -> Words:
     less than 1, or put on top, is cut off, so that it is no reason to withhold the sum. A liar
     could have sent that smaller weight with the same update: it gains nothing.
     """
-    stated = int(centered(total[:1], quantize.width)[0]) // _scale(quantize)
+    stated = int(centered(total[:1], quantize.width)[0]) // scale(quantize)
     weight = min(stated, clients * quantize.max_weight)
     vector = total.copy()
     vector[0] = weight % (1 << quantize.width)
     return vector
 
 
-def _scale(quantize: FixedPoint) -> int:
+def scale(quantize: FixedPoint) -> int:
     """s, at least 1: a unit is not larger than the clip."""
     return quantize.bound // quantize.max_weight

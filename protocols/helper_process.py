@@ -9,9 +9,8 @@ For demos and tests on one machine. In a deployment the helper is elsewhere, and
 
 from __future__ import annotations
 
-import dataclasses
-
 from protocols.helper import enlisted
+from protocols.helper_document import scheme_document
 from protocols.third_process import ThirdProcess, described
 from secagg.context import Round
 from secagg.errors import ParameterError, RemoteProtocolError
@@ -41,7 +40,7 @@ class HelperProcess(ThirdProcess):
         """The frame to send back for the frame `request` of the leader."""
         if not isinstance(scheme, TwoAggregators):
             raise ParameterError(f"the scheme {scheme.name} has no helper")
-        asked = {"scheme": dataclasses.asdict(scheme), "round": described(round)}
+        asked = {"scheme": scheme_document(scheme), "round": described(round)}
         return self._ask(asked, request)[1]
 
     def _failed(self, how: str) -> RemoteProtocolError:

@@ -11,8 +11,8 @@ import sys
 from typing import Any
 
 from protocols.helper import HelperKeeper
+from protocols.helper_document import scheme_of
 from protocols.third_worker import round_of, serve
-from secagg.schemes.pine import TwoAggregators
 
 __all__ = ["main"]
 
@@ -24,7 +24,7 @@ def main() -> int:
     def answer(request: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
         if request["round"] is None:
             return {"identity": keeper.public.hex(), "share_key": keeper.share_key.hex()}, b""
-        scheme = TwoAggregators(**request["scheme"])
+        scheme = scheme_of(request["scheme"])
         return {}, keeper.answer(scheme, round_of(request["round"]), body)
 
     return serve(answer)

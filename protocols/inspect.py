@@ -17,7 +17,7 @@ from secagg.scheme import Scheme
 from secagg.schemes.ckks import EncryptedExact
 from secagg.schemes.ckks.messages import Opened, Refused, Request, Upload
 from secagg.schemes.pine import TwoAggregators
-from secagg.schemes.pine.messages import Collect, Relay, Reply, Report, Sum
+from secagg.schemes.pine import messages as pine
 from secagg.schemes.plain import PlainInsecure
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief, SecAggPlusSemiHonest
 from secagg.wire import Limits, Message, Rows, Table
@@ -32,7 +32,7 @@ _SIZED: tuple[Scheme, ...] = tuple(
 _SCHEMES: dict[int, tuple[str, tuple[type[Message], ...]]] = {
     **{each.code: (each.name, (*each.server_messages, *each.client_messages)) for each in _SIZED},
     EncryptedExact.code: (EncryptedExact.name, (Upload, Request, Opened, Refused)),
-    TwoAggregators.code: (TwoAggregators.name, (Report, Relay, Reply, Collect, Sum)),
+    TwoAggregators.code: (TwoAggregators.name, tuple(getattr(pine, name) for name in pine.__all__)),
 }
 _THIRD = {EncryptedExact.code: "key authority", TwoAggregators.code: "helper"}
 

@@ -29,16 +29,16 @@ from dp.mechanism import Mechanism
 from protocols import bounded
 from protocols.precision import EXACT, precision
 from protocols.private import LeafClip, Privacy, Private
-from protocols.screening import PlanScreen
+from protocols.screening import CosineScreen, ExactNormScreen, PlanScreen, screen_of
 from secagg.errors import InputRefused, ParameterError
 from secagg.primitives.digest import Label, digest
 from secagg.primitives.ring import Words
 from secagg.quantize import Clip, FixedPoint, NormClip, Rounding, Stochastic
 from secagg.rand import Rand
 from secagg.scheme import Scheme
-from secagg.schemes.pine import TwoAggregators
+from secagg.schemes.pine import PineScreen, TwoAggregators
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief
-from secagg.schemes.secagg_plus.verified import SecAggPlusVerified
+from secagg.schemes.secagg_plus.verified import Screen, SecAggPlusVerified
 from secagg.structure import Leaf, Structure, flatten, structure_of
 
 __all__ = ["Decoded", "RoundPlan", "model_digest"]
@@ -109,7 +109,8 @@ class RoundPlan:
         finely. fraction_bits: by default as many as the width holds. rounding: by default
         `Stochastic`. privacy: `DistributedNoise` or `CentralNoise`, which round and scale in their
         own way, and count every client as one. screen: `NormScreen`, `SketchScreen` or
-        `GroupScreen`, for `SecAggPlus` and without `privacy`. Other keywords are the scheme's own,
+        `GroupScreen`, for `SecAggPlus` and without `privacy`; `TwoAggregators` has the last two,
+        `ExactNormScreen` and `CosineScreen`. Other keywords are the scheme's own,
         such as `corrupt` and `dropout`; the bound that `TwoAggregators` proves follows from `clip`,
         which is a `NormClip` there, and `privacy` is refused.
 
@@ -120,7 +121,7 @@ class RoundPlan:
         _require_type("clip", clip, Clip | LeafClip)
         _require_count("clients", clients, 2)
         _require_count("max_weight", max_weight, 1)
-        kind = scheme if screen is None else SecAggPlusVerified
+        kind = SecAggPlusVerified if screen is not None and scheme is SecAggPlus else scheme
         make = partial(kind, clients=clients, **parameters)
         if screen is not None:
             _check_screened(screen, scheme, privacy)
@@ -144,23 +145,25 @@ class RoundPlan:
         length = quantize.length(structure.size)
         if screen is not None:
             assert isinstance(quantize, FixedPoint), "a screen is refused beside privacy"
-            opened = screen.of(quantize)
+            opened = screen_of(screen, quantize, scheme)
             make = partial(make, screen=opened)
-            length += opened.tail
+            length += opened.tail if isinstance(opened, Screen) else 0
         chosen = make(length=length, width=quantize.width)
         return cls(scheme=chosen, quantize=quantize, structure=structure, screen=screen)
 
     def _check_screen(self) -> int:
         """How many residues follow the coordinates."""
-        opened = self.scheme.screen if isinstance(self.scheme, SecAggPlusVerified) else None
+        opened: Screen | PineScreen | None = None
+        if isinstance(self.scheme, SecAggPlusVerified | TwoAggregators):
+            opened = self.scheme.screen
         due = None
         if self.screen is not None:
             _require_type("quantize", self.quantize, FixedPoint)
             assert isinstance(self.quantize, FixedPoint)
-            due = self.screen.of(self.quantize)
+            due = screen_of(self.screen, self.quantize, type(self.scheme))
         if opened != due:
             raise ParameterError("the scheme opens something else than the plan's screen says")
-        return opened.tail if opened is not None else 0
+        return opened.tail if isinstance(opened, Screen) else 0
 
     @property
     def digest(self) -> bytes:
@@ -252,6 +255,7 @@ class RoundPlan:
         if self.screen is None:
             return encoded
         assert isinstance(self.scheme, SecAggPlusVerified), "checked when it was made"
+        assert not isinstance(self.screen, ExactNormScreen | CosineScreen), "checked too"
         return self.screen.extended(encoded, self.scheme.screen, self.scheme.width, rand)
 
     def decode(self, total: Words, clients: int, rand: Rand, context: bytes) -> Decoded:
@@ -282,8 +286,10 @@ class Decoded:
 
 def _check_screened(screen: object, scheme: object, privacy: object) -> None:
     _require_type("screen", screen, PlanScreen)
-    if scheme is not SecAggPlus:
-        raise ParameterError("a screen needs SecAggPlus: no other scheme can open statistics")
+    if scheme is not SecAggPlus and scheme is not TwoAggregators:
+        raise ParameterError(
+            "a screen needs SecAggPlus or TwoAggregators: no other scheme can open statistics"
+        )
     if privacy is not None:
         raise ParameterError(
             "a screen opens numbers of each update, and no budget counts them: take one of the two"
@@ -320,6 +326,8 @@ def _room(
         return bounded.headroom(clients), bounded.LARGEST
     if screen is None:
         return clients, EXACT
+    if isinstance(screen, ExactNormScreen | CosineScreen):
+        raise ParameterError("only two aggregators open exact norms: take TwoAggregators")
     probe = SecAggPlus(clients=clients, length=1, width=32, **parameters)  # who may collude
     return screen.headroom(clients, probe.corrupt_count), EXACT
 

@@ -7,6 +7,7 @@
     server.accept(judge(seen))                     # or let the deadline accept all in bounds
 
 With `GroupScreen` nothing is known before the sum; `secagg.event.GroupStatistics` comes with it.
+With two aggregators, who prove norms, they are opened exactly: `ExactNormScreen`, `CosineScreen`.
 
 EXPERIMENTAL, as the scheme behind it is: docs/spec/verified.md. What is opened is numbers of each
 client; how much they tell is in docs/explanation/detection.md.
@@ -25,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp.noise_discrete_gaussian import DiscreteGaussian
+from protocols import bounded
 from robust.observe import GroupSketches, Norms, Observation, Public, Sketches
 from secagg.errors import InputRefused, ParameterError
 from secagg.event import GroupStatistics, Statistics
@@ -32,6 +34,7 @@ from secagg.identity import PartyId
 from secagg.primitives.ring import Words, reduce
 from secagg.quantize import FixedPoint, RangeClip
 from secagg.rand import Rand
+from secagg.schemes.pine import PineScreen, Reference, TwoAggregators
 from secagg.schemes.secagg_plus.verified import Screen, SecAggPlusVerified
 from secagg.sketch import SketchMap, check_shape
 from secagg.structure import flatten
@@ -39,7 +42,18 @@ from secagg.structure import flatten
 if TYPE_CHECKING:
     from protocols.plan import RoundPlan
 
-__all__ = ["GroupScreen", "NormScreen", "PlanScreen", "SketchScreen", "observed"]
+__all__ = [
+    "CosineScreen",
+    "ExactNormScreen",
+    "GroupScreen",
+    "MaskedScreen",
+    "NormScreen",
+    "PlanScreen",
+    "SketchScreen",
+    "cosines",
+    "observed",
+    "screen_of",
+]
 
 Reals = NDArray[np.float64]
 
@@ -108,6 +122,13 @@ class _Screening:
             group=self._group,
         )
 
+    def of_shares(self, quantize: FixedPoint) -> PineScreen:
+        """What two aggregators open of updates in this encoding: sketches of shares."""
+        if self.noise:
+            raise ParameterError("two aggregators open sketches without noise: noise = 0")
+        shape = {"rows": self.rows, "tables": self.tables, "buckets": self.buckets}
+        return _of_shares(quantize, **shape, group=self._group)
+
     @property
     def _group(self) -> int:
         return 0
@@ -149,7 +170,49 @@ class GroupScreen(_Screening):
         return self.size
 
 
-PlanScreen = NormScreen | SketchScreen | GroupScreen
+@dataclass(frozen=True)
+class ExactNormScreen:
+    """Two aggregators only: detectors see the exact norm of each update, which its client proved.
+    That is one number of each, and the weight; an estimate takes more.
+    """
+
+    def of_shares(self, quantize: FixedPoint) -> PineScreen:
+        """What two aggregators open of updates in this encoding."""
+        return _of_shares(quantize, norm=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineScreen:
+    """Two aggregators only: the exact norm of each update, and its exact inner product with a
+    public vector of -1, 0 and 1; see `cosines`. Its digest is in the plan.
+    """
+
+    reference: Reference
+
+    def of_shares(self, quantize: FixedPoint) -> PineScreen:
+        """What two aggregators open of updates in this encoding."""
+        return _of_shares(quantize, norm=True, reference=self.reference)
+
+
+MaskedScreen = NormScreen | SketchScreen | GroupScreen
+PlanScreen = MaskedScreen | ExactNormScreen | CosineScreen
+
+
+def _of_shares(quantize: FixedPoint, **opened: Any) -> PineScreen:
+    return PineScreen(max_weight=quantize.max_weight, unit=bounded.scale(quantize), **opened)
+
+
+def screen_of(screen: PlanScreen, quantize: FixedPoint, scheme: object) -> Screen | PineScreen:
+    """What a scheme of this class opens of updates in this encoding; `ParameterError` if it cannot
+    open that.
+    """
+    if scheme is TwoAggregators:
+        if isinstance(screen, NormScreen):
+            raise ParameterError("two aggregators open exact norms: ExactNormScreen()")
+        return screen.of_shares(quantize)
+    if isinstance(screen, ExactNormScreen | CosineScreen):
+        raise ParameterError("only two aggregators open exact norms: take TwoAggregators")
+    return screen.of(quantize)
 
 
 def observed(
@@ -173,24 +236,24 @@ def observed(
     not open.
     """
     screen, scheme = plan.screen, plan.scheme
-    if screen is None or not isinstance(scheme, SecAggPlusVerified):
+    if screen is None or not isinstance(scheme, SecAggPlusVerified | TwoAggregators):
         raise ParameterError("this plan opens nothing: give it a screen")
     if isinstance(screen, GroupScreen) != isinstance(statistics, GroupStatistics):
         raise ParameterError("GroupStatistics are what a GroupScreen opens, and no other screen")
     assert isinstance(plan.quantize, FixedPoint), "only exact plans have a screen"
+    if isinstance(screen, ExactNormScreen | CosineScreen):
+        assert isinstance(statistics, Statistics), "no groups"
+        return _exact_norms(plan.quantize, statistics, number)
     sketch = scheme.opened_map(statistics.seed).sketch
     public = partial(_public, plan, sketch, known, root, classes)
     if isinstance(statistics, GroupStatistics):
         if imitate is not None:
             raise ParameterError("imitate is for sketches of clients, not of groups")
         return _of_groups(plan.quantize, scheme, sketch, statistics, number, public())
-    kept = np.isin(np.array(statistics.clients), list(statistics.eligible))
-    weights = np.ones(int(kept.sum()))
-    if statistics.weights is not None:
-        weights = statistics.weights[kept].astype(np.float64)
+    kept, weights = _kept(statistics)
     units = plan.quantize.resolution / (sketch.scale * weights)
     clients, rows = tuple(sorted(statistics.eligible)), statistics.rows[kept] * units[:, None]
-    noise = scheme.screen.noise * units
+    noise = _noise(scheme) * units
     if isinstance(screen, NormScreen):
         squares = np.maximum((rows**2).sum(axis=1) - screen.rows * noise**2, 0)
         return Norms(
@@ -206,9 +269,44 @@ def observed(
     )
 
 
+def cosines(plan: RoundPlan, statistics: Statistics) -> dict[PartyId, float]:
+    """The cosine of the angle between each eligible client's update and the reference, exactly but
+    for float64; 0.0 for an update of zeros. `ParameterError` where the plan opens none.
+    """
+    if not isinstance(plan.screen, CosineScreen) or statistics.norms is None:
+        raise ParameterError("this plan opens no cosines: give it a CosineScreen")
+    kept, _ = _kept(statistics)
+    products = statistics.products[kept, 0].astype(np.float64)
+    lengths = np.sqrt(statistics.norms[kept].astype(np.float64)) * plan.screen.reference.norm
+    found = products / np.where(lengths > 0, lengths, 1.0)
+    return dict(zip(sorted(statistics.eligible), found.tolist(), strict=True))
+
+
+def _exact_norms(quantize: FixedPoint, statistics: Statistics, number: int) -> Norms:
+    assert statistics.norms is not None, "a norm of each client"
+    kept, weights = _kept(statistics)
+    norms = np.sqrt(statistics.norms[kept].astype(np.float64)) * quantize.resolution / weights
+    clients = tuple(sorted(statistics.eligible))
+    return Norms(number=number, clients=clients, norms=norms, bound=quantize.clip.bound)
+
+
+def _kept(statistics: Statistics) -> tuple[NDArray[np.bool_], Reals]:
+    """Which rows are of eligible clients, and the weights of these."""
+    kept = np.isin(np.array(statistics.clients), list(statistics.eligible))
+    weights = np.ones(int(kept.sum()))
+    if statistics.weights is not None:
+        weights = statistics.weights[kept].astype(np.float64)
+    return kept, weights
+
+
+def _noise(scheme: SecAggPlusVerified | TwoAggregators) -> float:
+    """That of clients in each number; two aggregators have none."""
+    return scheme.screen.noise if isinstance(scheme, SecAggPlusVerified) else 0.0
+
+
 def _of_groups(
     quantize: FixedPoint,
-    scheme: SecAggPlusVerified,
+    scheme: SecAggPlusVerified | TwoAggregators,
     sketch: SketchMap,
     statistics: GroupStatistics,
     number: int,
@@ -224,7 +322,7 @@ def _of_groups(
         groups=statistics.groups,
         rows=statistics.rows * units[:, None],
         public=public,
-        noise=float((scheme.screen.noise * units * np.sqrt(sizes)).max()),
+        noise=float((_noise(scheme) * units * np.sqrt(sizes)).max()),
     )
 
 

@@ -36,6 +36,7 @@ from protocols.laboratory.membership import records, sum_trials, users
 from protocols.laboratory.statistics import clients, label_trials, lifted, link_trials, sketch
 from protocols.plan import RoundPlan
 from protocols.private import Private
+from protocols.screening import MaskedScreen
 from robust.observe import Array
 from secagg.errors import ParameterError
 
@@ -83,8 +84,13 @@ class Exposure:
         return cls(
             clients=min(plan.scheme.honest_inputs, MOST_CLIENTS),
             noise=gaussian_multiplier(encoding.event) if isinstance(encoding, Private) else 0.0,
-            opened=0 if plan.screen is None else plan.screen.rows,
+            opened=_rows(plan),
         )
+
+
+def _rows(plan: RoundPlan) -> int:
+    """Numbers of a sketch; a norm and a cosine tell nothing of a direction that is not public."""
+    return plan.screen.rows if isinstance(plan.screen, MaskedScreen) else 0
 
 
 @dataclass(frozen=True, kw_only=True)

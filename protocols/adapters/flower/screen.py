@@ -12,12 +12,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from protocols.screening import NormScreen, PlanScreen, SketchScreen
+from protocols.screening import MaskedScreen, NormScreen, SketchScreen
 from secagg.errors import ParameterError
 
 __all__ = ["check_screen", "check_side", "screen_document", "screen_of"]
 
-_KINDS: Mapping[str, type[PlanScreen]] = {"norm": NormScreen, "sketch": SketchScreen}
+_KINDS: Mapping[str, type[MaskedScreen]] = {"norm": NormScreen, "sketch": SketchScreen}
 
 
 def check_screen(screen: object, privacy: object) -> None:
@@ -31,7 +31,7 @@ def check_screen(screen: object, privacy: object) -> None:
         )
 
 
-def check_side(screen: PlanScreen, side: int) -> None:
+def check_side(screen: MaskedScreen, side: int) -> None:
     """Raise `ParameterError` for so many metrics and integers that little of a sketch is left when
     they are taken out of it.
     """
@@ -42,13 +42,13 @@ def check_side(screen: PlanScreen, side: int) -> None:
         )
 
 
-def screen_document(screen: PlanScreen) -> dict[str, Any]:
+def screen_document(screen: MaskedScreen) -> dict[str, Any]:
     """The JSON of a screen that `check_screen` has passed."""
     (name,) = (name for name, kind in _KINDS.items() if type(screen) is kind)
     return {name: dataclasses.asdict(screen)}
 
 
-def screen_of(document: Any) -> PlanScreen:
+def screen_of(document: Any) -> MaskedScreen:
     """What `screen_document` wrote. Raises `ParameterError` for numbers out of range, and
     `ValueError`, `KeyError`, `TypeError` or `AttributeError` for what it never writes.
     """

@@ -32,7 +32,7 @@ from protocols.adapters.flower.privacy import check_privacy, check_table
 from protocols.adapters.flower.screen import check_screen, check_side
 from protocols.plan import RoundPlan, model_digest
 from protocols.private import Privacy
-from protocols.screening import PlanScreen
+from protocols.screening import MaskedScreen
 from secagg.errors import InputRefused, ParameterError
 from secagg.quantize import Clip, NormClip
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief
@@ -76,7 +76,7 @@ class SecurePlan:
     integers: float = 1024.0
     least_clients: int = 3
     privacy: Privacy | None = None
-    screen: PlanScreen | None = None
+    screen: MaskedScreen | None = None
 
     def __post_init__(self) -> None:
         for name, bound in (*self.metrics.items(), ("integers", self.integers)):

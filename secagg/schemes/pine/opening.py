@@ -34,7 +34,8 @@ def half_of(
     share_of: its share of a client's vector and norm. One is held at a time, and the sum of a
     group before it is opened.
     """
-    field, pine_map = params.limits_of_norm.field, params.opened_map(screen)
+    field = params.limits_of_norm.field
+    pine_map = params.opened_map(derive.sketch_seed(screen))
     rows = []
     for members in params.parts(screen, batch):
         total = share_of(members[0])

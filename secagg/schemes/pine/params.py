@@ -123,10 +123,9 @@ class TwoAggregators(Scheme):
     def opened_of(self) -> int:
         return self.survivors if self.screen is None else self.screen.group or 1
 
-    def opened_map(self, screen: bytes) -> PineMap:
-        """The linear map of what is opened under this transcript."""
+    def opened_map(self, seed: bytes) -> PineMap:
+        """The linear map that `seed` draws."""
         assert self.screen is not None, "something is opened"
-        seed = derive.sketch_seed(screen)
         return PineMap(screen=self.screen, limits=self.limits_of_norm, seed=seed)
 
     def parts(self, screen: bytes, batch: Collection[PartyId]) -> tuple[tuple[PartyId, ...], ...]:

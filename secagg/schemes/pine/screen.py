@@ -20,6 +20,7 @@ from secagg.vdaf.norm import NormBound
 
 __all__ = ["PineMap", "PineScreen"]
 
+
 @dataclass(frozen=True, kw_only=True)
 class PineScreen:
     """What is opened of each client before the sum: linear functions of the proven shares.

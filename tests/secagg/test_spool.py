@@ -1,0 +1,42 @@
+"""What is kept is what was given, in memory or not."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from secagg.errors import ParameterError
+from secagg.spool import Spool
+
+
+@given(memory=st.integers(0, 40), items=st.lists(st.binary(min_size=1, max_size=20)))
+def test_what_is_kept_is_what_was_given(memory: int, items: list[bytes]) -> None:
+    spool = Spool(memory)
+    kept = [spool.keep(item) for item in items]
+    assert [one.tobytes() for one in kept] == items
+
+
+def test_no_more_than_the_bound_stays_in_memory_and_the_rest_outlives_the_spool() -> None:
+    spool = Spool(10)
+    kept = [spool.keep(bytes([at]) * 4) for at in range(5)]
+    assert [isinstance(one, np.memmap) for one in kept] == [False, False, True, True, True]
+    del spool
+    gc.collect()
+    assert kept[4].tobytes() == bytes([4] * 4)
+
+
+def test_what_is_kept_cannot_be_changed() -> None:
+    for memory in (0, 10):
+        kept = Spool(memory).keep(b"abc")
+        with pytest.raises(ValueError, match="read-only"):
+            kept[0] = 0
+
+
+@pytest.mark.parametrize("memory", [-1, 1.0, True])
+def test_the_bound_is_a_whole_number(memory: object) -> None:
+    with pytest.raises(ParameterError, match="memory >= 0, an int"):
+        Spool(memory)  # type: ignore[arg-type]
