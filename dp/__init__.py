@@ -28,7 +28,7 @@ from dp.mechanism import Decoded, Mechanism
 from dp.noise import DivisibleNoise, IntegerNoise
 from dp.noise_discrete_gaussian import DiscreteGaussian
 from dp.noise_skellam import Skellam
-from dp.parties import ByClients, ByServer
+from dp.parties import ByAggregators, ByClients, ByServer
 from dp.sample import Rand
 from dp.sensitivity import Sensitivity
 
@@ -36,6 +36,7 @@ __all__ = [
     "Accountant",
     "AdaptiveBound",
     "BudgetExceeded",
+    "ByAggregators",
     "ByClients",
     "ByLayers",
     "ByServer",

@@ -28,14 +28,22 @@ from dp.errors import InputRefused, IntegrityError, ParameterError, require
 from dp.events import Release
 from dp.layers import ByLayers
 from dp.noise import whole
-from dp.parties import ByClients, ByServer
+from dp.parties import ByAggregators, ByClients, ByServer
 from dp.rotate import SEED_SIZE, padded_size, rotate, unrotate
 from dp.round import MOST_BETA, conditional_round
 from dp.sample import KEY_SIZE, Rand, draw
 from dp.sensitivity import Sensitivity
 from dp.wrap import Stray, either, energy
 
-__all__ = ["ByClients", "ByLayers", "ByServer", "Decoded", "Mechanism", "most_units"]
+__all__ = [
+    "ByAggregators",
+    "ByClients",
+    "ByLayers",
+    "ByServer",
+    "Decoded",
+    "Mechanism",
+    "most_units",
+]
 
 BETA = 0.6065306597126334  # exp(-1/2), written out: platforms differ in its last digit
 MOST_CLIENTS = 1 << 20
@@ -73,8 +81,9 @@ class Mechanism:
     clip: the L2 bound of one update, in its units. Updates beyond it are scaled down to it.
     units: the integer norm that `clip` is scaled to before rounding; more of them cost width and
         save noise. At most `most_units(D)`.
-    width: bits of the ring, 2 to 64; to 62 for `ByServer`.
-    noise: who adds which: `ByClients`, `ByLayers` whose excess can be removed, or `ByServer`.
+    width: bits of the ring, 2 to 64; to 62 where clients add no noise.
+    noise: who adds which: `ByClients`, `ByLayers` whose excess can be removed, `ByServer`, or
+        `ByAggregators`, who have added theirs to the total that they give.
     rotate: whether coordinates are mixed by a public random rotation, which a small ring needs.
     beta: the most that one try of conditional rounding fails with, 0 to 0.9 [Kairouz21, Thm 1].
     flag: units of one more coordinate, +flag for an update within `clip` and -flag for one beyond
@@ -89,7 +98,7 @@ class Mechanism:
     clip: float
     units: int
     width: int
-    noise: ByClients | ByServer
+    noise: ByClients | ByServer | ByAggregators
     rotate: bool = True
     beta: float = BETA
     flag: int = 0
@@ -218,7 +227,7 @@ class Mechanism:
         self._check_total(total)
         _check_seed(seed)
         count = self._count(clients)
-        if isinstance(self.noise, ByClients):
+        if not isinstance(self.noise, ByServer):
             self._check_ring(total)
         self._check_norm(total, count)
         scaled = total[: self.coordinates].astype(np.float64)
@@ -242,7 +251,13 @@ class Mechanism:
         """`sigma_squared` of what is in the ring if nobody drops out."""
         if isinstance(self.noise, ByServer):
             return 0.0
-        return float(self.clients * self.noise.noise.sigma_squared)
+        return float(self._copies(self.clients) * self.noise.noise.sigma_squared)
+
+    def _copies(self, clients: int) -> int:
+        """Draws of the noise in the total of so many clients."""
+        if isinstance(self.noise, ByClients):
+            return clients
+        return self.noise.copies if isinstance(self.noise, ByAggregators) else 1
 
     @property
     def _layers(self) -> ByLayers:
@@ -290,7 +305,7 @@ class Mechanism:
 
     def _check_norm(self, total: _Integers, clients: int) -> None:
         """Garbled totals are uniform, and have a far larger norm than the ring's `wrap` allows."""
-        copies = clients if isinstance(self.noise, ByClients) else 1
+        copies = self._copies(clients)
         noise = energy(self.length, float(copies * self.noise.noise.sigma_squared), _FAILURE_BITS)
         most = clients * self.sensitivity.l2 + math.sqrt(noise)
         values = total.astype(np.float64)
@@ -311,9 +326,10 @@ class Mechanism:
         require(self.flag <= self.units, f"flag <= units = {self.units}, not {self.flag},")
 
     def _check_noise(self) -> None:
-        kind = isinstance(self.noise, ByClients | ByServer)
-        require(kind, f"noise: ByClients | ByServer, not {type(self.noise).__name__},")
-        widest = 62 if isinstance(self.noise, ByServer) else 64  # int64 has room for its noise
+        kind = isinstance(self.noise, ByClients | ByServer | ByAggregators)
+        name = type(self.noise).__name__
+        require(kind, f"noise: ByClients | ByServer | ByAggregators, not {name},")
+        widest = 64 if isinstance(self.noise, ByClients) else 62  # int64 has room for theirs
         require(self.width <= widest, f"width <= {widest}, not {self.width},")
         if isinstance(self.noise, ByClients):
             what = "parts + levels[-1]" if isinstance(self.noise, ByLayers) else "parts"

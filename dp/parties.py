@@ -1,13 +1,14 @@
-"""Who adds the noise of a round: every client its share, or the server all of it."""
+"""Who adds the noise of a round: every client its share, the server all, or two aggregators."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from dp.errors import require
 from dp.noise import IntegerNoise, whole
 
-__all__ = ["ByClients", "ByServer"]
+__all__ = ["ByAggregators", "ByClients", "ByServer"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,22 @@ class ByServer:
     """
 
     noise: IntegerNoise
+
+    def __post_init__(self) -> None:
+        _require_noise(self.noise)
+
+
+@dataclass(frozen=True)
+class ByAggregators:
+    """Each of two aggregators adds `noise` of its own to its share of the sum, before it opens it.
+
+    Either knows its own noise, and may leave it out, so that the other's alone is what is promised:
+    a sum of two honest aggregators has `copies` times the variance. Raises `ParameterError` unless
+    `noise` is an `IntegerNoise`.
+    """
+
+    noise: IntegerNoise
+    copies: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         _require_noise(self.noise)

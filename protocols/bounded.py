@@ -16,8 +16,9 @@ triangle inequality; an honest client moves it by up to 2 c max_weight / (W + ma
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from protocols.private import Private
+from protocols.private import AggregatorNoise, LeafClip, Private
 from secagg.errors import ParameterError
 from secagg.primitives.field64 import MODULUS
 from secagg.primitives.ring import Words, centered
@@ -31,6 +32,7 @@ __all__ = [
     "check_choice",
     "headroom",
     "norm_bound",
+    "parameters",
     "scale",
     "scaled",
     "unscaled",
@@ -46,6 +48,17 @@ def norm_bound(quantize: FixedPoint) -> int:
     return 1 + math.isqrt(quantize.bound**2 + weight**2 - 1)
 
 
+def parameters(quantize: FixedPoint | Private) -> dict[str, Any]:
+    """The bound and the noise of the scheme for this encoding.
+
+    With noise B is the least bound of all that the mechanism makes of updates: no weight travels.
+    """
+    if isinstance(quantize, FixedPoint):
+        return {"bound": norm_bound(quantize), "noise": None}
+    most = math.floor(quantize.mechanism.sensitivity.squared)
+    return {"bound": 1 + math.isqrt(most - 1), "noise": quantize.mechanism.noise.noise}
+
+
 def headroom(clients: int) -> int:
     """How many updates of norm L the ring must hold for so many of norm B, rounded up."""
     return 2 + math.isqrt(2 * clients**2)
@@ -53,23 +66,28 @@ def headroom(clients: int) -> int:
 
 def check_choice(clip: object, privacy: object) -> None:
     """Raise `ParameterError` unless there is a norm to prove."""
-    if privacy is not None:
-        raise ParameterError("two aggregators prove a norm bound, and noise has none: no privacy")
-    if not isinstance(clip, NormClip):
+    if privacy is not None and not isinstance(privacy, AggregatorNoise):
+        raise ParameterError(
+            "two aggregators prove a norm bound, and noise of clients has none: AggregatorNoise"
+        )
+    if not isinstance(clip, NormClip if privacy is None else NormClip | LeafClip):
         raise ParameterError("two aggregators prove a norm bound: clip must be a NormClip")
 
 
 def check(quantize: FixedPoint | Private, scheme: TwoAggregators) -> None:
-    """Raise `ParameterError`, with the inequality, unless the proof is that of this encoding."""
-    if isinstance(quantize, Private):
-        raise ParameterError("two aggregators prove a norm bound, and noise has none: no privacy")
-    check_choice(quantize.clip, None)
-    due = norm_bound(quantize)
-    if scheme.bound != due:
+    """Raise `ParameterError`, with the inequality, unless the proof and the noise are those of this
+    encoding.
+    """
+    if isinstance(quantize, FixedPoint):
+        check_choice(quantize.clip, None)
+    due = parameters(quantize)
+    if scheme.bound != due["bound"]:
         raise ParameterError(
             "scheme.bound == the norm of weight and update together must hold, got "
-            f"{scheme.bound} and {due}"
+            f"{scheme.bound} and {due['bound']}"
         )
+    if scheme.noise != due["noise"]:
+        raise ParameterError("scheme.noise == that of the plan's encoding must hold")
 
 
 def scaled(residues: Words, quantize: FixedPoint) -> Words:

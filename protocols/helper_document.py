@@ -3,28 +3,63 @@
 from __future__ import annotations
 
 import dataclasses
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+import dp.errors
+from dp.noise import IntegerNoise
+from dp.noise_discrete_gaussian import DiscreteGaussian
+from dp.noise_skellam import Skellam
 from secagg.errors import DecodeError, ParameterError
-from secagg.schemes.pine import PineScreen, Reference, TwoAggregators
+from secagg.schemes.pine import Noise, PineScreen, Reference, TwoAggregators
 
 __all__ = ["scheme_document", "scheme_of"]
+
+_WRONG = (
+    TypeError, KeyError, ValueError, AttributeError, ParameterError, dp.errors.ParameterError,
+)  # fmt: skip
+_LAWS: dict[str, type[IntegerNoise]] = {
+    "skellam": Skellam,
+    "discrete_gaussian": DiscreteGaussian,
+}
 
 
 def scheme_document(scheme: TwoAggregators) -> dict[str, Any]:
     """JSON types, from which `scheme_of` makes the same scheme."""
     fields = {item.name: getattr(scheme, item.name) for item in dataclasses.fields(scheme)}
-    return {**fields, "screen": _screen_document(scheme.screen)}
+    noise = None if scheme.noise is None else _noise_document(scheme.noise)
+    return {**fields, "screen": _screen_document(scheme.screen), "noise": noise}
 
 
 def scheme_of(document: Any) -> TwoAggregators:
     """What `scheme_document` wrote; `DecodeError` for what is no scheme."""
     try:
-        return TwoAggregators(**{**document, "screen": _screen_of(document["screen"])})
-    except (TypeError, KeyError, ValueError, AttributeError, ParameterError) as error:
+        parts = {"screen": _screen_of(document["screen"]), "noise": _noise_of(document["noise"])}
+        return TwoAggregators(**{**document, **parts})
+    except (
+        TypeError,
+        KeyError,
+        ValueError,
+        AttributeError,
+        ParameterError,
+        dp.errors.ParameterError,
+    ) as error:
         raise DecodeError(f"not a scheme with two aggregators: {error}") from None
+
+
+def _noise_document(noise: Noise) -> dict[str, str]:
+    for name, law in _LAWS.items():
+        if type(noise) is law:
+            return {"law": name, "sigma_squared": str(noise.sigma_squared)}
+    raise ParameterError(f"{type(noise).__name__} has no name in documents")
+
+
+def _noise_of(document: Any) -> Noise | None:
+    if document is None:
+        return None
+    return _LAWS[document["law"]](Fraction(document["sigma_squared"]))
 
 
 def _screen_document(screen: PineScreen | None) -> dict[str, Any] | None:

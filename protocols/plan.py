@@ -27,6 +27,7 @@ from dp.events import Release
 from dp.layers import ByLayers
 from dp.mechanism import Mechanism
 from protocols import bounded
+from protocols.difference import difference
 from protocols.precision import EXACT, precision
 from protocols.private import LeafClip, Privacy, Private
 from protocols.screening import CosineScreen, ExactNormScreen, PlanScreen, screen_of
@@ -39,7 +40,7 @@ from secagg.scheme import Scheme
 from secagg.schemes.pine import PineScreen, TwoAggregators
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief
 from secagg.schemes.secagg_plus.verified import Screen, SecAggPlusVerified
-from secagg.structure import Leaf, Structure, flatten, structure_of
+from secagg.structure import Structure, flatten, structure_of
 
 __all__ = ["Decoded", "RoundPlan", "model_digest"]
 
@@ -108,11 +109,11 @@ class RoundPlan:
         the ring, thus of a coordinate on the wire; by default the least of 32, 40 … 64 that rounds
         finely. fraction_bits: by default as many as the width holds. rounding: by default
         `Stochastic`. privacy: `DistributedNoise` or `CentralNoise`, which round and scale in their
-        own way, and count every client as one. screen: `NormScreen`, `SketchScreen` or
-        `GroupScreen`, for `SecAggPlus` and without `privacy`; `TwoAggregators` has the last two,
-        `ExactNormScreen` and `CosineScreen`. Other keywords are the scheme's own,
-        such as `corrupt` and `dropout`; the bound that `TwoAggregators` proves follows from `clip`,
-        which is a `NormClip` there, and `privacy` is refused.
+        own way, and count every client as one; `AggregatorNoise` for `TwoAggregators`. screen:
+        `NormScreen`, `SketchScreen` or `GroupScreen`, for `SecAggPlus` and without `privacy`;
+        `TwoAggregators` has the last two, `ExactNormScreen` and `CosineScreen`. Other keywords are
+        the scheme's own, such as `corrupt` and `dropout`; the bound that `TwoAggregators` proves
+        follows from `clip`, which is a `NormClip` there.
 
         Raises `ParameterError` with the inequality that fails, `InputRefused` for a template that
         is no tree of arrays, and `TypeError` for a keyword that the scheme does not have.
@@ -122,11 +123,12 @@ class RoundPlan:
         _require_count("clients", clients, 2)
         _require_count("max_weight", max_weight, 1)
         kind = SecAggPlusVerified if screen is not None and scheme is SecAggPlus else scheme
-        make = partial(kind, clients=clients, **parameters)
+        make: Callable[..., Scheme] = partial(kind, clients=clients, **parameters)
         if screen is not None:
             _check_screened(screen, scheme, privacy)
         if scheme is TwoAggregators:
             bounded.check_choice(clip, privacy)
+            make = partial(make, bound=1)  # until it is known
         if privacy is not None:
             _require_type("privacy", privacy, Privacy)
             exact = {"max_weight": max_weight - 1, "fraction_bits": fraction_bits}
@@ -140,8 +142,8 @@ class RoundPlan:
             quantize = _fixed_point(
                 size, clients, room, clip, max_weight, width, fraction_bits, rounding
             )
-            if scheme is TwoAggregators:
-                make = partial(make, bound=bounded.norm_bound(quantize))
+        if scheme is TwoAggregators:
+            make = partial(make, **bounded.parameters(quantize))
         length = quantize.length(structure.size)
         if screen is not None:
             assert isinstance(quantize, FixedPoint), "a screen is refused beside privacy"
@@ -244,7 +246,7 @@ class RoundPlan:
             raise InputRefused(f"the weight is not an int in [1, {most}]")
         vector, found = flatten(tree)
         if found.digest != self.structure.digest:
-            raise InputRefused(f"not an update of this plan: {_difference(self.structure, found)}")
+            raise InputRefused(f"not an update of this plan: {difference(self.structure, found)}")
         if isinstance(self.quantize, Private):
             return self.quantize.encode(vector, rand, context, layer_key)
         if layer_key is not None:
@@ -362,24 +364,6 @@ def _refuse_exact(**given: object) -> None:
                 f"a private plan takes no {name}: every client counts as one, and the noise "
                 "decides how finely is rounded"
             )
-
-
-def _difference(expected: Structure, found: Structure) -> str:
-    """The first leaf in which two structures differ, by its path."""
-    wanted = {leaf.path: leaf for leaf in expected.describe()}
-    given = {leaf.path: leaf for leaf in found.describe()}
-    if missing := wanted.keys() - given.keys():
-        return f"{min(missing, key=list(wanted).index)} is missing"
-    if extra := given.keys() - wanted.keys():
-        return f"{min(extra, key=list(given).index)} is not in the plan"
-    for want, have in zip(wanted.values(), given.values(), strict=True):
-        if (want.path, want.dtype, want.shape) != (have.path, have.dtype, have.shape):
-            return f"{_shown(have)} where the plan has {_shown(want)}"
-    return "the leaves agree, but lists, tuples or dicts around them do not"
-
-
-def _shown(leaf: Leaf) -> str:
-    return f"{leaf.path} {leaf.dtype} {leaf.shape}"
 
 
 def _require(holds: bool, inequality: str, *found: object) -> None:

@@ -28,19 +28,21 @@ from dp.mechanism import Mechanism
 from dp.noise import DivisibleNoise, IntegerNoise, exact, real, shown
 from dp.noise_discrete_gaussian import DiscreteGaussian
 from dp.noise_skellam import Skellam
-from dp.parties import ByClients, ByServer
+from dp.parties import ByAggregators, ByClients, ByServer
 from secagg.errors import InputRefused, IntegrityError, ParameterError
 from secagg.primitives.digest import Label, digest
 from secagg.primitives.ring import Words, centered, reduce, word
 from secagg.quantize import Clip, NormClip
 from secagg.rand import Rand
 from secagg.scheme import Scheme
+from secagg.schemes.pine import TwoAggregators
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
 from secagg.structure import Structure
 
-__all__ = ["CentralNoise", "DistributedNoise", "LeafClip", "Privacy", "Private"]
+__all__ = ["AggregatorNoise", "CentralNoise", "DistributedNoise", "LeafClip", "Privacy", "Private"]
 
 _LEAST_WRAP = 2.0**-100
+_WIDEST = 62
 _Floats = NDArray[np.float64]
 
 
@@ -137,7 +139,30 @@ class CentralNoise(_Noise):
         return self._mechanism(self.noise, None, size, scheme.clients, clip, width)
 
 
-Privacy = DistributedNoise | CentralNoise
+@dataclass(frozen=True, kw_only=True)
+class AggregatorNoise(_Noise):
+    """Each of two aggregators adds noise to its share of the sum: nobody sees a sum without any.
+
+    multiplier: standard deviation of one aggregator's noise over the L2 bound of one client. That
+    is what is promised, even against the other aggregator, which knows its own noise; the sum of
+    two that are honest has twice the variance. Other attributes as for `DistributedNoise`.
+    """
+
+    noise: type[IntegerNoise] = DiscreteGaussian
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_law(self.noise, IntegerNoise)
+
+    def mechanism(self, scheme: Scheme, size: int, clip: Clip, width: int | None) -> Mechanism:
+        """The mechanism of a round of this scheme; a wide ring costs nothing here."""
+        central = self._mechanism(self.noise, None, size, scheme.clients, clip, None)
+        noise = ByAggregators(central.noise.noise)
+        with _translated():
+            return replace(central, noise=noise, width=width or _WIDEST)
+
+
+Privacy = DistributedNoise | CentralNoise | AggregatorNoise
 
 
 @dataclass(frozen=True)
@@ -217,6 +242,11 @@ class Private:
     def check(self, scheme: Scheme) -> None:
         """`ParameterError` where honest clients may be fewer than the shares of the noise."""
         noise, honest = self.mechanism.noise, scheme.honest_inputs
+        if isinstance(noise, ByAggregators) != isinstance(scheme, TwoAggregators):
+            raise ParameterError(
+                f"AggregatorNoise is that of TwoAggregators, and of no other scheme, got "
+                f"{type(noise).__name__} and {type(scheme).__name__}"
+            )
         if isinstance(noise, ByLayers) and noise.most > _most_honest(scheme):
             raise ParameterError(
                 "noise.parts + noise.levels[-1] <= scheme.clients - scheme.corrupt_count must "

@@ -20,12 +20,15 @@ from dp.events import Release
 from dp.mechanism import ByClients, ByServer, Mechanism
 from dp.noise_discrete_gaussian import DiscreteGaussian
 from dp.noise_skellam import Skellam
+from dp.parties import ByAggregators
 from dp.round import slack
 from dp.sensitivity import Sensitivity
 from dp.testing import SeededRand
+from dp.wrap import energy
 
 SEED = bytes(range(32))
 CENTRAL = ByServer(Skellam(100))
+HALVES = ByAggregators(Skellam(100))
 LOCAL = ByClients(Skellam(100), 3)
 
 
@@ -251,8 +254,21 @@ def test_the_servers_noise_may_leave_the_ring() -> None:
     assert ours.decode(noisy, 8, seed=SEED).mean.any()
 
 
-@pytest.mark.parametrize("noise", [LOCAL, CENTRAL])
-def test_uniform_totals_are_withheld(noise: ByClients | ByServer) -> None:
+def test_aggregators_noise_is_in_the_total_twice_and_promised_once() -> None:
+    ours = mechanism(noise=ByAggregators(Skellam(2**20)), units=100, width=32)
+    quiet = np.zeros(8, np.int64)
+    assert not ours.encode(np.zeros(5), seed=SEED, rand=SeededRand(1)).any()
+    assert ours.aggregate(quiet, rand=SeededRand(1)).tolist() == quiet.tolist()
+    assert (ours.event.noise, ours.event.parts) == (Skellam(2**20), 1)
+    most = 2.0 * ours.sensitivity.l2 + math.sqrt(energy(8, 2.0 * 2**20, 40))
+    likely, beyond = (np.array([int(most * by), *quiet[1:]]) for by in (0.99, 1.01))
+    assert ours.decode(likely, 2, seed=SEED).mean.any()
+    with pytest.raises(IntegrityError, match="2 clients and noise"):
+        ours.decode(beyond, 2, seed=SEED)
+
+
+@pytest.mark.parametrize("noise", [LOCAL, CENTRAL, HALVES])
+def test_uniform_totals_are_withheld(noise: ByClients | ByServer | ByAggregators) -> None:
     """What a wrong mask leaves. The honest ones of the other tests pass."""
     ours = mechanism(size=1000, noise=noise, width=16)
     words = SeededRand("garbage")(2 * 1024)
@@ -312,11 +328,13 @@ def test_the_representation_is_complete_and_can_be_read_back() -> None:
         "Mechanism": Mechanism,
         "ByClients": ByClients,
         "ByServer": ByServer,
+        "ByAggregators": ByAggregators,
         "Skellam": Skellam,
         "DiscreteGaussian": DiscreteGaussian,
         "Fraction": Fraction,
     }
-    for ours in (mechanism(noise=LOCAL), mechanism(noise=ByServer(DiscreteGaussian(0.5)), flag=3)):
+    central = mechanism(noise=ByServer(DiscreteGaussian(0.5)), flag=3)
+    for ours in (mechanism(noise=LOCAL), central, mechanism(noise=HALVES)):
         assert eval(repr(ours), scope) == ours
         assert hash(eval(repr(ours), scope)) == hash(ours)
     numpy: Any = {"size": np.int64(5), "clip": 2, "units": np.int32(1000)}
@@ -346,7 +364,11 @@ def test_wrong_parameters_are_refused(wrong: dict[str, Any]) -> None:
 
 def test_wrong_noise_is_refused() -> None:
     wrong: Any = None
-    for build in (lambda: ByServer(wrong), lambda: ByClients(wrong, 1)):
+    for build in (
+        lambda: ByServer(wrong),
+        lambda: ByClients(wrong, 1),
+        lambda: ByAggregators(wrong),
+    ):
         with pytest.raises(ParameterError, match="IntegerNoise, not NoneType"):
             build()
     with pytest.raises(ParameterError, match="parts <= clients = 8"):
@@ -356,11 +378,11 @@ def test_wrong_noise_is_refused() -> None:
             ByClients(Skellam(4), parts)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("noise", [LOCAL, CENTRAL])
+@pytest.mark.parametrize("noise", [LOCAL, CENTRAL, HALVES])
 @pytest.mark.parametrize("mixed", [True, False])
 @pytest.mark.parametrize("flag", [0, 900])
 def test_the_needed_width_is_the_least_and_the_error_names_it(
-    noise: ByClients | ByServer, mixed: bool, flag: int
+    noise: ByClients | ByServer | ByAggregators, mixed: bool, flag: int
 ) -> None:
     ours = mechanism(size=3000, noise=noise, rotate=mixed, flag=flag)
     needed = ours.needed_width

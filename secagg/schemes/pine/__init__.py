@@ -1,7 +1,8 @@
 """Two aggregators: a client speaks once, and no update exceeds the bound of its norm."""
 
 from secagg.reference import Reference
+from secagg.schemes.pine.noise import Noise
 from secagg.schemes.pine.params import HELPER, TwoAggregators
 from secagg.schemes.pine.screen import PineMap, PineScreen
 
-__all__ = ["HELPER", "PineMap", "PineScreen", "Reference", "TwoAggregators"]
+__all__ = ["HELPER", "Noise", "PineMap", "PineScreen", "Reference", "TwoAggregators"]

@@ -16,9 +16,11 @@ from secagg.primitives.seal import open_sealed
 from secagg.rand import Rand
 from secagg.schemes.pine import states
 from secagg.schemes.pine.messages import Collect, Relay, Reply, Sum
+from secagg.schemes.pine.noise import own_noise
 from secagg.schemes.pine.report import bound_nonce, check_report, seal_info, verify_key
 from secagg.schemes.pine.states import Verifying
 from secagg.vdaf.share import HelperShare, VerifierShare, VerifyState
+from secagg.wire import ids
 
 if TYPE_CHECKING:
     from secagg.schemes.pine.params import TwoAggregators
@@ -121,7 +123,12 @@ class PineHelper:
     def _share_of_sum(
         self, total: Elements, seeds: Mapping[PartyId, bytes], accepted: frozenset[PartyId]
     ) -> Sum:
-        return Sum(share=self._vdaf.field.encode(self._reduced(total, seeds, accepted)))
+        field, share = self._vdaf.field, self._reduced(total, seeds, accepted)
+        if self._params.noise is not None:
+            size, included = self._params.length, ids(accepted)
+            drawn = own_noise(self._params.noise, self._endpoint, included, field, size)
+            share = field.add(share, drawn)
+        return Sum(share=field.encode(share))
 
     def on_deadline(self, state: Verifying, rand: Rand) -> Step[Verifying]:
         raise Aborted("reports", "the leader was silent", {SERVER})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from numpy.typing import NDArray
 
 from secagg.errors import (
     Aborted,
@@ -25,6 +26,7 @@ from secagg.primitives.seal import open_sealed
 from secagg.rand import Rand
 from secagg.schemes.pine import states
 from secagg.schemes.pine.messages import Collect, Reply, Report, Sum
+from secagg.schemes.pine.noise import own_noise
 from secagg.schemes.pine.report import bound_nonce, check_report, relay_of, seal_info, verify_key
 from secagg.schemes.pine.states import Collecting, Opening, Pending
 from secagg.vdaf.share import HelperShare, LeaderShare, VerifyState, split
@@ -145,10 +147,8 @@ class PineLeader:
             raise RemoteProtocolError(str(error)) from None
         if len(share) != self._params.length:
             raise RemoteProtocolError("the helper's share of the sum has another length")
-        total = self._vdaf.unshard([state.total, share])
-        most = len(state.accepted) * self._params.bound
-        if np.any(total > most) or np.any(total < -most):
-            raise IntegrityError("a coordinate is beyond what the accepted inputs can sum to")
+        total = self._vdaf.unshard([state.total, share, *self._noise(state)])
+        self._check_bounds(total, len(state.accepted))
         included = frozenset(state.accepted)
         aggregate = Aggregate(
             total=self._residues(total),
@@ -157,6 +157,20 @@ class PineLeader:
             refused=frozenset(state.refused),
         )
         return Step(Over(), events=(Finished(aggregate),))
+
+    def _noise(self, state: Opening) -> list[Elements]:
+        """This aggregator's own, if the plan has any."""
+        noise, included = self._params.noise, ids(state.accepted)
+        if noise is None:
+            return []
+        return [own_noise(noise, self._endpoint, included, self._vdaf.field, self._params.length)]
+
+    def _check_bounds(self, total: NDArray[np.int64], clients: int) -> None:
+        """Noise has no bound: who decodes a noisy sum knows how much is likely."""
+        most = clients * self._params.bound
+        beyond = np.any(total > most) or np.any(total < -most)
+        if beyond and self._params.noise is None:
+            raise IntegrityError("a coordinate is beyond what the accepted inputs can sum to")
 
     def _residues(self, total: Elements) -> Words:
         return reduce(total.astype(np.uint64).astype(word(self._params.width)), self._params.width)

@@ -33,6 +33,7 @@ from secagg.schemes.pine.messages import (
     Settle,
     Sum,
 )
+from secagg.schemes.pine.noise import Noise
 from secagg.schemes.pine.screen import PineMap, PineScreen
 from secagg.schemes.pine.screened_helper import ScreenedHelper
 from secagg.schemes.pine.screened_leader import ScreenedLeader
@@ -55,13 +56,15 @@ class TwoAggregators(Scheme):
     the helper enforces it too. corrupt: fraction of the clients that may collude with an
     aggregator. screen: what is opened of each client, or of groups, before the sum; None for
     nothing. The leader's input is then the set of clients to accept, and without one, at its
-    deadline, all whose weight is possible are.
+    deadline, all whose weight is possible are. noise: what each aggregator adds to its share of the
+    sum, on its own; None for an exact sum. Not beside a screen, whose numbers it would not cover.
     """
 
     bound: int
     minimum: int
     corrupt: float = 0.2
     screen: PineScreen | None = None
+    noise: Noise | None = None
 
     code: ClassVar[int] = 6
     name: ClassVar[str] = "pine"
@@ -89,6 +92,10 @@ class TwoAggregators(Scheme):
                 f"got {self.honest_inputs}"
             )
         _ = self.limits_of_norm
+        if self.noise is not None and not isinstance(self.noise, Noise):
+            raise ParameterError(f"noise is a Noise, got {type(self.noise).__name__}")
+        if self.noise is not None and self.screen is not None:
+            raise ParameterError("noise covers the sum, and not what a screen opens: take one")
         if self.screen is not None:
             self._check_screen(self.screen)
 
