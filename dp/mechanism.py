@@ -235,6 +235,13 @@ class Mechanism:
         mean = unrotate(scaled, seed, self.size) if self.rotate else scaled
         return Decoded(mean, self._within(total, count))
 
+    def is_likely(self, noise: _Integers) -> bool:
+        """Whether integers (length,) are no larger than the noise in a total of all clients is but
+        with a probability of 2**-40.
+        """
+        values = noise.astype(np.float64)
+        return float(values @ values) <= self._energy(self.clients)
+
     @property
     def _rounded(self) -> Sensitivity:
         stages = Sensitivity.clipped(self.clip, self.size)
@@ -252,6 +259,10 @@ class Mechanism:
         if isinstance(self.noise, ByServer):
             return 0.0
         return float(self._copies(self.clients) * self.noise.noise.sigma_squared)
+
+    def _energy(self, clients: int) -> float:
+        spread = float(self._copies(clients) * self.noise.noise.sigma_squared)
+        return energy(self.length, spread, _FAILURE_BITS)
 
     def _copies(self, clients: int) -> int:
         """Draws of the noise in the total of so many clients."""
@@ -305,9 +316,7 @@ class Mechanism:
 
     def _check_norm(self, total: _Integers, clients: int) -> None:
         """Garbled totals are uniform, and have a far larger norm than the ring's `wrap` allows."""
-        copies = self._copies(clients)
-        noise = energy(self.length, float(copies * self.noise.noise.sigma_squared), _FAILURE_BITS)
-        most = clients * self.sensitivity.l2 + math.sqrt(noise)
+        most = clients * self.sensitivity.l2 + math.sqrt(self._energy(clients))
         values = total.astype(np.float64)
         # the float error of the sum is below (length + 2) * 2**-53 of it
         if float(values @ values) > most * most * (1 + 2.0**-20):

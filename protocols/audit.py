@@ -48,6 +48,8 @@ def audit_noise(
     encoding = plan.quantize
     if not isinstance(encoding, Private):
         raise ParameterError("this plan adds no noise")
+    if encoding.is_split:
+        raise ParameterError("a null round here has no second aggregator to add its noise")
     strangers = silent - set(range(1, plan.scheme.clients + 1))
     if strangers:
         raise ParameterError(f"client {min(strangers)} is not one of {plan.scheme.clients}")

@@ -44,7 +44,8 @@ class Outcome:
     failure: why it released nothing, or None.
     exact: whether the sum, before any noise of the server is added and any excess of the clients
         is removed, is bit for bit that of the ring vectors of the clients that `result` claims to
-        include.
+        include. Two aggregators never show a sum without noise: what is left beside theirs is then
+        as small as their noise, but once in 2**40 rounds.
     deviation: largest distance of a coordinate of the mean from the weighted mean of the included
         updates, computed in float64 without clipping, rounding or noise; NaN without a result.
     dropped: per phase, the clients that fell silent in it.

@@ -23,7 +23,14 @@ from dp.clip import AdaptiveBound
 from dp.events import Release
 from protocols.authority import Opener
 from protocols.plan import RoundPlan
-from protocols.private import CentralNoise, DistributedNoise, Privacy
+from protocols.private import AggregatorNoise, CentralNoise, DistributedNoise, Privacy
+from protocols.screening import (
+    ExactNormScreen,
+    GroupScreen,
+    NormScreen,
+    PlanScreen,
+    SketchScreen,
+)
 from secagg.errors import ParameterError
 from secagg.parameters import dropout_bound
 from secagg.quantize import HalfEven, NormClip, RangeClip, Rounding, Stochastic
@@ -33,7 +40,15 @@ from secagg.schemes.pine import TwoAggregators
 from secagg.schemes.plain import PlainInsecure
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
 
-__all__ = ["SCHEMES", "PlanFile", "PrivacyChoice", "Quantizer", "SchemeChoice", "Training"]
+__all__ = [
+    "SCHEMES",
+    "PlanFile",
+    "PrivacyChoice",
+    "Quantizer",
+    "SchemeChoice",
+    "ScreenChoice",
+    "Training",
+]
 
 SCHEMES: dict[str, type[Scheme]] = {
     "secagg_plus": SecAggPlus,
@@ -45,7 +60,8 @@ SCHEMES: dict[str, type[Scheme]] = {
 _WANTED = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 _CLIPS = {"norm": NormClip, "range": RangeClip}
 _ROUNDINGS: dict[str, Rounding] = {"stochastic": Stochastic(), "half-even": HalfEven()}
-_NOISE_BY = ("clients", "server")
+_NOISE_BY = ("clients", "server", "aggregators")
+_OPENS = ("nothing", "norm", "sketch", "groups")
 
 T = TypeVar("T")
 
@@ -140,10 +156,10 @@ class PrivacyChoice:
 
     epsilon: of the whole run, at delta, for one client's updates; 0 for no noise and no budget.
     noise_multiplier: standard deviation of the noise over the clip bound; 0 for the least with
-    which the budget affords all rounds. by: who adds it, `clients`, or the `server`, which is then
-    trusted. removal: whether what clients add for those who could have dropped out and did not is
-    taken off. quantile: the clip bound follows this quantile of the updates' norms; 0 for a fixed
-    bound.
+    which the budget affords all rounds. by: who adds it, `clients`, the `server`, which is then
+    trusted, or the two `aggregators` of `pine`. removal: whether what clients add for those who
+    could have dropped out and did not is taken off. quantile: the clip bound follows this quantile
+    of the updates' norms; 0 for a fixed bound.
     """
 
     epsilon: float = 0.0
@@ -182,10 +198,11 @@ class PrivacyChoice:
 
     def _noise(self, multiplier: float) -> Privacy:
         counts_clipped = self.quantile > 0
-        if self.by == "server":
+        if self.by != "clients":
             if self.removal:
-                raise ParameterError("privacy.removal is of the clients' noise, not the server's")
-            return CentralNoise(multiplier=multiplier, counts_clipped=counts_clipped)
+                raise ParameterError(f"privacy.removal is of the clients' noise, not {self.by}")
+            kind = CentralNoise if self.by == "server" else AggregatorNoise
+            return kind(multiplier=multiplier, counts_clipped=counts_clipped)
         return DistributedNoise(
             multiplier=multiplier, counts_clipped=counts_clipped, removal=self.removal
         )
@@ -193,6 +210,41 @@ class PrivacyChoice:
     def follower(self, bound: float) -> AdaptiveBound | None:
         """The rule that the clip bound follows from round to round, if it follows one."""
         return AdaptiveBound(bound=bound, quantile=self.quantile) if self.quantile else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScreenChoice:
+    """`[screen]`: what is opened of each update before the sum.
+
+    opens: `nothing`, the `norm`, which two aggregators open exactly, a `sketch`, or sketches of
+    sums over `groups`. rows: of a sketch, 0 for the usual number. group: clients in a group.
+    """
+
+    opens: str = "nothing"
+    rows: int = 0
+    group: int = 0
+
+    def __post_init__(self) -> None:
+        _require_one_of("opens", self.opens, _OPENS)
+        if self.group and self.opens != "groups":
+            raise ParameterError(f"group = 0 must stand where groups are not opened: {self.group}")
+        if self.rows and self.opens == "nothing":
+            raise ParameterError(f"rows = 0 must stand where nothing is opened, got {self.rows}")
+
+    def screen(self, scheme: type[Scheme]) -> PlanScreen | None:
+        """That of a plan with this scheme; `ParameterError` for numbers that do not fit."""
+        given = {"rows": self.rows} if self.rows else {}
+        if self.opens == "nothing":
+            return None
+        if self.opens == "groups":
+            return GroupScreen(size=self.group, **given)
+        if self.opens == "sketch":
+            return SketchScreen(**given)
+        if scheme is not TwoAggregators:
+            return NormScreen(**given)
+        if given:
+            raise ParameterError("screen.rows = 0 must stand: exact norms take no sketch")
+        return ExactNormScreen()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,6 +281,7 @@ class PlanFile:
     scheme: SchemeChoice = field(default_factory=SchemeChoice)
     quantize: Quantizer = field(default_factory=Quantizer)
     privacy: PrivacyChoice = field(default_factory=PrivacyChoice)
+    screen: ScreenChoice = field(default_factory=ScreenChoice)
     training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
@@ -258,6 +311,7 @@ class PlanFile:
             "scheme": SchemeChoice,
             "quantize": Quantizer,
             "privacy": PrivacyChoice,
+            "screen": ScreenChoice,
             "training": Training,
         }
         _refuse_unknown(document, list(tables), "table")
@@ -278,6 +332,7 @@ class PlanFile:
             template,
             clients=self.scheme.clients,
             scheme=scheme,
+            screen=self.screen.screen(SCHEMES[self.scheme.name]),
             **self.scheme.parameters,
         )
         if not self.privacy.epsilon:

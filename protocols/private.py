@@ -220,6 +220,11 @@ class Private:
         return isinstance(self.mechanism.noise, ByServer)
 
     @property
+    def is_split(self) -> bool:
+        """Whether each of two aggregators adds noise of its own."""
+        return isinstance(self.mechanism.noise, ByAggregators)
+
+    @property
     def event(self) -> Release:
         """What one release costs, for an accountant."""
         return self.mechanism.event
@@ -242,7 +247,7 @@ class Private:
     def check(self, scheme: Scheme) -> None:
         """`ParameterError` where honest clients may be fewer than the shares of the noise."""
         noise, honest = self.mechanism.noise, scheme.honest_inputs
-        if isinstance(noise, ByAggregators) != isinstance(scheme, TwoAggregators):
+        if self.is_split != isinstance(scheme, TwoAggregators):
             raise ParameterError(
                 f"AggregatorNoise is that of TwoAggregators, and of no other scheme, got "
                 f"{type(noise).__name__} and {type(scheme).__name__}"

@@ -24,6 +24,7 @@ from protocols.journal import ClientJournal
 from protocols.memory import peak_memory
 from protocols.outcome import ClientCost, Frame, Outcome
 from protocols.plan import RoundPlan
+from protocols.private import Private
 from protocols.removal import Excess
 from protocols.round import ClientRound, Invitation, Result, ServerRound
 from protocols.third import ThirdParty
@@ -38,7 +39,7 @@ from secagg.event import GroupStatistics, Statistics
 from secagg.frame import parse_header
 from secagg.identity import SERVER, THIRD, Identity, PartyId, Roster
 from secagg.machine import Aggregate, Discarded, Failed, PeerRejected
-from secagg.primitives.ring import Words, reduce
+from secagg.primitives.ring import Words, centered, reduce
 from secagg.rand import Rand
 from secagg.scheme import Floors, Scheme
 from secagg.structure import flatten
@@ -318,7 +319,10 @@ class _Simulation:
         expected = np.zeros_like(total)
         for client in result.included:
             expected += self._vectors[client]
-        return np.array_equal(reduce(expected, self._plan.scheme.width), total)
+        rest, quantize = reduce(total - expected, self._plan.scheme.width), self._plan.quantize
+        if isinstance(quantize, Private) and quantize.is_split:
+            return quantize.mechanism.is_likely(centered(rest, quantize.width))
+        return not rest.any()
 
 
 class _Observed(ServerRound):

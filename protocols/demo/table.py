@@ -76,7 +76,10 @@ _SPENT = """\
 clip        the L2 norm that an update is cut to
 epsilon     what all rounds so far tell about one client's updates, at most
 """
-_EXACT = "exact       the sum is, bit for bit, that of what these clients encoded\n"
+_EXACT = """\
+exact       the sum is, bit for bit, that of what these clients encoded,
+            or that with no more beside it than two aggregators' noise
+"""
 
 
 def stopped(federation: Federation, reports: list[RoundReport]) -> Text:
@@ -161,6 +164,8 @@ def _privacy(federation: Federation) -> str:
     deviation = f"noise of {quantize.noise_deviation:.3g} on each coordinate of a sum"
     if isinstance(noise, ByClients):
         return f"{budget}; {deviation}, by any {noise.parts} honest clients"
+    if quantize.is_split:
+        return f"{budget}; {deviation}, by each of two aggregators"
     return f"{budget}; {deviation}, by the server, which is TRUSTED with the sum"
 
 

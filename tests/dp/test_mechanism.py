@@ -265,6 +265,9 @@ def test_aggregators_noise_is_in_the_total_twice_and_promised_once() -> None:
     assert ours.decode(likely, 2, seed=SEED).mean.any()
     with pytest.raises(IntegrityError, match="2 clients and noise"):
         ours.decode(beyond, 2, seed=SEED)
+    noise = math.sqrt(energy(8, 2.0 * 2**20, 40))
+    assert ours.is_likely(np.array([int(0.99 * noise), *quiet[1:]]))
+    assert not ours.is_likely(np.array([int(1.01 * noise), *quiet[1:]]))
 
 
 @pytest.mark.parametrize("noise", [LOCAL, CENTRAL, HALVES])

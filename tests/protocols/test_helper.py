@@ -216,7 +216,7 @@ def test_the_largest_limit_is_the_largest_whose_bound_is_proven() -> None:
     ("options", "reason"),
     [
         ({"clip": RangeClip(1.0)}, "clip must be a NormClip"),
-        ({"privacy": DistributedNoise(multiplier=0.5)}, "noise has none"),
+        ({"privacy": DistributedNoise(multiplier=0.5)}, "noise of clients has none"),
         ({"fraction_bits": 40, "width": 64}, r"1 <= bound < 2\*\*31"),
         ({"fraction_bits": 26, "width": 40}, "sound wrap-around checks"),
         ({"minimum": 6}, "2 <= minimum <= clients"),
@@ -441,3 +441,37 @@ def test_a_plan_file_takes_the_scheme_with_a_helper() -> None:
         SchemeChoice(name="pine", threshold=3)
     with pytest.raises(ParameterError, match="clip must be a NormClip"):
         PlanFile.parse('[scheme]\nname = "pine"\n[quantize]\nclip = "range"\n').plan(TEMPLATE)
+
+
+def test_a_plan_file_says_what_is_opened() -> None:
+    head, model = '[scheme]\nname = "pine"\nclients = 10\ncorrupt = 0.0\n', np.zeros(3000)
+
+    def opened(screen: str) -> int:
+        return PlanFile.parse(f"{head}[screen]\n{screen}").plan(model).scheme.opened
+
+    assert opened("") == 0
+    assert opened('opens = "norm"') == 2
+    assert opened('opens = "sketch"\nrows = 64') == 65
+    assert opened('opens = "groups"\nrows = 64\ngroup = 3') == 65
+    for screen, reason in (
+        ('opens = "norm"\nrows = 64', "exact norms take no sketch"),
+        ('opens = "sketch"\ngroup = 3', "where groups are not opened"),
+        ("rows = 64", "where nothing is opened"),
+        ('opens = "all"', "opens cannot be 'all'"),
+    ):
+        with pytest.raises(ParameterError, match=reason):
+            opened(screen)
+
+
+def test_a_plan_file_has_the_aggregators_add_noise() -> None:
+    text = (
+        '[scheme]\nname = "pine"\nclients = 10\n[quantize]\nmax_weight = 1\n'
+        '[privacy]\nepsilon = 8.0\nby = "aggregators"\n'
+    )
+    plan = PlanFile.parse(text).plan(np.zeros(50))
+    assert plan.event is not None
+    assert plan.event.parts == 1
+    with pytest.raises(ParameterError, match="removal is of the clients' noise"):
+        PlanFile.parse(text + "removal = true\n").plan(np.zeros(50))
+    with pytest.raises(ParameterError, match="AggregatorNoise is that of TwoAggregators"):
+        PlanFile.parse(text.replace("pine", "secagg_plus")).plan(np.zeros(50))

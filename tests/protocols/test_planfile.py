@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 from dp import ByClients, ByServer, Composed, ReductionAccountant
 from dp.layers import ByLayers
-from protocols.planfile import SCHEMES, PlanFile, PrivacyChoice, Quantizer, SchemeChoice, Training
+from protocols.planfile import (
+    SCHEMES,
+    PlanFile,
+    PrivacyChoice,
+    Quantizer,
+    SchemeChoice,
+    ScreenChoice,
+    Training,
+)
 from secagg.errors import ParameterError
 from secagg.quantize import HalfEven, NormClip, RangeClip, Stochastic
 
@@ -24,13 +32,14 @@ TABLES = {
     "scheme": SchemeChoice,
     "quantize": Quantizer,
     "privacy": PrivacyChoice,
+    "screen": ScreenChoice,
     "training": Training,
 }
 
 
 def test_an_empty_file_is_all_defaults() -> None:
     assert PlanFile.parse("") == PlanFile()
-    assert PlanFile.parse("[scheme]\n[quantize]\n[privacy]\n[training]\n") == PlanFile()
+    assert PlanFile.parse("[scheme]\n[quantize]\n[privacy]\n[screen]\n[training]\n") == PlanFile()
 
 
 def test_the_written_out_example_has_every_key_at_its_default() -> None:
@@ -101,7 +110,10 @@ def test_plain_has_no_corrupt_clients() -> None:
     ("text", "message"),
     [
         ("[sceme]", "unknown table: 'sceme'; did you mean 'scheme'?"),
-        ("clients = 3", "unknown table: 'clients'; known are scheme, quantize, privacy, training"),
+        (
+            "clients = 3",
+            "unknown table: 'clients'; known are scheme, quantize, privacy, screen, training",
+        ),
         ("scheme = 3", r"scheme must be a table: write \[scheme\]"),
         ("[scheme]\ncleints = 3", r"unknown key of \[scheme\]: 'cleints'; did you mean 'clients'"),
         ("[training]\nlr = 3", r"unknown key of \[training\]: 'lr'; known are rounds, drop"),

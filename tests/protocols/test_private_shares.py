@@ -12,6 +12,7 @@ from dp.errors import BudgetExceeded
 from dp.noise_discrete_gaussian import DiscreteGaussian
 from dp.noise_skellam import Skellam
 from dp.parties import ByAggregators
+from protocols.audit import audit_noise
 from protocols.helper import HelperKeeper
 from protocols.helper_document import scheme_document, scheme_of
 from protocols.helper_process import HelperProcess
@@ -114,6 +115,7 @@ def test_the_sum_has_the_noise_of_both_and_its_price_is_that_of_one() -> None:
     assert float(plan.event.noise.sigma_squared) >= float(plan.event.sensitivity.squared)
     assert ratio(plan, outcome.result.total) == pytest.approx(2.0, abs=0.3)
     assert not plan.trusts_server
+    assert outcome.exact
 
 
 def test_a_leader_that_leaves_its_noise_out_sees_no_sum_without_the_helpers() -> None:
@@ -262,3 +264,8 @@ def test_scheme_and_encoding_have_one_noise() -> None:
 def test_impossible_noise_is_refused(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(ParameterError, match=reason):
         AggregatorNoise(**options)
+
+
+def test_an_audit_without_a_helper_is_refused() -> None:
+    with pytest.raises(ParameterError, match="no second aggregator"):
+        audit_noise(plan_of())
