@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import pine
+from benchmarks import pine, pine_screen
 from benchmarks.workload import Workload
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +52,13 @@ def test_a_report_for_two_aggregators_has_its_costs() -> None:
     assert min(cost.client, cost.leader, cost.helper) > 0
     assert cost.upload > 8 * 300
     assert 0 < cost.between < cost.upload
+
+
+def test_screens_of_two_aggregators_has_its_costs() -> None:
+    screens = pine_screen.screens(600)
+    for name in ("cosine", "sketch 64"):
+        leader, helper, held = pine_screen.measure(600, 4, screens[name])
+        assert min(leader, helper, held) > 0
 
 
 def test_attacks_over_many_rounds_print_their_table() -> None:
