@@ -43,6 +43,9 @@ TABLES: dict[str, dict[str, Transitions]] = {
         "Client": pine_states.CLIENT,
         "Leader": pine_states.LEADER,
         "Helper": pine_states.HELPER,
+        "Leader, statistics": pine_states.LEADER_OF_SCREEN,
+        "Leader, groups": pine_states.LEADER_OF_GROUPS,
+        "Helper, statistics": pine_states.HELPER_OF_SCREEN,
     },
     "plain": {"Client": plain_states.CLIENT, "Server": plain_states.SERVER},
     "ckks": {
