@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
@@ -27,7 +28,14 @@ from secagg.primitives.digest import Label
 from secagg.primitives.field64 import field64
 from secagg.primitives.ring import Words
 from secagg.scheme import Floors
-from secagg.schemes.pine import HELPER, PineScreen, Reference, TwoAggregators, derive
+from secagg.schemes.pine import (
+    HELPER,
+    PineScreen,
+    Reference,
+    TwoAggregators,
+    derive,
+    screened_leader,
+)
 from secagg.schemes.pine.messages import Close, Draw, Half, Part, Settle
 from secagg.testing import SeededRand, make_round
 from secagg.testing.parties import Parties
@@ -45,7 +53,7 @@ class Table:
     """A round of which the test carries the frames, one at a time."""
 
     def __init__(self, screen: PineScreen, clients: int = 6, seed: int = 0, **changes: Any) -> None:
-        length = D + screen.head
+        length = changes.pop("length", D + screen.head)
         fields = {"clients": clients, "length": length, "width": WIDTH, "bound": BOUND}
         options = {"minimum": 4, "corrupt": 0.0, "screen": screen, **changes}
         self.scheme = TwoAggregators(**fields, **options)
@@ -239,6 +247,35 @@ def test_who_is_lost_before_the_batch_is_fixed_is_not_in_it() -> None:
     table.run()
     (finished,) = table.told(Finished)
     assert finished.aggregate.dropped == {"reports": {5, 6}}
+
+
+def held(clients: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The most bytes that all parties have, for vectors of 4000 entries: reports are spooled."""
+    monkeypatch.setattr(screened_leader, "_IN_MEMORY", 0)
+    length = 4000
+    reference = Reference(np.ones(length, np.int64))
+    screen = PineScreen(norm=True, rows=4, buckets=16, reference=reference)
+    table = Table(screen, clients=clients, length=length)
+    vector = residues(np.arange(length) % 3)
+    tracemalloc.start()
+    for client in table.parties.clients:
+        machine = table.parties.machine(client, table.rand)
+        machine.submit(vector)
+        table.leader.receive(client, machine.to_send()[0][1])
+        table.run()
+    table.leader.submit(frozenset(range(1, 5)))
+    table.run()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert table.total.tolist() == (4 * vector).tolist()
+    return peak
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    held(4, monkeypatch)  # what is computed once
+    few, many = held(4, monkeypatch), held(10, monkeypatch)
+    assert many - few < 2 * 8 * 4000, "six more clients, and less than two vectors more"
 
 
 # -- the caller ----------------------------------------------------------------------------------
