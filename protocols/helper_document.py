@@ -13,7 +13,7 @@ from dp.noise import IntegerNoise
 from dp.noise_discrete_gaussian import DiscreteGaussian
 from dp.noise_skellam import Skellam
 from secagg.errors import DecodeError, ParameterError
-from secagg.schemes.pine import Noise, PineScreen, Reference, TwoAggregators
+from secagg.schemes.pine import Angle, Noise, PineScreen, Reference, TwoAggregators
 
 __all__ = ["scheme_document", "scheme_of"]
 
@@ -30,13 +30,18 @@ def scheme_document(scheme: TwoAggregators) -> dict[str, Any]:
     """JSON types, from which `scheme_of` makes the same scheme."""
     fields = {item.name: getattr(scheme, item.name) for item in dataclasses.fields(scheme)}
     noise = None if scheme.noise is None else _noise_document(scheme.noise)
-    return {**fields, "screen": _screen_document(scheme.screen), "noise": noise}
+    parts = {"screen": _referring(scheme.screen), "angle": _referring(scheme.angle)}
+    return {**fields, **parts, "noise": noise}
 
 
 def scheme_of(document: Any) -> TwoAggregators:
     """What `scheme_document` wrote; `DecodeError` for what is no scheme."""
     try:
-        parts = {"screen": _screen_of(document["screen"]), "noise": _noise_of(document["noise"])}
+        parts = {
+            "screen": _referred(PineScreen, document["screen"]),
+            "angle": _referred(Angle, document["angle"]),
+            "noise": _noise_of(document["noise"]),
+        }
         return TwoAggregators(**{**document, **parts})
     except (
         TypeError,
@@ -62,20 +67,20 @@ def _noise_of(document: Any) -> Noise | None:
     return _LAWS[document["law"]](Fraction(document["sigma_squared"]))
 
 
-def _screen_document(screen: PineScreen | None) -> dict[str, Any] | None:
-    if screen is None:
+def _referring(part: PineScreen | Angle | None) -> dict[str, Any] | None:
+    if part is None:
         return None
-    fields = {item.name: getattr(screen, item.name) for item in dataclasses.fields(screen)}
-    if screen.reference is not None:
-        fields["reference"] = screen.reference.vector.astype(np.int8).tobytes().hex()
+    fields = {item.name: getattr(part, item.name) for item in dataclasses.fields(part)}
+    if part.reference is not None:
+        fields["reference"] = part.reference.vector.astype(np.int8).tobytes().hex()
     return fields
 
 
-def _screen_of(document: Any) -> PineScreen | None:
+def _referred(kind: type[PineScreen | Angle], document: Any) -> Any:
     if document is None:
         return None
     fields = dict(document)
     if fields["reference"] is not None:
         entries = np.frombuffer(bytes.fromhex(fields["reference"]), np.int8)
         fields["reference"] = Reference(entries.astype(np.int64))
-    return PineScreen(**fields)
+    return kind(**fields)

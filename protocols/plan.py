@@ -30,14 +30,14 @@ from protocols import bounded
 from protocols.difference import difference
 from protocols.precision import EXACT, precision
 from protocols.private import LeafClip, Privacy, Private
-from protocols.screening import CosineScreen, ExactNormScreen, PlanScreen, screen_of
+from protocols.screening import CosineProof, MaskedScreen, PlanScreen, screen_of
 from secagg.errors import InputRefused, ParameterError
 from secagg.primitives.digest import Label, digest
 from secagg.primitives.ring import Words
 from secagg.quantize import Clip, FixedPoint, NormClip, Rounding, Stochastic
 from secagg.rand import Rand
 from secagg.scheme import Scheme
-from secagg.schemes.pine import PineScreen, TwoAggregators
+from secagg.schemes.pine import Angle, PineScreen, TwoAggregators
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief
 from secagg.schemes.secagg_plus.verified import Screen, SecAggPlusVerified
 from secagg.structure import Structure, flatten, structure_of
@@ -111,9 +111,9 @@ class RoundPlan:
         `Stochastic`. privacy: `DistributedNoise` or `CentralNoise`, which round and scale in their
         own way, and count every client as one; `AggregatorNoise` for `TwoAggregators`. screen:
         `NormScreen`, `SketchScreen` or `GroupScreen`, for `SecAggPlus` and without `privacy`;
-        `TwoAggregators` has the last two, `ExactNormScreen` and `CosineScreen`. Other keywords are
-        the scheme's own, such as `corrupt` and `dropout`; the bound that `TwoAggregators` proves
-        follows from `clip`, which is a `NormClip` there.
+        `TwoAggregators` has the last two, `ExactNormScreen`, `CosineScreen` and `CosineProof`.
+        Other keywords are the scheme's own, such as `corrupt` and `dropout`; the bound that
+        `TwoAggregators` proves follows from `clip`, which is a `NormClip` there.
 
         Raises `ParameterError` with the inequality that fails, `InputRefused` for a template that
         is no tree of arrays, and `TypeError` for a keyword that the scheme does not have.
@@ -148,16 +148,18 @@ class RoundPlan:
         if screen is not None:
             assert isinstance(quantize, FixedPoint), "a screen is refused beside privacy"
             opened = screen_of(screen, quantize, scheme)
-            make = partial(make, screen=opened)
+            make = partial(make, **{"angle" if isinstance(opened, Angle) else "screen": opened})
             length += opened.tail if isinstance(opened, Screen) else 0
         chosen = make(length=length, width=quantize.width)
         return cls(scheme=chosen, quantize=quantize, structure=structure, screen=screen)
 
     def _check_screen(self) -> int:
         """How many residues follow the coordinates."""
-        opened: Screen | PineScreen | None = None
+        opened: Screen | PineScreen | Angle | None = None
         if isinstance(self.scheme, SecAggPlusVerified | TwoAggregators):
             opened = self.scheme.screen
+        if isinstance(self.scheme, TwoAggregators) and self.scheme.angle is not None:
+            opened = self.scheme.angle
         due = None
         if self.screen is not None:
             _require_type("quantize", self.quantize, FixedPoint)
@@ -257,7 +259,7 @@ class RoundPlan:
         if self.screen is None:
             return encoded
         assert isinstance(self.scheme, SecAggPlusVerified), "checked when it was made"
-        assert not isinstance(self.screen, ExactNormScreen | CosineScreen), "checked too"
+        assert isinstance(self.screen, MaskedScreen), "checked too"
         return self.screen.extended(encoded, self.scheme.screen, self.scheme.width, rand)
 
     def decode(self, total: Words, clients: int, rand: Rand, context: bytes) -> Decoded:
@@ -325,10 +327,11 @@ def _room(
 ) -> tuple[int, int]:
     """How many updates at the bound the ring must hold, and the largest bound in units."""
     if scheme is TwoAggregators:
-        return bounded.headroom(clients), bounded.LARGEST
+        proven = screen.most if isinstance(screen, CosineProof) else bounded.LARGEST
+        return bounded.headroom(clients), min(proven, bounded.LARGEST)
     if screen is None:
         return clients, EXACT
-    if isinstance(screen, ExactNormScreen | CosineScreen):
+    if not isinstance(screen, MaskedScreen):
         raise ParameterError("only two aggregators open exact norms: take TwoAggregators")
     probe = SecAggPlus(clients=clients, length=1, width=32, **parameters)  # who may collude
     return screen.headroom(clients, probe.corrupt_count), EXACT

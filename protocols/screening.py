@@ -31,10 +31,11 @@ from robust.observe import GroupSketches, Norms, Observation, Public, Sketches
 from secagg.errors import InputRefused, ParameterError
 from secagg.event import GroupStatistics, Statistics
 from secagg.identity import PartyId
+from secagg.primitives.field64 import MODULUS
 from secagg.primitives.ring import Words, reduce
 from secagg.quantize import FixedPoint, RangeClip
 from secagg.rand import Rand
-from secagg.schemes.pine import PineScreen, Reference, TwoAggregators
+from secagg.schemes.pine import Angle, PineScreen, Reference, TwoAggregators
 from secagg.schemes.secagg_plus.verified import Screen, SecAggPlusVerified
 from secagg.sketch import SketchMap, check_shape
 from secagg.structure import flatten
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from protocols.plan import RoundPlan
 
 __all__ = [
+    "CosineProof",
     "CosineScreen",
     "ExactNormScreen",
     "GroupScreen",
@@ -194,15 +196,52 @@ class CosineScreen:
         return _of_shares(quantize, norm=True, reference=self.reference)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CosineProof:
+    """Two aggregators only: a client proves that the cosine of its update and a public vector of
+    -1, 0 and 1 is `least` or more, and nothing is opened. Who cannot prove it cannot take part.
+
+    least: a `Fraction` in (0, 1] with a denominator below 256. Raises `ParameterError`.
+    """
+
+    reference: Reference
+    least: Fraction
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.least, Fraction) or not 0 < self.least <= 1:
+            raise ParameterError(f"0 < least <= 1, a Fraction, must hold, got {self.least!r:.40}")
+        if self.least.denominator > 255:
+            raise ParameterError(f"denominator of least < 256 must hold, got {self.least}")
+
+    def of_shares(self, quantize: FixedPoint) -> Angle:
+        """What clients prove of updates in this encoding: they come behind a weight."""
+        square, size = self.least**2, self.reference.vector.size
+        return Angle(
+            reference=self.reference,
+            numerator=square.numerator,
+            denominator=square.denominator,
+            head=quantize.length(size) - size,
+        )
+
+    @property
+    def most(self) -> int:
+        """The largest norm of an update, in units, of which it can be proven."""
+        weight = np.count_nonzero(self.reference.vector)
+        bound = math.isqrt((MODULUS - 3) // (3 * self.least.denominator**2 * int(weight)))
+        return max(1, math.isqrt(bound**2 // 2) - 1)
+
+
 MaskedScreen = NormScreen | SketchScreen | GroupScreen
-PlanScreen = MaskedScreen | ExactNormScreen | CosineScreen
+PlanScreen = MaskedScreen | ExactNormScreen | CosineScreen | CosineProof
 
 
 def _of_shares(quantize: FixedPoint, **opened: Any) -> PineScreen:
     return PineScreen(max_weight=quantize.max_weight, unit=bounded.scale(quantize), **opened)
 
 
-def screen_of(screen: PlanScreen, quantize: FixedPoint, scheme: object) -> Screen | PineScreen:
+def screen_of(
+    screen: PlanScreen, quantize: FixedPoint, scheme: object
+) -> Screen | PineScreen | Angle:
     """What a scheme of this class opens of updates in this encoding; `ParameterError` if it cannot
     open that.
     """
@@ -210,7 +249,7 @@ def screen_of(screen: PlanScreen, quantize: FixedPoint, scheme: object) -> Scree
         if isinstance(screen, NormScreen):
             raise ParameterError("two aggregators open exact norms: ExactNormScreen()")
         return screen.of_shares(quantize)
-    if isinstance(screen, ExactNormScreen | CosineScreen):
+    if not isinstance(screen, MaskedScreen):
         raise ParameterError("only two aggregators open exact norms: take TwoAggregators")
     return screen.of(quantize)
 
@@ -236,7 +275,11 @@ def observed(
     not open.
     """
     screen, scheme = plan.screen, plan.scheme
-    if screen is None or not isinstance(scheme, SecAggPlusVerified | TwoAggregators):
+    if (
+        screen is None
+        or isinstance(screen, CosineProof)
+        or not isinstance(scheme, SecAggPlusVerified | TwoAggregators)
+    ):
         raise ParameterError("this plan opens nothing: give it a screen")
     if isinstance(screen, GroupScreen) != isinstance(statistics, GroupStatistics):
         raise ParameterError("GroupStatistics are what a GroupScreen opens, and no other screen")

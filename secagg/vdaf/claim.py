@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from secagg.errors import InputRefused
 from secagg.primitives.field import Elements
+from secagg.vdaf.angle import AngleBound
 from secagg.vdaf.circuit import to_bits
 from secagg.vdaf.norm import NormBound
 
@@ -39,9 +40,9 @@ def squared_norm(vector: NDArray[np.int64]) -> int:
 
 
 def claim(limits: NormBound, vector: NDArray[np.int64]) -> Elements:
-    """(limits.claimed,): `vector` (dimension,) and the bits of its squared norm.
+    """(limits.claimed,): `vector` (dimension,), the bits of its squared norm and of an angle.
 
-    Raises `InputRefused` unless the norm is at most the bound.
+    Raises `InputRefused` unless the norm is within the bound, and the angle too.
     """
     if vector.shape != (limits.dimension,):
         raise InputRefused(f"a vector has shape ({limits.dimension},), got {vector.shape}")
@@ -51,6 +52,9 @@ def claim(limits: NormBound, vector: NDArray[np.int64]) -> Elements:
     if norm > most:
         raise InputRefused(f"norm <= {limits.bound} must hold for the vector")
     bits = [to_bits(limits.field, value, limits.norm_bits) for value in (norm, most - norm)]
+    if isinstance(limits, AngleBound):
+        product = int(vector[limits.head :] @ limits.reference.vector)
+        bits.append(limits.bits_of(int(vector[: limits.head].sum()), product, norm))
     return np.concatenate([limits.field.embed(vector), *bits])
 
 

@@ -88,14 +88,19 @@ class NormBound:
         return (2 * self.reach - 1).bit_length()
 
     @property
+    def further(self) -> int:
+        """Bits of what is claimed beside the norm: nothing here."""
+        return 0
+
+    @property
     def claimed(self) -> int:
-        """Length of vector and norm: what the checks' coefficients depend on."""
-        return self.dimension + 2 * self.norm_bits
+        """Length of vector, norm and what else is claimed, on which the checks' draws depend."""
+        return self.dimension + 2 * self.norm_bits + self.further
 
     @property
     def bits(self) -> int:
         """Length of what must be bits."""
-        return 2 * self.norm_bits + (self.result_bits + 1) * self.checks
+        return 2 * self.norm_bits + self.further + (self.result_bits + 1) * self.checks
 
     @property
     def length(self) -> int:
@@ -104,7 +109,7 @@ class NormBound:
 
     def norms(self, meas: Elements) -> Elements:
         """(2,): shares of the squared norm as claimed, and of what it is short of the bound."""
-        pair = meas[self.dimension : self.claimed].reshape(2, self.norm_bits)
+        pair = meas[self.dimension : self.dimension + 2 * self.norm_bits].reshape(2, -1)
         return from_bits(self.field, pair)
 
 
@@ -196,8 +201,9 @@ def best_chunks(limits: NormBound) -> tuple[int, int]:
 
     def checks(chunk: int) -> int:
         calls = calls_for(limits.bits, chunk) + calls_for(limits.checks, chunk)
-        return proof(2 * chunk, calls)
+        return proof(2 * chunk, calls + (limits.further > 0))
 
     powers = [1 << at for at in range(limits.dimension.bit_length() + 1)]
     equality = min(powers, key=lambda chunk: proof(chunk, calls_for(limits.dimension, chunk)))
-    return min(range(1, limits.bits + 1), key=checks), equality
+    least = 2 if limits.further else 1
+    return min(range(least, limits.bits + 1), key=checks), equality

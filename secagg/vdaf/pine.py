@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from secagg.errors import ParameterError, ReportRefused
 from secagg.primitives.field import Elements, Field
 from secagg.primitives.xof import draw_elements
+from secagg.vdaf.angle import AngleBound, AngleChecks
 from secagg.vdaf.claim import claim, report
 from secagg.vdaf.flp import Flp
 from secagg.vdaf.function import Function, Sizes
@@ -89,7 +90,12 @@ class Pine(Function):
     def flps(self) -> tuple[Flp, ...]:
         """The proof system of each proof, in order."""
         equality = Flp(NormEquality(self.limits, self.norm_chunk), self.suite.basis)
-        checks = Flp(Checks(self.limits, self.chunk), self.suite.basis)
+        circuit = (
+            AngleChecks(self.limits, self.chunk)
+            if isinstance(self.limits, AngleBound)
+            else Checks(self.limits, self.chunk)
+        )
+        checks = Flp(circuit, self.suite.basis)
         return (equality,) * self.norm_proofs + (checks,) * self.proofs
 
     # -- client -----------------------------------------------------------------------------
@@ -179,6 +185,7 @@ class Pine(Function):
             if not flp.decide(piece):
                 what = "the norm is not the claimed one" if at < self.norm_proofs else (
                     "the norm is out of bounds, or the vector wraps around"
+                    + (", or the angle is too wide" if self.limits.further else "")
                 )  # fmt: skip
                 raise ReportRefused(f"a proof does not verify: {what}")
         return tuple(self._seed(kind, tuple(s.parts[kind] for s in shares)) for kind in (0, 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from protocols.outcome import Frame, Outcome
 from protocols.plan import RoundPlan
 from protocols.round import ClientRound, Invitation, ServerRound
 from protocols.screening import (
+    CosineProof,
     CosineScreen,
     ExactNormScreen,
     GroupScreen,
@@ -55,6 +57,7 @@ REFERENCE = Reference(np.resize(np.array([1, -1, 0]), D))
 NORMS = ExactNormScreen()
 COSINES = CosineScreen(reference=REFERENCE)
 SKETCHES = SketchScreen(rows=64, buckets=256)
+PROOF = CosineProof(reference=REFERENCE, least=Fraction(1, 5))
 GROUPS = GroupScreen(rows=64, buckets=256, size=2)
 
 
@@ -175,6 +178,41 @@ def test_not_a_number_leaves_no_client() -> None:
     assert played(plan_of(NORMS)).exact
 
 
+def along(seed: int, share: float) -> np.ndarray:
+    """An update whose cosine with the reference is `share`."""
+    drawn = np.random.default_rng(seed).normal(size=D)
+    unit = REFERENCE.vector / REFERENCE.norm
+    drawn -= drawn @ unit * unit
+    across = drawn / np.linalg.norm(drawn)
+    return share * unit + np.sqrt(1 - share**2) * across
+
+
+def test_a_proven_cosine_opens_nothing_and_its_sum_is_exact() -> None:
+    plan = plan_of(PROOF)
+    updates = {c: (along(c, 0.2001 + c / 10), c) for c in range(1, 7)}
+    with HelperProcess() as helper:
+        outcome = run_round(plan, updates, third=helper)
+    assert outcome.exact
+    assert (plan.scheme.opened, outcome.statistics, outcome.groups) == (0, None, None)
+    assert outcome.deviation < 1e-4
+    with pytest.raises(ParameterError, match="opens nothing"):
+        observed(plan, played(plan_of(NORMS)).statistics, 0)
+
+
+@pytest.mark.parametrize("share", [0.1999, 0.0, -0.5])
+def test_who_points_elsewhere_has_nothing_to_prove(share: float) -> None:
+    plan = plan_of(PROOF)
+    updates = {c: (along(c, 0.5), 3) for c in range(1, 7)}
+    with pytest.raises(InputRefused, match="cosine"):
+        run_round(plan, {**updates, 4: (along(4, share), 3)}, third=HelperKeeper.generate())
+
+
+@pytest.mark.parametrize("least", [0.2, Fraction(0), Fraction(6, 5), Fraction(1, 256)])
+def test_a_least_cosine_is_a_small_fraction(least: Any) -> None:
+    with pytest.raises(ParameterError, match="least"):
+        CosineProof(reference=REFERENCE, least=least)
+
+
 # -- what a plan takes ---------------------------------------------------------------------------
 
 
@@ -196,7 +234,7 @@ def test_a_screen_that_does_not_fit_is_refused(
         plan_of(screen, **changes)
 
 
-@pytest.mark.parametrize("screen", [NORMS, COSINES])
+@pytest.mark.parametrize("screen", [NORMS, COSINES, PROOF])
 def test_pairwise_masks_cannot_open_exact_norms(screen: PlanScreen) -> None:
     with pytest.raises(ParameterError, match="only two aggregators open exact norms"):
         RoundPlan.for_update(np.zeros(D), clients=6, clip=NormClip(2.0), screen=screen)
@@ -307,7 +345,7 @@ def test_a_helper_in_another_process_opens_the_same() -> None:
         assert again.groups is not None
 
 
-@pytest.mark.parametrize("screen", [None, NORMS, COSINES, SKETCHES, GROUPS])
+@pytest.mark.parametrize("screen", [None, NORMS, COSINES, SKETCHES, GROUPS, PROOF])
 def test_a_scheme_survives_its_document(screen: PlanScreen | None) -> None:
     scheme = plan_of(screen).scheme
     assert isinstance(scheme, TwoAggregators)

@@ -3,6 +3,6 @@
 from secagg.reference import Reference
 from secagg.schemes.pine.noise import Noise
 from secagg.schemes.pine.params import HELPER, TwoAggregators
-from secagg.schemes.pine.screen import PineMap, PineScreen
+from secagg.schemes.pine.screen import Angle, PineMap, PineScreen
 
-__all__ = ["HELPER", "Noise", "PineMap", "PineScreen", "Reference", "TwoAggregators"]
+__all__ = ["HELPER", "Angle", "Noise", "PineMap", "PineScreen", "Reference", "TwoAggregators"]

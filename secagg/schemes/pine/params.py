@@ -34,9 +34,10 @@ from secagg.schemes.pine.messages import (
     Sum,
 )
 from secagg.schemes.pine.noise import Noise
-from secagg.schemes.pine.screen import PineMap, PineScreen
+from secagg.schemes.pine.screen import Angle, PineMap, PineScreen
 from secagg.schemes.pine.screened_helper import ScreenedHelper
 from secagg.schemes.pine.screened_leader import ScreenedLeader
+from secagg.vdaf.angle import AngleBound
 from secagg.vdaf.norm import NormBound, best_chunks
 from secagg.vdaf.pine import Pine
 from secagg.vdaf.suite import Production
@@ -58,6 +59,7 @@ class TwoAggregators(Scheme):
     nothing. The leader's input is then the set of clients to accept, and without one, at its
     deadline, all whose weight is possible are. noise: what each aggregator adds to its share of the
     sum, on its own; None for an exact sum. Not beside a screen, whose numbers it would not cover.
+    angle: what each client proves of its direction beside the norm; in the place of a screen.
     """
 
     bound: int
@@ -65,6 +67,7 @@ class TwoAggregators(Scheme):
     corrupt: float = 0.2
     screen: PineScreen | None = None
     noise: Noise | None = None
+    angle: Angle | None = None
 
     code: ClassVar[int] = 6
     name: ClassVar[str] = "pine"
@@ -91,13 +94,20 @@ class TwoAggregators(Scheme):
                 "minimum - corrupt * clients >= 2 must hold, or a sum shows one client's input; "
                 f"got {self.honest_inputs}"
             )
+        self._check_options()
         _ = self.limits_of_norm
+        if self.screen is not None:
+            self._check_screen(self.screen)
+
+    def _check_options(self) -> None:
         if self.noise is not None and not isinstance(self.noise, Noise):
             raise ParameterError(f"noise is a Noise, got {type(self.noise).__name__}")
         if self.noise is not None and self.screen is not None:
             raise ParameterError("noise covers the sum, and not what a screen opens: take one")
-        if self.screen is not None:
-            self._check_screen(self.screen)
+        if self.angle is not None and not isinstance(self.angle, Angle):
+            raise ParameterError(f"angle is an Angle, got {type(self.angle).__name__}")
+        if self.angle is not None and self.screen is not None:
+            raise ParameterError("an angle is proven in the place of a screen: take one")
 
     def _check_screen(self, screen: PineScreen) -> None:
         if not isinstance(screen, PineScreen):
@@ -155,7 +165,18 @@ class TwoAggregators(Scheme):
     @cached_property
     def limits_of_norm(self) -> NormBound:
         """What each vector must satisfy."""
-        return NormBound(field=field64(), dimension=self.length, bound=self.bound)
+        if self.angle is None:
+            return NormBound(field=field64(), dimension=self.length, bound=self.bound)
+        angle = self.angle
+        return AngleBound(
+            field=field64(),
+            dimension=self.length,
+            bound=self.bound,
+            reference=angle.reference,
+            numerator=angle.numerator,
+            denominator=angle.denominator,
+            head=angle.head,
+        )
 
     @cached_property
     def _chunks(self) -> tuple[int, int]:

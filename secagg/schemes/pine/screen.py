@@ -18,7 +18,27 @@ from secagg.sketch import SketchMap, check_shape
 from secagg.sketch_field import of_elements
 from secagg.vdaf.norm import NormBound
 
-__all__ = ["PineMap", "PineScreen"]
+__all__ = ["Angle", "PineMap", "PineScreen"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Angle:
+    """What every client proves of its update x, and nobody opens: <x, r> >= tau |x| |r|.
+
+    reference: r. numerator, denominator: of tau squared. head: entries of a vector before x, 0 or
+    1. `AngleBound` checks them together with the bound.
+    """
+
+    reference: Reference
+    numerator: int
+    denominator: int
+    head: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.reference, Reference):
+            raise ParameterError(f"reference is a Reference, got {type(self.reference).__name__}")
+        for name in ("numerator", "denominator", "head"):
+            _require_int(name, getattr(self, name), 0, 1 << 16)
 
 
 @dataclass(frozen=True, kw_only=True)

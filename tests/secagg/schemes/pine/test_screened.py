@@ -30,6 +30,7 @@ from secagg.primitives.ring import Words
 from secagg.scheme import Floors
 from secagg.schemes.pine import (
     HELPER,
+    Angle,
     PineScreen,
     Reference,
     TwoAggregators,
@@ -52,15 +53,18 @@ GROUPS = PineScreen(rows=4, buckets=16, group=2)
 class Table:
     """A round of which the test carries the frames, one at a time."""
 
-    def __init__(self, screen: PineScreen, clients: int = 6, seed: int = 0, **changes: Any) -> None:
-        length = changes.pop("length", D + screen.head)
+    def __init__(
+        self, screen: PineScreen | None, clients: int = 6, seed: int = 0, **changes: Any
+    ) -> None:
+        head = 0 if screen is None else screen.head
+        length = changes.pop("length", D + head)
         fields = {"clients": clients, "length": length, "width": WIDTH, "bound": BOUND}
         options = {"minimum": 4, "corrupt": 0.0, "screen": screen, **changes}
         self.scheme = TwoAggregators(**fields, **options)
         self.rand = SeededRand(("table", seed))
         self.parties: Parties = make_round(self.scheme, self.rand)
         self.leader, self.helper = (self.parties.machine(p, self.rand) for p in (SERVER, HELPER))
-        self.vectors = {c: update(c + 100 * seed, screen) for c in self.parties.clients}
+        self.vectors = {c: update(c + 100 * seed, head) for c in self.parties.clients}
         self.events: list[Any] = []
         self.sent: list[tuple[PartyId, bytes]] = []
 
@@ -119,11 +123,11 @@ def residues(vector: np.ndarray) -> np.ndarray:
     return (vector & ((1 << WIDTH) - 1)).astype(np.uint32)
 
 
-def update(seed: int, screen: PineScreen) -> np.ndarray:
+def update(seed: int, head: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     drawn = rng.normal(size=D)
     vector = np.trunc(drawn / np.linalg.norm(drawn) * BOUND / 2).astype(np.int64)
-    weight = UNIT * rng.integers(1, 10, screen.head)
+    weight = UNIT * rng.integers(1, 10, head)
     return np.concatenate([weight, vector])
 
 
@@ -593,3 +597,63 @@ def test_the_map_differs_with_either_nonce_and_with_the_batch() -> None:
 def test_a_screen_changes_the_context() -> None:
     contexts = {Table(screen).leader.context for screen in (NORM, replace(NORM, rows=1), COSINE)}
     assert len(contexts) == 3
+
+
+# -- an angle that is proven, and opened to nobody -----------------------------------------------
+
+ANGLE = Angle(reference=REFERENCE, numerator=1, denominator=4)
+
+
+def pointed(seed: int, share: float) -> np.ndarray:
+    """A vector of which the cosine with the reference is about `share`."""
+    unit = REFERENCE.vector / REFERENCE.norm
+    drawn = np.random.default_rng(seed).normal(size=D)
+    drawn -= drawn @ unit * unit
+    direction = share * unit + (1 - share**2) ** 0.5 * drawn / np.linalg.norm(drawn)
+    return np.trunc(direction * BOUND / 2).astype(np.int64)
+
+
+def test_who_lies_about_the_angle_is_named_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table(None, angle=ANGLE)
+    table.vectors = {c: pointed(c, 0.4 if c == 3 else 0.6) for c in table.vectors}
+    limits = table.scheme.limits_of_norm
+    monkeypatch.setattr(type(limits), "bits_of", lambda self, *_: field64().zeros(self.further))
+    table.report([3])
+    monkeypatch.undo()
+    table.report([1, 2, 4, 5, 6])
+    table.run()
+    (event,) = table.told(PeerRejected)
+    assert event.peer == 3
+    assert "the angle is too wide" in event.reason
+    assert table.total.tolist() == table.summed([1, 2, 4, 5, 6])
+    assert table.scheme.opened == 0
+    assert not table.told(Statistics)
+
+
+def test_a_client_does_not_prove_what_is_not_so() -> None:
+    table = Table(None, angle=ANGLE)
+    machine = table.parties.machine(1, table.rand)
+    with pytest.raises(InputRefused, match=r"cosine\*\*2 >= 1 / 4"):
+        machine.submit(residues(pointed(1, 0.4)))
+    assert machine.to_send() == []
+    machine.submit(residues(pointed(1, 0.6)))
+    assert len(machine.to_send()) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"angle": 1}, "angle is an Angle, got int"),
+        ({"angle": ANGLE, "noise": 1}, "noise is a Noise"),
+        ({"angle": replace(ANGLE, numerator=5)}, "numerator <= denominator"),
+        ({"angle": replace(ANGLE, head=1)}, "dimension = head"),
+    ],
+)
+def test_impossible_angles_die_with_their_inequality(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ParameterError, match=reason):
+        Table(None, **changes)
+
+
+def test_an_angle_beside_a_screen_is_refused() -> None:
+    with pytest.raises(ParameterError, match="in the place of a screen"):
+        Table(COSINE, angle=ANGLE)
