@@ -128,6 +128,7 @@ def _alone_round(
         client.append(seconds)
     total, server = _timed(lambda: _added(shape, sent))
     found, decrypting = _timed(lambda: _decrypt(shape, cipher, pair.secret, total, len(sent)))
+    assert found is not None, "what was decrypted is no sum"
     assert np.array_equal(found, np.sum(vectors, axis=0, dtype=np.uint32))
     return Cost(
         name="encryption alone",
@@ -236,7 +237,7 @@ def _nvflare_round(
 ) -> Cost:
     sent, client = {}, []
     for party, update in updates.items():
-        sent[party], seconds = _timed(lambda u=update: tenseal.ckks_vector(whole, u).serialize())
+        sent[party], seconds = _timed(partial(_encrypted_by_peer, whole, update))
         client.append(seconds)
     total, server = _timed(lambda: _sum(public, list(sent.values())))
     mean, decrypting = _timed(lambda: tenseal.ckks_vector_from(whole, total).decrypt())
@@ -253,11 +254,17 @@ def _nvflare_round(
     )
 
 
+def _encrypted_by_peer(whole: tenseal.Context, update: Floats) -> bytes:
+    data: bytes = tenseal.ckks_vector(whole, update).serialize()
+    return data
+
+
 def _sum(public: tenseal.Context, sent: list[bytes]) -> bytes:
     total = tenseal.ckks_vector_from(public, sent[0])
     for data in sent[1:]:
         total += tenseal.ckks_vector_from(public, data)
-    return total.serialize()
+    summed: bytes = total.serialize()
+    return summed
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:

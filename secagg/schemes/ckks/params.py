@@ -59,6 +59,8 @@ class EncryptedExact(Scheme):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        corrupt_bound(self.clients, self.corrupt)
+        dropout_bound(self.clients, self.dropout)
         object.__setattr__(self, "corrupt", float(self.corrupt) + 0.0)  # -0.0 is the same plan
         object.__setattr__(self, "dropout", float(self.dropout) + 0.0)
         if self.honest_inputs < 2:
@@ -66,6 +68,9 @@ class EncryptedExact(Scheme):
                 f"survivors - corrupt >= 2 must hold, got {self.honest_inputs}: the sum of one "
                 "honest client is that client's update"
             )
+        for name in ("authority_identity", "share_key", "public_key"):
+            if not isinstance(getattr(self, name), bytes):
+                raise ParameterError(f"{name} must be bytes")
         if not is_share_key(self.authority_identity, self.share_key):
             raise ParameterError("share_key is not the authority's own")
         try:
