@@ -103,7 +103,7 @@ def test_noise_of_the_clients_survives_every_drop_out_that_the_plan_allows() -> 
         privacy=DistributedNoise(multiplier=0.5),
     )  # fmt: skip
     assert plan.scheme.honest_inputs == 3
-    nothing = {client: (template, 1) for client in UPDATES}
+    nothing = dict.fromkeys(UPDATES, (template, 1))
     everybody = run_round(plan, nothing, third=KEEPER)
     seen = []
     for number, silent in enumerate([(1, 2), (4, 5), (3,)], start=1):
