@@ -10,6 +10,7 @@ For demos and tests on one machine. In a deployment the authority is elsewhere, 
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from protocols.third_process import ThirdProcess, described
@@ -17,7 +18,7 @@ from secagg.context import Round
 from secagg.errors import CipherFailed, ParameterError
 from secagg.identity import Roster
 from secagg.scheme import Scheme
-from secagg.schemes.ckks import EncryptedExact
+from secagg.schemes.ckks import EncryptedExact, EncryptedScreened, SlotScreen
 
 __all__ = ["AuthorityProcess"]
 
@@ -34,8 +35,9 @@ class AuthorityProcess(ThirdProcess):
     def scheme(self, *, clients: int, length: int, width: int, **fields: Any) -> EncryptedExact:
         """The scheme of these parameters under a key that the process holds."""
         stated = {"clients": clients, "length": length, "width": width, **fields}
-        head, public_key = self._ask({"scheme": stated, "round": None}, b"")
-        return EncryptedExact(
+        head, public_key = self._ask({"scheme": _plain(stated), "round": None}, b"")
+        kind = EncryptedExact if fields.get("screen") is None else EncryptedScreened
+        return kind(
             **stated,
             authority_identity=self._key(head, "identity"),
             share_key=self._key(head, "share_key"),
@@ -52,7 +54,15 @@ class AuthorityProcess(ThirdProcess):
             raise ParameterError(f"{scheme.name} has no key authority")
         names = ("clients", "length", "width", "corrupt", "dropout")
         stated = {name: getattr(scheme, name) for name in names}
-        return self._ask({"scheme": stated, "round": described(round)}, request)[1]
+        if isinstance(scheme, EncryptedScreened):
+            stated["screen"] = scheme.screen
+        return self._ask({"scheme": _plain(stated), "round": described(round)}, request)[1]
 
     def _failed(self, how: str) -> CipherFailed:
         return CipherFailed(f"the process of the key authority {how}")
+
+
+def _plain(stated: dict[str, Any]) -> dict[str, Any]:
+    """The parameters as the worker takes them: what is opened by its fields."""
+    screen = stated.get("screen")
+    return {**stated, "screen": asdict(screen)} if isinstance(screen, SlotScreen) else stated

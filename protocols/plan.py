@@ -36,9 +36,10 @@ from secagg.primitives.ring import Words
 from secagg.quantize import Clip, FixedPoint, NormClip, Rounding, Stochastic
 from secagg.rand import Rand
 from secagg.scheme import Scheme
+from secagg.schemes.ckks import EncryptedScreened, SlotScreen
 from secagg.schemes.pine import TwoAggregators
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief
-from secagg.schemes.secagg_plus.verified import SecAggPlusVerified
+from secagg.schemes.secagg_plus.verified import Screen, SecAggPlusVerified
 from secagg.structure import Leaf, Structure, flatten, structure_of
 
 __all__ = ["Decoded", "RoundPlan", "model_digest"]
@@ -109,7 +110,8 @@ class RoundPlan:
         finely. fraction_bits: by default as many as the width holds. rounding: by default
         `Stochastic`. privacy: `DistributedNoise` or `CentralNoise`, which round and scale in their
         own way, and count every client as one. screen: `NormScreen`, `SketchScreen` or
-        `GroupScreen`, for `SecAggPlus` and without `privacy`. Other keywords are the scheme's own,
+        `GroupScreen`, for `SecAggPlus` and without `privacy`; the first two also with a key
+        authority. Other keywords are the scheme's own,
         such as `corrupt` and `dropout`; the bound that `TwoAggregators` proves follows from `clip`,
         which is a `NormClip` there, and `privacy` is refused.
 
@@ -120,7 +122,8 @@ class RoundPlan:
         _require_type("clip", clip, Clip | LeafClip)
         _require_count("clients", clients, 2)
         _require_count("max_weight", max_weight, 1)
-        kind = scheme if screen is None else SecAggPlusVerified
+        screened = screen is not None and scheme is SecAggPlus
+        kind = SecAggPlusVerified if screened else scheme
         make = partial(kind, clients=clients, **parameters)
         if screen is not None:
             _check_screened(screen, scheme, privacy)
@@ -144,7 +147,7 @@ class RoundPlan:
         length = quantize.length(structure.size)
         if screen is not None:
             assert isinstance(quantize, FixedPoint), "a screen is refused beside privacy"
-            opened = screen.of(quantize)
+            opened = screen.of(quantize) if screened else screen.of_slots(quantize)
             make = partial(make, screen=opened)
             length += opened.tail
         chosen = make(length=length, width=quantize.width)
@@ -152,12 +155,14 @@ class RoundPlan:
 
     def _check_screen(self) -> int:
         """How many residues follow the coordinates."""
-        opened = self.scheme.screen if isinstance(self.scheme, SecAggPlusVerified) else None
-        due = None
+        known, encrypted = SecAggPlusVerified | EncryptedScreened, EncryptedScreened
+        opened = self.scheme.screen if isinstance(self.scheme, known) else None
+        due: Screen | SlotScreen | None = None
         if self.screen is not None:
             _require_type("quantize", self.quantize, FixedPoint)
             assert isinstance(self.quantize, FixedPoint)
-            due = self.screen.of(self.quantize)
+            of = self.screen.of_slots if isinstance(self.scheme, encrypted) else self.screen.of
+            due = of(self.quantize)
         if opened != due:
             raise ParameterError("the scheme opens something else than the plan's screen says")
         return opened.tail if opened is not None else 0
@@ -249,7 +254,7 @@ class RoundPlan:
         encoded = self.quantize.encode(vector, weight, rand)
         if self._is_proven:
             return bounded.scaled(encoded, self.quantize)
-        if self.screen is None:
+        if self.screen is None or isinstance(self.scheme, EncryptedScreened):
             return encoded
         assert isinstance(self.scheme, SecAggPlusVerified), "checked when it was made"
         return self.screen.extended(encoded, self.scheme.screen, self.scheme.width, rand)
@@ -282,8 +287,11 @@ class Decoded:
 
 def _check_screened(screen: object, scheme: object, privacy: object) -> None:
     _require_type("screen", screen, PlanScreen)
-    if scheme is not SecAggPlus:
-        raise ParameterError("a screen needs SecAggPlus: no other scheme can open statistics")
+    if scheme is not SecAggPlus and isinstance(scheme, type):
+        raise ParameterError(
+            "a screen needs SecAggPlus or the scheme of a key authority: no other can open "
+            "statistics"
+        )
     if privacy is not None:
         raise ParameterError(
             "a screen opens numbers of each update, and no budget counts them: take one of the two"
@@ -320,6 +328,8 @@ def _room(
         return bounded.headroom(clients), bounded.LARGEST
     if screen is None:
         return clients, EXACT
+    if scheme is not SecAggPlus:
+        return SlotScreen.most_norm * clients, EXACT
     probe = SecAggPlus(clients=clients, length=1, width=32, **parameters)  # who may collude
     return screen.headroom(clients, probe.corrupt_count), EXACT
 

@@ -8,8 +8,10 @@
 
 With `GroupScreen` nothing is known before the sum; `secagg.event.GroupStatistics` comes with it.
 
-EXPERIMENTAL, as the scheme behind it is: docs/spec/verified.md. What is opened is numbers of each
-client; how much they tell is in docs/explanation/detection.md.
+With a key authority, `scheme=authority.scheme`, clients still send one message.
+
+EXPERIMENTAL, as the schemes behind it are: docs/spec/verified.md, docs/spec/ckks.md. What is opened
+is numbers of each client; how much they tell is in docs/explanation/detection.md.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from secagg.identity import PartyId
 from secagg.primitives.ring import Words, reduce
 from secagg.quantize import FixedPoint, RangeClip
 from secagg.rand import Rand
+from secagg.schemes.ckks import EncryptedScreened, SlotMap, SlotScreen
 from secagg.schemes.secagg_plus.verified import Screen, SecAggPlusVerified
 from secagg.sketch import SketchMap, check_shape
 from secagg.structure import flatten
@@ -49,6 +52,9 @@ _TABLE_BITS = 16  # of a standard deviation that is drawn from a table of some 1
 @dataclass(frozen=True, kw_only=True)
 class _Screening:
     """What is opened of each update: `rows` numbers, and the weight where the plan has weights.
+
+    noise, tables and buckets are for plans with pairwise masks; with a key authority rows are a
+    multiple of 64.
 
     rows: of the sketch; an inner product or a norm is known to about 1 / sqrt(rows). noise:
     standard deviation of noise that clients commit to before the sketch is drawn, in each number,
@@ -76,6 +82,16 @@ class _Screening:
                 "a range"
             )
         return self._of(quantize.bound, quantize.max_weight)
+
+    def of_slots(self, quantize: FixedPoint) -> SlotScreen:
+        """What an encrypted scheme opens of updates in this encoding."""
+        if isinstance(quantize.clip, RangeClip):
+            raise ParameterError("a screen bounds norms: take a NormClip")
+        if self._group:
+            raise ParameterError("no groups are opened with a key authority: take another screen")
+        if self.noise or (self.tables, self.buckets) != (3, 1 << 13):
+            raise ParameterError("noise, tables and buckets are not for plans with a key authority")
+        return SlotScreen(bound=quantize.bound, rows=self.rows, max_weight=quantize.max_weight)
 
     def headroom(self, clients: int, corrupt: int) -> int:
         """How many updates at the bound the ring must hold, so that cheaters up to the soft bound
@@ -173,7 +189,7 @@ def observed(
     not open.
     """
     screen, scheme = plan.screen, plan.scheme
-    if screen is None or not isinstance(scheme, SecAggPlusVerified):
+    if screen is None or not isinstance(scheme, SecAggPlusVerified | EncryptedScreened):
         raise ParameterError("this plan opens nothing: give it a screen")
     if isinstance(screen, GroupScreen) != isinstance(statistics, GroupStatistics):
         raise ParameterError("GroupStatistics are what a GroupScreen opens, and no other screen")
@@ -181,6 +197,8 @@ def observed(
     sketch = scheme.opened_map(statistics.seed).sketch
     public = partial(_public, plan, sketch, known, root, classes)
     if isinstance(statistics, GroupStatistics):
+        assert isinstance(scheme, SecAggPlusVerified), "only it opens groups"
+        assert isinstance(sketch, SketchMap)
         if imitate is not None:
             raise ParameterError("imitate is for sketches of clients, not of groups")
         return _of_groups(plan.quantize, scheme, sketch, statistics, number, public())
@@ -229,7 +247,11 @@ def _of_groups(
 
 
 def _public(
-    plan: RoundPlan, sketch: SketchMap, known: Sequence[Any], root: Any, classes: Sequence[Any]
+    plan: RoundPlan,
+    sketch: SketchMap | SlotMap,
+    known: Sequence[Any],
+    root: Any,
+    classes: Sequence[Any],
 ) -> Public:
     def sketched(trees: Sequence[Any]) -> Reals:
         return sketch.of_reals(np.stack([_vector(plan, tree) for tree in trees]))
@@ -241,7 +263,7 @@ def _public(
     )
 
 
-def _sketched(sketch: SketchMap, populations: Reals) -> Reals:
+def _sketched(sketch: SketchMap | SlotMap, populations: Reals) -> Reals:
     """(b, n, d) -> (b, n, k)."""
     return np.stack([sketch.of_reals(population) for population in populations])
 

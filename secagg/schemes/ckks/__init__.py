@@ -5,5 +5,6 @@
 
 from secagg.schemes.ckks.holder import KeyAuthority
 from secagg.schemes.ckks.params import EncryptedExact
+from secagg.schemes.ckks.screened import EncryptedScreened, SlotMap, SlotScreen
 
-__all__ = ["EncryptedExact", "KeyAuthority"]
+__all__ = ["EncryptedExact", "EncryptedScreened", "KeyAuthority", "SlotMap", "SlotScreen"]

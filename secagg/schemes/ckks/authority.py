@@ -32,7 +32,7 @@ class Authority:
     over. What leaves are integers after exact decryption: no noise of a ciphertext is in them.
     """
 
-    phases = ("open",)
+    phases: tuple[str, ...] = ("open",)
     tolerant = False
     transitions: Transitions = states.AUTHORITY
 
@@ -45,11 +45,28 @@ class Authority:
         self._secret = secret
         self._cipher = cipher
 
-    def start(self, rand: Rand) -> Step[Holding]:
+    def start(self, rand: Rand) -> Step[Any]:
         return Step(Holding())
 
-    def on_message(self, state: Holding, signed: Signed[Request], rand: Rand) -> Step[Holding]:
-        request = signed.message
+    def on_message(self, state: Any, signed: Signed[Any], rand: Rand) -> Step[Any]:
+        return self._open(signed.message)
+
+    def on_input(self, state: Any, value: Any, rand: Rand) -> Step[Any]:
+        raise AssertionError("the transition table allows no input")
+
+    def on_deadline(self, state: Any, rand: Rand) -> Step[Any]:
+        return Step(Over())  # nobody asked, and no sum was opened
+
+    def on_lost(self, state: Any, peer: PartyId, rand: Rand) -> Step[Any]:
+        raise AssertionError("an authority has no peers to lose")
+
+    def expected(self, state: Any) -> frozenset[PartyId]:
+        return frozenset({SERVER})
+
+    def satisfied(self, state: Any) -> bool:
+        return False
+
+    def _open(self, request: Request) -> Step[Any]:
         check_list(request.contributors, self._endpoint, self._params.survivors)
         seeds = open_seeds(request.contributors, self._endpoint)
         opened = [seed for seed in seeds.values() if seed is not None]
@@ -63,21 +80,6 @@ class Authority:
         included = frozenset(seeds)
         return Step(Over(), (Send.to_server(message),), (Finished(included=included),))
 
-    def on_input(self, state: Holding, value: Any, rand: Rand) -> Step[Holding]:
-        raise AssertionError("the transition table allows no input")
-
-    def on_deadline(self, state: Holding, rand: Rand) -> Step[Holding]:
-        return Step(Over())  # nobody asked, and nothing was opened
-
-    def on_lost(self, state: Holding, peer: PartyId, rand: Rand) -> Step[Holding]:
-        raise AssertionError("an authority has no peers to lose")
-
-    def expected(self, state: Holding) -> frozenset[PartyId]:
-        return frozenset({SERVER})
-
-    def satisfied(self, state: Holding) -> bool:
-        return False
-
     def _total(self, vector: bytes, seeds: list[bytes]) -> Words | None:
         """The sum over the list; None if the ciphertexts are of anything else."""
         layout = self._params.layout
@@ -90,6 +92,6 @@ class Authority:
         return layout.opened(slots, len(seeds))
 
 
-def _refused(culprits: list[PartyId], reason: str) -> Step[Holding]:
+def _refused(culprits: list[PartyId], reason: str) -> Step[Any]:
     message = Refused(culprits=ids(culprits))
     return Step(Over(), (Send.to_server(message),), (Failed(IntegrityError(reason)),))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 from secagg.context import Round
@@ -16,6 +17,7 @@ from secagg.schemes.ckks.cipher import Cipher, KeyPair
 from secagg.schemes.ckks.layout import layout
 from secagg.schemes.ckks.params import EncryptedExact, tenseal_cipher
 from secagg.schemes.ckks.ring import KeyRing
+from secagg.schemes.ckks.screened import EncryptedScreened, SlotScreen
 
 __all__ = ["KeyAuthority"]
 
@@ -45,14 +47,26 @@ class KeyAuthority:
         """A fresh identity from `rand`; keys of rings come from the native code's randomness."""
         return cls(Identity.generate(rand), cipher=cipher)
 
-    def scheme(self, *, clients: int, length: int, width: int, **fields: Any) -> EncryptedExact:
+    def scheme(
+        self,
+        *,
+        clients: int,
+        length: int,
+        width: int,
+        screen: SlotScreen | None = None,
+        **fields: Any,
+    ) -> EncryptedExact:
         """The scheme of these parameters under a key of this authority, made when first needed.
+
+        screen: what is opened of each client before the sum; the scheme is then screened.
 
         Raises `ParameterError` as `EncryptedExact` does, `CipherFailed` if no key can be made.
         """
         check_sizes(clients, length, width)
-        pair = self._pair(layout(clients, length, width).ring.keys)
-        return EncryptedExact(
+        bits = screen.plain_bits if screen is not None else 0
+        pair = self._pair(layout(clients, length, width, bits).ring.keys)
+        kind = EncryptedExact if screen is None else partial(EncryptedScreened, screen=screen)
+        return kind(
             clients=clients,
             length=length,
             width=width,

@@ -126,6 +126,10 @@ class EncryptedExact(Scheme):
     def server_role(self, endpoint: Endpoint) -> Role[Any]:
         return Server(self, endpoint)
 
+    def authority_role(self, endpoint: Endpoint, secret: bytes, cipher: Cipher) -> Role[Any]:
+        """The authority's steps."""
+        return Authority(self, endpoint, secret, cipher)
+
     def authority_machine(
         self,
         round: Round,
@@ -138,7 +142,7 @@ class EncryptedExact(Scheme):
     ) -> Machine[Any]:
         """The machine of the key authority, or as it was at `snapshot`; see `KeyAuthority`."""
         endpoint = self._endpoint(round, identity, AUTHORITY)
-        role = Authority(self, endpoint, secret, cipher)
+        role = self.authority_role(endpoint, secret, cipher)
         if snapshot is None:
             return Machine(role, endpoint, rand)
         return Machine.restore(role, endpoint, snapshot, rand)
