@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from dp.events import Release
 from dp.layers import ByLayers
 from dp.mechanism import Mechanism
-from protocols import bounded
+from protocols import bounded, screening
 from protocols.precision import EXACT, precision
 from protocols.private import LeafClip, Privacy, Private
 from protocols.screening import PlanScreen
@@ -126,7 +126,7 @@ class RoundPlan:
         kind = SecAggPlusVerified if screened else scheme
         make = partial(kind, clients=clients, **parameters)
         if screen is not None:
-            _check_screened(screen, scheme, privacy)
+            screening.check_choice(screen, scheme, privacy)
         if scheme is TwoAggregators:
             bounded.check_choice(clip, privacy)
         if privacy is not None:
@@ -155,14 +155,14 @@ class RoundPlan:
 
     def _check_screen(self) -> int:
         """How many residues follow the coordinates."""
-        known, encrypted = SecAggPlusVerified | EncryptedScreened, EncryptedScreened
+        known = SecAggPlusVerified | EncryptedScreened
         opened = self.scheme.screen if isinstance(self.scheme, known) else None
         due: Screen | SlotScreen | None = None
         if self.screen is not None:
             _require_type("quantize", self.quantize, FixedPoint)
             assert isinstance(self.quantize, FixedPoint)
-            of = self.screen.of_slots if isinstance(self.scheme, encrypted) else self.screen.of
-            due = of(self.quantize)
+            pairwise = isinstance(self.scheme, SecAggPlusVerified)
+            due = (self.screen.of if pairwise else self.screen.of_slots)(self.quantize)
         if opened != due:
             raise ParameterError("the scheme opens something else than the plan's screen says")
         return opened.tail if opened is not None else 0
@@ -283,19 +283,6 @@ class Decoded:
     total_weight: int
     total: Words | NDArray[np.int64] = field(repr=False)
     within: float | None = None
-
-
-def _check_screened(screen: object, scheme: object, privacy: object) -> None:
-    _require_type("screen", screen, PlanScreen)
-    if scheme is not SecAggPlus and isinstance(scheme, type):
-        raise ParameterError(
-            "a screen needs SecAggPlus or the scheme of a key authority: no other can open "
-            "statistics"
-        )
-    if privacy is not None:
-        raise ParameterError(
-            "a screen opens numbers of each update, and no budget counts them: take one of the two"
-        )
 
 
 def model_digest(tree: Any) -> bytes:

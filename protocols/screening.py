@@ -35,6 +35,7 @@ from secagg.primitives.ring import Words, reduce
 from secagg.quantize import FixedPoint, RangeClip
 from secagg.rand import Rand
 from secagg.schemes.ckks import EncryptedScreened, SlotMap, SlotScreen
+from secagg.schemes.secagg_plus import SecAggPlus
 from secagg.schemes.secagg_plus.verified import Screen, SecAggPlusVerified
 from secagg.sketch import SketchMap, check_shape
 from secagg.structure import flatten
@@ -42,7 +43,7 @@ from secagg.structure import flatten
 if TYPE_CHECKING:
     from protocols.plan import RoundPlan
 
-__all__ = ["GroupScreen", "NormScreen", "PlanScreen", "SketchScreen", "observed"]
+__all__ = ["GroupScreen", "NormScreen", "PlanScreen", "SketchScreen", "check_choice", "observed"]
 
 Reals = NDArray[np.float64]
 
@@ -222,6 +223,21 @@ def observed(
         noise=float(noise.max()),
         imitations=None if imitate is None else _sketched(sketch, imitate(clients)),
     )
+
+
+def check_choice(screen: object, scheme: object, privacy: object) -> None:
+    """Raise `ParameterError` unless this is a screen, and the scheme can open what it says."""
+    if not isinstance(screen, PlanScreen):
+        raise ParameterError(f"screen must be a PlanScreen, got {type(screen).__name__}")
+    if scheme is not SecAggPlus and isinstance(scheme, type):
+        raise ParameterError(
+            "a screen needs SecAggPlus or the scheme of a key authority: no other can open "
+            "statistics"
+        )
+    if privacy is not None:
+        raise ParameterError(
+            "a screen opens numbers of each update, and no budget counts them: take one of the two"
+        )
 
 
 def _of_groups(
