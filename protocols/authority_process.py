@@ -18,7 +18,13 @@ from secagg.context import Round
 from secagg.errors import CipherFailed, ParameterError
 from secagg.identity import Roster
 from secagg.scheme import Scheme
-from secagg.schemes.ckks import EncryptedExact, EncryptedScreened, SlotScreen
+from secagg.schemes.ckks import (
+    EncryptedExact,
+    EncryptedRounded,
+    EncryptedScheme,
+    EncryptedScreened,
+    SlotScreen,
+)
 
 __all__ = ["AuthorityProcess"]
 
@@ -32,11 +38,17 @@ class AuthorityProcess(ThirdProcess):
 
     worker = "protocols.authority_worker"
 
-    def scheme(self, *, clients: int, length: int, width: int, **fields: Any) -> EncryptedExact:
+    def scheme(self, *, clients: int, length: int, width: int, **fields: Any) -> EncryptedScheme:
         """The scheme of these parameters under a key that the process holds."""
         stated = {"clients": clients, "length": length, "width": width, **fields}
         head, public_key = self._ask({"scheme": _plain(stated), "round": None}, b"")
-        kind = EncryptedExact if fields.get("screen") is None else EncryptedScreened
+        kind: type[EncryptedScheme] = EncryptedExact
+        if stated.pop("approximate", False):
+            kind = EncryptedRounded
+        elif stated.get("screen") is not None:
+            kind = EncryptedScreened
+        else:
+            stated.pop("screen", None)
         return kind(
             **stated,
             authority_identity=self._key(head, "identity"),
@@ -50,12 +62,14 @@ class AuthorityProcess(ThirdProcess):
 
     def answer(self, scheme: Scheme, round: Round, request: bytes) -> bytes:
         """The frame to send back for the frame `request` of the server."""
-        if not isinstance(scheme, EncryptedExact):
+        if not isinstance(scheme, EncryptedScheme):
             raise ParameterError(f"{scheme.name} has no key authority")
         names = ("clients", "length", "width", "corrupt", "dropout")
         stated = {name: getattr(scheme, name) for name in names}
         if isinstance(scheme, EncryptedScreened):
             stated["screen"] = scheme.screen
+        if isinstance(scheme, EncryptedRounded):
+            stated["approximate"] = True
         return self._ask({"scheme": _plain(stated), "round": described(round)}, request)[1]
 
     def _failed(self, how: str) -> CipherFailed:

@@ -12,7 +12,7 @@ from typing import Any
 
 from protocols.authority import AuthorityKeeper
 from protocols.third_worker import round_of, serve
-from secagg.schemes.ckks import EncryptedExact, KeyAuthority, SlotScreen
+from secagg.schemes.ckks import EncryptedScheme, KeyAuthority, SlotScreen
 
 __all__ = ["main"]
 
@@ -33,7 +33,7 @@ def main() -> int:
     return serve(answer)
 
 
-def _public(scheme: EncryptedExact) -> dict[str, Any]:
+def _public(scheme: EncryptedScheme) -> dict[str, Any]:
     return {"identity": scheme.authority.hex(), "share_key": scheme.share_key.hex()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from secagg.errors import DecodeError, IntegrityError, RemoteProtocolError
@@ -15,17 +16,17 @@ from secagg.schemes.ckks.binding import check_list, open_seeds
 from secagg.schemes.ckks.cipher import Cipher
 from secagg.schemes.ckks.masks import add_masks
 from secagg.schemes.ckks.messages import Opened, Refused, Request
-from secagg.schemes.ckks.residues import unpack_residues
+from secagg.schemes.ckks.residues import Residues, unpack_residues
 from secagg.schemes.ckks.states import Holding
 from secagg.wire import ids
 
 if TYPE_CHECKING:
-    from secagg.schemes.ckks.params import EncryptedExact
+    from secagg.schemes.ckks.params import EncryptedExact, EncryptedScheme
 
-__all__ = ["Authority"]
+__all__ = ["Authority", "ExactAuthority"]
 
 
-class Authority:
+class Authority(ABC):
     """Answers the aggregator once. It is shown no client's ciphertext, only their sum.
 
     A request without a list of enough signatures raises `RemoteProtocolError`, and this context is
@@ -37,7 +38,7 @@ class Authority:
     transitions: Transitions = states.AUTHORITY
 
     def __init__(
-        self, params: EncryptedExact, endpoint: Endpoint, secret: bytes, cipher: Cipher
+        self, params: EncryptedScheme, endpoint: Endpoint, secret: bytes, cipher: Cipher
     ) -> None:
         self.me = endpoint.me
         self._params = params
@@ -87,6 +88,20 @@ class Authority:
             residues = unpack_residues(vector, layout.words, layout.ring.keys)
         except DecodeError as error:
             raise RemoteProtocolError(str(error)) from None
+        return self._summed(residues, seeds)
+
+    @abstractmethod
+    def _summed(self, residues: Residues, seeds: list[bytes]) -> Words | None:
+        """What these ciphertexts are of, without the masks of `seeds`; None for garbage."""
+
+
+class ExactAuthority(Authority):
+    """Decrypts exactly."""
+
+    _params: EncryptedExact
+
+    def _summed(self, residues: Residues, seeds: list[bytes]) -> Words | None:
+        layout = self._params.layout
         slots = self._cipher.decrypt(layout.ring, self._secret, residues)
         add_masks(slots, layout.ring.plain, minus=seeds)
         return layout.opened(slots, len(seeds))

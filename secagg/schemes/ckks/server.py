@@ -21,7 +21,7 @@ from secagg.schemes.ckks.states import Asking, Summing
 from secagg.wire import Table, ids
 
 if TYPE_CHECKING:
-    from secagg.schemes.ckks.params import EncryptedExact
+    from secagg.schemes.ckks.params import EncryptedScheme
 
 __all__ = ["Server", "extended"]
 
@@ -33,7 +33,7 @@ class Server:
     tolerant = True
     transitions: Transitions = states.SERVER
 
-    def __init__(self, params: EncryptedExact, endpoint: Endpoint) -> None:
+    def __init__(self, params: EncryptedScheme, endpoint: Endpoint) -> None:
         self.me = endpoint.me
         self._params = params
         self._endpoint = endpoint

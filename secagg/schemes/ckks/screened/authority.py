@@ -11,7 +11,7 @@ from secagg.frame import Endpoint, Signed
 from secagg.identity import PartyId
 from secagg.machine import Send, State, Step
 from secagg.rand import Rand
-from secagg.schemes.ckks.authority import Authority
+from secagg.schemes.ckks.authority import ExactAuthority
 from secagg.schemes.ckks.binding import check_list, open_seeds
 from secagg.schemes.ckks.cipher import Cipher
 from secagg.schemes.ckks.layout import Slots
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ScreeningAuthority"]
 
 
-class ScreeningAuthority(Authority):
+class ScreeningAuthority(ExactAuthority):
     """Answers one query for numbers, and one request for a sum over some of whom it showed.
 
     What it decrypts for a query is uniform to it: the server has blinded every slot but those that
