@@ -8,6 +8,11 @@ The peer's row is `ckks_vector`, `serialize`, `ckks_vector_from`, `add_`, `decry
 lie ready: what its encryptor, aggregator and decryptor spend their time in, and nothing around it.
 "Encryption alone" is the same of ours, from residues to bytes to residues. "Whole round" has masks,
 encoding, signatures and checks besides, as the row of pairwise masks has.
+
+"Rounded" is a whole round in the approximate mode: CKKS, of which the authority releases integers.
+"Norms" and "cosines" are whole rounds in which the server has 64 or 256 numbers and the weight of
+each client opened before the sum, estimates from them each client's norm, or its cosine to a public
+vector, and sums all; their seconds are of everything together.
 """
 
 from __future__ import annotations
@@ -33,13 +38,15 @@ from benchmarks import host
 from benchmarks.table import Table
 from protocols.authority import AuthorityKeeper
 from protocols.plan import RoundPlan
-from protocols.simulate import Population, run_round
+from protocols.screening import NormScreen, PlanScreen, SketchScreen, observed
+from protocols.simulate import Judge, Population, run_round
+from secagg.event import Statistics
 from secagg.primitives.ring import Words
-from secagg.quantize import RangeClip
+from secagg.quantize import NormClip, RangeClip
 from secagg.schemes.ckks import KeyAuthority
 from secagg.schemes.ckks.cipher import KeyPair
 from secagg.schemes.ckks.cipher_tenseal import TensealCipher
-from secagg.schemes.ckks.layout import Layout
+from secagg.schemes.ckks.layout import Layout, layout
 from secagg.schemes.ckks.residues import add, pack_residues, unpack_residues
 from secagg.schemes.secagg_plus import SecAggPlus
 
@@ -82,14 +89,17 @@ def main() -> None:
     }
     authority = AuthorityKeeper(KeyAuthority.generate())
     runs = (
-        _alone(updates, authority),
+        _alone(updates),
         _nvflare(updates),
         _encrypted(updates, authority),
         _pairwise(updates),
+        _rounded(updates, authority),
+        _screened("norms", NormScreen(), updates, authority),
+        _screened("cosines", SketchScreen(), updates, authority),
     )
     found = [[measure() for measure in runs] for _ in range(options.repeats)]
     medians = [_median(list(costs)) for costs in zip(*found, strict=True)]
-    alone, nvflare, encrypted, _ = medians
+    alone, nvflare, encrypted, *_ = medians
     console = Console(width=130)
     machine = host.describe()
     console.print(f"{machine.processor}, load {machine.load}, TenSEAL {tenseal.__version__}")
@@ -107,15 +117,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _alone(updates: Mapping[int, Floats], authority: AuthorityKeeper) -> Callable[[], Cost]:
-    scheme = authority.scheme(
-        clients=len(updates), length=len(updates[1]), width=32, corrupt=0.0, dropout=0.2
-    )
+def _alone(updates: Mapping[int, Floats]) -> Callable[[], Cost]:
+    shape = layout(len(updates), len(updates[1]), 32)
     cipher = TensealCipher()
-    pair = cipher.generate(scheme.layout.ring.keys)
+    pair = cipher.generate(shape.ring.keys)
     vectors = [np.rint(update * np.float64(2**20)) for update in updates.values()]
     residues = [vector.astype(np.int64).astype(np.uint32) for vector in vectors]
-    return lambda: _alone_round(scheme.layout, cipher, pair, residues)
+    return lambda: _alone_round(shape, cipher, pair, residues)
 
 
 def _alone_round(
@@ -173,24 +181,41 @@ def _pairwise(updates: Mapping[int, Floats]) -> Callable[[], Cost]:
     return lambda: _round("pairwise masks", plan, updates, None)
 
 
+def _rounded(updates: Mapping[int, Floats], authority: AuthorityKeeper) -> Callable[[], Cost]:
+    plan = _plan(updates, scheme=authority.scheme, approximate=True)
+    return lambda: _round("rounded", plan, updates, authority)
+
+
+def _screened(
+    name: str, screen: PlanScreen, updates: Mapping[int, Floats], authority: AuthorityKeeper
+) -> Callable[[], Cost]:
+    largest = max(float(np.linalg.norm(update)) for update in updates.values())
+    clip = NormClip(1.01 * largest)
+    plan = _plan(updates, clip=clip, scheme=authority.scheme, screen=screen)
+
+    def judge(statistics: Statistics) -> frozenset[int]:
+        seen = observed(plan, statistics, 0, known=[updates[1]])
+        assert seen.clients == tuple(updates), "an honest client is beyond the bounds"
+        return statistics.eligible
+
+    return lambda: _round(name, plan, updates, authority, judge)
+
+
 def _plan(updates: Mapping[int, Floats], **fields: object) -> RoundPlan:
-    return RoundPlan.for_update(
-        updates[1],
-        clients=len(updates),
-        clip=RangeClip(_BOUND),
-        width=32,
-        corrupt=0.0,
-        dropout=0.2,
-        **fields,  # type: ignore[arg-type]
-    )
+    stated = {"clip": RangeClip(_BOUND), "width": 32, "corrupt": 0.0, "dropout": 0.2, **fields}
+    return RoundPlan.for_update(updates[1], clients=len(updates), **stated)  # type: ignore[arg-type]
 
 
 def _round(
-    name: str, plan: RoundPlan, updates: Mapping[int, Floats], authority: AuthorityKeeper | None
+    name: str,
+    plan: RoundPlan,
+    updates: Mapping[int, Floats],
+    authority: AuthorityKeeper | None,
+    judge: Judge | None = None,
 ) -> Cost:
     people = Population.generate(updates)
     given = {client: (update, 1) for client, update in updates.items()}
-    outcome = run_round(plan, given, population=people, third=authority)
+    outcome = run_round(plan, given, population=people, third=authority, judge=judge)
     assert outcome.exact, "a sum that is not exact is no result"
     return Cost(
         name=name,

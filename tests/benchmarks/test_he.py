@@ -18,7 +18,8 @@ def test_it_compares_ours_with_the_peer_and_with_masks() -> None:
     command = [sys.executable, "-m", "benchmarks.he", *options]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     lines = done.stdout.splitlines()
-    for name in ("encryption alone", "NVFLARE's settings", "whole round", "pairwise masks"):
+    ours = ("encryption alone", "whole round", "rounded", "norms", "cosines")
+    for name in (*ours, "NVFLARE's settings", "pairwise masks"):
         assert any(f" {name} " in line for line in lines)
     for ratio in ("encryption alone: ", "whole round: ", "upload: "):
         assert any(line.startswith(ratio) for line in lines)
