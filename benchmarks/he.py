@@ -1,4 +1,4 @@
-"""`python -m benchmarks.he [--size D] [--clients N] [--repeats R]`: sums under encryption.
+"""`python -m benchmarks.he [--size D] [--clients N] [--repeats R] [--only ROW …]`: encrypted sums.
 
 One run, in turns: our encrypted scheme, NVFLARE's settings of the same library (CKKS, degree 8192,
 primes of 60, 40 and 40 bits, scale 2^40, one secret key that every client has), and pairwise masks.
@@ -88,22 +88,29 @@ def main() -> None:
         for client in range(1, options.clients + 1)
     }
     authority = AuthorityKeeper(KeyAuthority.generate())
-    runs = (
-        _alone(updates),
-        _nvflare(updates),
-        _encrypted(updates, authority),
-        _pairwise(updates),
-        _rounded(updates, authority),
-        _screened("norms", NormScreen(), updates, authority),
-        _screened("cosines", SketchScreen(), updates, authority),
-    )
-    found = [[measure() for measure in runs] for _ in range(options.repeats)]
-    medians = [_median(list(costs)) for costs in zip(*found, strict=True)]
-    alone, nvflare, encrypted, *_ = medians
+    runs = {
+        "encryption alone": partial(_alone, updates),
+        "NVFLARE's settings": partial(_nvflare, updates),
+        "whole round": partial(_encrypted, updates, authority),
+        "pairwise masks": partial(_pairwise, updates),
+        "rounded": partial(_rounded, updates, authority),
+        "norms": partial(_screened, "norms", NormScreen(), updates, authority),
+        "cosines": partial(_screened, "cosines", SketchScreen(), updates, authority),
+    }
+    chosen = [prepare() for name, prepare in runs.items() if name in (options.only or runs)]
+    found = [[measure() for measure in chosen] for _ in range(options.repeats)]
+    medians = {each[0].name: _median(list(each)) for each in zip(*found, strict=True)}
     console = Console(width=130)
     machine = host.describe()
     console.print(f"{machine.processor}, load {machine.load}, TenSEAL {tenseal.__version__}")
-    console.print(_table(medians, options.size, options.clients).rich())
+    console.print(_table(list(medians.values()), options.size, options.clients).rich())
+    if {"NVFLARE's settings", "encryption alone", "whole round"} <= medians.keys():
+        _compare(console, medians)
+
+
+def _compare(console: Console, medians: Mapping[str, Cost]) -> None:
+    nvflare, encrypted = medians["NVFLARE's settings"], medians["whole round"]
+    alone = medians["encryption alone"]
     console.print(f"encryption alone: {nvflare.cycle / alone.cycle:.1f} times the throughput")
     console.print(f"whole round: {nvflare.cycle / encrypted.cycle:.1f} times the throughput")
     console.print(f"upload: {nvflare.upload / encrypted.upload:.1f} times fewer bytes")
@@ -114,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, default=1_000_000, help="parameters of an update")
     parser.add_argument("--clients", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="rows, by their names")
     return parser
 
 

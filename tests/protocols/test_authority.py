@@ -32,7 +32,7 @@ from secagg.event import Finished
 from secagg.identity import AUTHORITY, SERVER, Identity
 from secagg.quantize import NormClip
 from secagg.scheme import Floors
-from secagg.schemes.ckks import KeyAuthority
+from secagg.schemes.ckks import EncryptedRounded, KeyAuthority
 from secagg.schemes.ckks.messages import CONTRIBUTORS, Request
 from secagg.schemes.plain import PlainInsecure
 
@@ -284,6 +284,8 @@ def test_frames_of_all_three_parties_can_be_inspected() -> None:
 def test_a_plan_file_takes_the_scheme_with_an_authority() -> None:
     file = PlanFile.parse('[scheme]\nname = "ckks"\nclients = 6\n')
     assert file.plan(TEMPLATE, KEEPER).scheme.authority == KEEPER.authority.identity.public
+    rounded = PlanFile.parse('[scheme]\nname = "ckks-rounded"\nclients = 6\n')
+    assert isinstance(rounded.plan(TEMPLATE, KEEPER).scheme, EncryptedRounded)
     with pytest.raises(ParameterError, match="needs a key authority"):
         file.plan(TEMPLATE)
     with pytest.raises(ParameterError, match="recovers no secrets"):
