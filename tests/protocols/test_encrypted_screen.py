@@ -18,12 +18,13 @@ from protocols.journal import ClientJournal
 from protocols.leakage import LeakageLedger
 from protocols.plan import RoundPlan
 from protocols.private import DistributedNoise
-from protocols.round import ClientRound
+from protocols.round import ClientRound, ServerRound
 from protocols.screening import GroupScreen, NormScreen, PlanScreen, SketchScreen, observed
 from protocols.simulate import Frame, Population, run_round
 from robust.observe import Norms, Observation, Sketches
-from secagg.errors import LeakageExceeded, ParameterError
+from secagg.errors import LeakageExceeded, LocalProtocolError, ParameterError
 from secagg.event import PeerRejected, Statistics
+from secagg.identity import AUTHORITY
 from secagg.quantize import NormClip, RangeClip
 from secagg.scheme import Floors
 from secagg.schemes.ckks import EncryptedScreened, KeyAuthority
@@ -195,3 +196,35 @@ def test_the_digest_of_a_plan_has_its_screen() -> None:
     digests = {plan_of(screen).digest for screen in (None, NormScreen(), SketchScreen())}
     assert len(digests) == 3
     assert plan_of(NormScreen()).digest == plan_of(NormScreen()).digest
+
+
+def test_a_keeper_answers_a_query_and_a_request_once_across_restarts() -> None:
+    plan, given = plan_of(NormScreen()), updates()
+    people = Population.generate(given)
+    invitation = Invitation(
+        plan=plan, session=bytes(16), number=4, model=bytes(32), roster=people.roster
+    )
+    server = ServerRound(invitation, people.server)
+    for party, (tree, weight) in given.items():
+        client = ClientRound(
+            invitation, people.clients[party], party, journal=ClientJournal(),
+            floors=Floors(opened=65),
+        )  # fmt: skip
+        client.submit(tree, weight)
+        ((_, frame),) = client.to_send()
+        server.receive(party, frame)
+    ((_, query),) = server.to_send()
+    shown = KEEPER.answer(plan.scheme, invitation.round, query)
+    assert KEEPER.answer(plan.scheme, invitation.round, query) == shown
+    journal = ClientJournal.from_bytes(KEEPER.journal.to_bytes())
+    restarted = AuthorityKeeper(KEEPER.authority, journal=journal)
+    with pytest.raises(LocalProtocolError, match="not after round 4"):
+        restarted.answer(plan.scheme, invitation.round, query)
+    server.receive(AUTHORITY, shown)
+    server.accept({1, 2, 5})
+    ((_, request),) = server.to_send()
+    opened = KEEPER.answer(plan.scheme, invitation.round, request)
+    with pytest.raises(LocalProtocolError, match="opened once"):
+        KEEPER.answer(plan.scheme, invitation.round, query)
+    server.receive(AUTHORITY, opened)
+    assert server.ended

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 pytest.importorskip("tenseal")
 
 from secagg import wire
-from secagg.errors import ParameterError
+from secagg.errors import ParameterError, RemoteProtocolError
+from secagg.event import Discarded, PeerRejected
 from secagg.frame import HEADER_SIZE, SIGNATURE_SIZE
 from secagg.identity import AUTHORITY, SERVER
 from secagg.primitives.ring import reduce, unpack, word
@@ -223,3 +224,30 @@ def test_modes_are_different_contexts() -> None:
     exact = KEEPER.scheme(**SIZES)
     assert exact.encoded() != SCHEME.encoded()
     assert exact.code != SCHEME.code
+
+
+@pytest.mark.parametrize("included", [(), (1,), (1, 2)], ids=repr)
+def test_fewer_than_the_least_are_refused(included: tuple[int, ...]) -> None:
+    with pytest.raises(RemoteProtocolError, match="at least 3 are needed"):
+        ask(UPLOADS, *included)
+
+
+@pytest.mark.parametrize("how", ["short", "long", "empty", "beyond"])
+def test_uploads_of_another_size_or_beyond_their_prime_are_not_summed(how: str) -> None:
+    good = UPLOADS[2].vector
+    vector = {
+        "short": good[:-1], "long": good + b"\0", "empty": b"", "beyond": b"\xff" * len(good),
+    }[how]  # fmt: skip
+    server = WHO.machine(SERVER, SeededRand("server"))
+    sent = Upload(sealed=UPLOADS[2].sealed, signature=UPLOADS[2].signature, vector=vector)
+    server.receive(2, WHO.endpoint(2).seal(SERVER, sent))
+    event = server.next_event()
+    if how == "long":  # more than any frame of the round may have is not even parsed
+        assert isinstance(event, Discarded)
+        assert "are possible" in event.reason
+    else:
+        assert isinstance(event, PeerRejected)
+        assert event.peer == 2
+    fine = WHO.machine(SERVER, SeededRand("server"))
+    fine.receive(2, WHO.endpoint(2).seal(SERVER, UPLOADS[2]))
+    assert fine.next_event() is None

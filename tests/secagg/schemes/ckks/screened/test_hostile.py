@@ -454,3 +454,17 @@ def test_contexts_with_and_without_a_screen_are_different_ones() -> None:
     assert len(contexts) == 3
     with pytest.raises(ParameterError, match="screen is a SlotScreen"):
         KEEPER.scheme(**SIZES, screen=type("Any", (), {"plain_bits": 40})())
+
+
+def test_a_query_of_another_parameter_set_is_of_another_context() -> None:
+    """Or of another project: its frame is thrown away, and the right one is answered after."""
+    more = KEEPER.scheme(**SIZES, corrupt=0.0, screen=FewDraws(bound=BOUND, max_weight=9, rows=32))
+    stranger = KeyAuthority.generate(SeededRand("stranger"))
+    foreign_scheme = stranger.scheme(**SIZES, corrupt=0.0, screen=SCREEN)
+    third = authority()
+    for scheme in (more, foreign_scheme):
+        astray = Parties(scheme, WHO.round, WHO.identities, KEEPER)
+        frame = astray.endpoint(SERVER).seal(AUTHORITY, honest())
+        with pytest.raises(DecodeError, match="another round"):
+            third.receive(SERVER, frame)
+    assert asked(third, honest()).values.peers == [1, 2, 3, 4, 5]
