@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from secagg.errors import DecodeError, RemoteProtocolError
-from secagg.frame import Endpoint, Signed
+from secagg.frame import Signed
 from secagg.identity import PartyId
 from secagg.machine import Send, State, Step
 from secagg.rand import Rand
 from secagg.schemes.ckks.authority import ExactAuthority
 from secagg.schemes.ckks.binding import check_list, open_seeds
-from secagg.schemes.ckks.cipher import Cipher
 from secagg.schemes.ckks.layout import Slots
 from secagg.schemes.ckks.masks import add_masks
 from secagg.schemes.ckks.residues import unpack_residues
@@ -39,11 +38,6 @@ class ScreeningAuthority(ExactAuthority):
     phases = ("screen", "open")
     transitions = states.AUTHORITY
     _params: EncryptedScreened
-
-    def __init__(
-        self, params: EncryptedScreened, endpoint: Endpoint, secret: bytes, cipher: Cipher
-    ) -> None:
-        super().__init__(params, endpoint, secret, cipher)
 
     def on_message(self, state: State, signed: Signed[Any], rand: Rand) -> Step[Any]:
         if isinstance(state, Watching):
