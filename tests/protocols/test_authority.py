@@ -121,6 +121,17 @@ def test_noise_of_the_clients_survives_every_drop_out_that_the_plan_allows() -> 
     assert 0.47 < np.std(np.concatenate(seen)) < 0.54
 
 
+def test_removal_of_noise_is_refused_as_no_client_learns_who_is_in_the_sum() -> None:
+    for removal in (False, True):
+        privacy = DistributedNoise(multiplier=0.5, removal=removal)
+        fields = {"clients": 5, "clip": NormClip(1.0), "scheme": KEEPER.scheme, "corrupt": 0.0}
+        if removal:
+            with pytest.raises(ParameterError, match="removal of noise needs a scheme whose"):
+                RoundPlan.for_update(TEMPLATE, **fields, privacy=privacy)
+        else:
+            assert RoundPlan.for_update(TEMPLATE, **fields, privacy=privacy).event is not None
+
+
 def test_one_more_drop_out_than_the_noise_is_made_for_opens_nothing() -> None:
     plan = RoundPlan.for_update(
         TEMPLATE, clients=5, clip=NormClip(1.0), scheme=KEEPER.scheme, dropout=0.4, corrupt=0.0,

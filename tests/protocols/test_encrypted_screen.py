@@ -120,6 +120,7 @@ def test_without_a_judge_all_within_the_bounds_are_summed() -> None:
     assert {info.scheme for info in shown} == {"ckks-screened"}
 
 
+@pytest.mark.slow
 def test_a_screened_authority_in_another_process() -> None:
     with AuthorityProcess() as authority:
         plan = plan_of(NormScreen(), scheme=authority.scheme)
