@@ -1,4 +1,4 @@
-"""`python -m benchmarks.he [--size D] [--clients N] [--repeats R]`: sums under encryption.
+"""`python -m benchmarks.he [--size D] [--clients N] [--repeats R] [--only ROW …]`: encrypted sums.
 
 One run, in turns: our encrypted scheme, NVFLARE's settings of the same library (CKKS, degree 8192,
 primes of 60, 40 and 40 bits, scale 2^40, one secret key that every client has), and pairwise masks.
@@ -8,6 +8,11 @@ The peer's row is `ckks_vector`, `serialize`, `ckks_vector_from`, `add_`, `decry
 lie ready: what its encryptor, aggregator and decryptor spend their time in, and nothing around it.
 "Encryption alone" is the same of ours, from residues to bytes to residues. "Whole round" has masks,
 encoding, signatures and checks besides, as the row of pairwise masks has.
+
+"Rounded" is a whole round in the approximate mode: CKKS, of which the authority releases integers.
+"Norms" and "cosines" are whole rounds in which the server has 64 or 256 numbers and the weight of
+each client opened before the sum, estimates from them each client's norm, or its cosine to a public
+vector, and sums all; their seconds are of everything together.
 """
 
 from __future__ import annotations
@@ -33,13 +38,15 @@ from benchmarks import host
 from benchmarks.table import Table
 from protocols.authority import AuthorityKeeper
 from protocols.plan import RoundPlan
-from protocols.simulate import Population, run_round
+from protocols.screening import NormScreen, PlanScreen, SketchScreen, observed
+from protocols.simulate import Judge, Population, run_round
+from secagg.event import Statistics
 from secagg.primitives.ring import Words
-from secagg.quantize import RangeClip
+from secagg.quantize import NormClip, RangeClip
 from secagg.schemes.ckks import KeyAuthority
 from secagg.schemes.ckks.cipher import KeyPair
 from secagg.schemes.ckks.cipher_tenseal import TensealCipher
-from secagg.schemes.ckks.layout import Layout
+from secagg.schemes.ckks.layout import Layout, layout
 from secagg.schemes.ckks.residues import add, pack_residues, unpack_residues
 from secagg.schemes.secagg_plus import SecAggPlus
 
@@ -81,19 +88,29 @@ def main() -> None:
         for client in range(1, options.clients + 1)
     }
     authority = AuthorityKeeper(KeyAuthority.generate())
-    runs = (
-        _alone(updates, authority),
-        _nvflare(updates),
-        _encrypted(updates, authority),
-        _pairwise(updates),
-    )
-    found = [[measure() for measure in runs] for _ in range(options.repeats)]
-    medians = [_median(list(costs)) for costs in zip(*found, strict=True)]
-    alone, nvflare, encrypted, _ = medians
+    runs = {
+        "encryption alone": partial(_alone, updates),
+        "NVFLARE's settings": partial(_nvflare, updates),
+        "whole round": partial(_encrypted, updates, authority),
+        "pairwise masks": partial(_pairwise, updates),
+        "rounded": partial(_rounded, updates, authority),
+        "norms": partial(_screened, "norms", NormScreen(), updates, authority),
+        "cosines": partial(_screened, "cosines", SketchScreen(), updates, authority),
+    }
+    chosen = [prepare() for name, prepare in runs.items() if name in (options.only or runs)]
+    found = [[measure() for measure in chosen] for _ in range(options.repeats)]
+    medians = {each[0].name: _median(list(each)) for each in zip(*found, strict=True)}
     console = Console(width=130)
     machine = host.describe()
     console.print(f"{machine.processor}, load {machine.load}, TenSEAL {tenseal.__version__}")
-    console.print(_table(medians, options.size, options.clients).rich())
+    console.print(_table(list(medians.values()), options.size, options.clients).rich())
+    if {"NVFLARE's settings", "encryption alone", "whole round"} <= medians.keys():
+        _compare(console, medians)
+
+
+def _compare(console: Console, medians: Mapping[str, Cost]) -> None:
+    nvflare, encrypted = medians["NVFLARE's settings"], medians["whole round"]
+    alone = medians["encryption alone"]
     console.print(f"encryption alone: {nvflare.cycle / alone.cycle:.1f} times the throughput")
     console.print(f"whole round: {nvflare.cycle / encrypted.cycle:.1f} times the throughput")
     console.print(f"upload: {nvflare.upload / encrypted.upload:.1f} times fewer bytes")
@@ -104,18 +121,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, default=1_000_000, help="parameters of an update")
     parser.add_argument("--clients", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="+", metavar="ROW", help="rows, by their names")
     return parser
 
 
-def _alone(updates: Mapping[int, Floats], authority: AuthorityKeeper) -> Callable[[], Cost]:
-    scheme = authority.scheme(
-        clients=len(updates), length=len(updates[1]), width=32, corrupt=0.0, dropout=0.2
-    )
+def _alone(updates: Mapping[int, Floats]) -> Callable[[], Cost]:
+    shape = layout(len(updates), len(updates[1]), 32)
     cipher = TensealCipher()
-    pair = cipher.generate(scheme.layout.ring.keys)
+    pair = cipher.generate(shape.ring.keys)
     vectors = [np.rint(update * np.float64(2**20)) for update in updates.values()]
     residues = [vector.astype(np.int64).astype(np.uint32) for vector in vectors]
-    return lambda: _alone_round(scheme.layout, cipher, pair, residues)
+    return lambda: _alone_round(shape, cipher, pair, residues)
 
 
 def _alone_round(
@@ -128,6 +144,7 @@ def _alone_round(
         client.append(seconds)
     total, server = _timed(lambda: _added(shape, sent))
     found, decrypting = _timed(lambda: _decrypt(shape, cipher, pair.secret, total, len(sent)))
+    assert found is not None, "what was decrypted is no sum"
     assert np.array_equal(found, np.sum(vectors, axis=0, dtype=np.uint32))
     return Cost(
         name="encryption alone",
@@ -172,24 +189,41 @@ def _pairwise(updates: Mapping[int, Floats]) -> Callable[[], Cost]:
     return lambda: _round("pairwise masks", plan, updates, None)
 
 
+def _rounded(updates: Mapping[int, Floats], authority: AuthorityKeeper) -> Callable[[], Cost]:
+    plan = _plan(updates, scheme=authority.scheme, approximate=True)
+    return lambda: _round("rounded", plan, updates, authority)
+
+
+def _screened(
+    name: str, screen: PlanScreen, updates: Mapping[int, Floats], authority: AuthorityKeeper
+) -> Callable[[], Cost]:
+    largest = max(float(np.linalg.norm(update)) for update in updates.values())
+    clip = NormClip(1.01 * largest)
+    plan = _plan(updates, clip=clip, scheme=authority.scheme, screen=screen)
+
+    def judge(statistics: Statistics) -> frozenset[int]:
+        seen = observed(plan, statistics, 0, known=[updates[1]])
+        assert seen.clients == tuple(updates), "an honest client is beyond the bounds"
+        return statistics.eligible
+
+    return lambda: _round(name, plan, updates, authority, judge)
+
+
 def _plan(updates: Mapping[int, Floats], **fields: object) -> RoundPlan:
-    return RoundPlan.for_update(
-        updates[1],
-        clients=len(updates),
-        clip=RangeClip(_BOUND),
-        width=32,
-        corrupt=0.0,
-        dropout=0.2,
-        **fields,  # type: ignore[arg-type]
-    )
+    stated = {"clip": RangeClip(_BOUND), "width": 32, "corrupt": 0.0, "dropout": 0.2, **fields}
+    return RoundPlan.for_update(updates[1], clients=len(updates), **stated)  # type: ignore[arg-type]
 
 
 def _round(
-    name: str, plan: RoundPlan, updates: Mapping[int, Floats], authority: AuthorityKeeper | None
+    name: str,
+    plan: RoundPlan,
+    updates: Mapping[int, Floats],
+    authority: AuthorityKeeper | None,
+    judge: Judge | None = None,
 ) -> Cost:
     people = Population.generate(updates)
     given = {client: (update, 1) for client, update in updates.items()}
-    outcome = run_round(plan, given, population=people, third=authority)
+    outcome = run_round(plan, given, population=people, third=authority, judge=judge)
     assert outcome.exact, "a sum that is not exact is no result"
     return Cost(
         name=name,
@@ -236,7 +270,7 @@ def _nvflare_round(
 ) -> Cost:
     sent, client = {}, []
     for party, update in updates.items():
-        sent[party], seconds = _timed(lambda u=update: tenseal.ckks_vector(whole, u).serialize())
+        sent[party], seconds = _timed(partial(_encrypted_by_peer, whole, update))
         client.append(seconds)
     total, server = _timed(lambda: _sum(public, list(sent.values())))
     mean, decrypting = _timed(lambda: tenseal.ckks_vector_from(whole, total).decrypt())
@@ -253,11 +287,17 @@ def _nvflare_round(
     )
 
 
+def _encrypted_by_peer(whole: tenseal.Context, update: Floats) -> bytes:
+    data: bytes = tenseal.ckks_vector(whole, update).serialize()
+    return data
+
+
 def _sum(public: tenseal.Context, sent: list[bytes]) -> bytes:
     total = tenseal.ckks_vector_from(public, sent[0])
     for data in sent[1:]:
         total += tenseal.ckks_vector_from(public, data)
-    return total.serialize()
+    summed: bytes = total.serialize()
+    return summed
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:

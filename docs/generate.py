@@ -14,6 +14,8 @@ from pathlib import Path
 from secagg.machine import Signal, Transitions, Trigger
 from secagg.schemes.ckks import messages as ckks_messages
 from secagg.schemes.ckks import states as ckks_states
+from secagg.schemes.ckks.screened import messages as screened_messages
+from secagg.schemes.ckks.screened import states as screened_states
 from secagg.schemes.pine import messages as pine_messages
 from secagg.schemes.pine import states as pine_states
 from secagg.schemes.plain import messages as plain_messages
@@ -34,6 +36,7 @@ MESSAGES = {
     "pine": pine_messages,
     "plain": plain_messages,
     "ckks": ckks_messages,
+    "ckks_screened": screened_messages,
     "secagg_plus": plus_messages,
     "secagg_plus_brief": brief_messages,
     "secagg_plus_verified": verified_messages,
@@ -52,6 +55,10 @@ TABLES: dict[str, dict[str, Transitions]] = {
         "Client": ckks_states.CLIENT,
         "Server": ckks_states.SERVER,
         "Authority": ckks_states.AUTHORITY,
+    },
+    "ckks_screened": {
+        "Server": screened_states.SERVER,
+        "Authority": screened_states.AUTHORITY,
     },
     "secagg_plus": {
         "Client": plus_states.CLIENT,

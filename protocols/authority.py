@@ -18,7 +18,7 @@ from secagg.errors import ParameterError
 from secagg.machine import Machine
 from secagg.rand import Rand
 from secagg.scheme import Scheme
-from secagg.schemes.ckks import EncryptedExact, KeyAuthority
+from secagg.schemes.ckks import EncryptedScheme, KeyAuthority
 
 __all__ = ["AuthorityKeeper", "Opener"]
 
@@ -26,7 +26,7 @@ __all__ = ["AuthorityKeeper", "Opener"]
 class Opener(ThirdParty, Protocol):
     """A key authority, in this process or in another one."""
 
-    def scheme(self, *, clients: int, length: int, width: int, **fields: Any) -> EncryptedExact:
+    def scheme(self, *, clients: int, length: int, width: int, **fields: Any) -> EncryptedScheme:
         """The scheme of these parameters under this authority's keys."""
         ...
 
@@ -44,11 +44,11 @@ class AuthorityKeeper(Keeper):
         super().__init__(journal=journal, rand=rand)
         self.authority = authority
 
-    def scheme(self, *, clients: int, length: int, width: int, **fields: Any) -> EncryptedExact:
+    def scheme(self, *, clients: int, length: int, width: int, **fields: Any) -> EncryptedScheme:
         """See `KeyAuthority.scheme`."""
         return self.authority.scheme(clients=clients, length=length, width=width, **fields)
 
     def _made(self, scheme: Scheme, round: Round) -> Machine[Any]:
-        if not isinstance(scheme, EncryptedExact):
+        if not isinstance(scheme, EncryptedScheme):
             raise ParameterError(f"{scheme.name} has no key authority")
         return self.authority.machine(scheme, round, rand=self._rand)

@@ -10,6 +10,7 @@ For demos and tests on one machine. In a deployment the authority is elsewhere, 
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from protocols.third_process import ThirdProcess, described
@@ -17,7 +18,13 @@ from secagg.context import Round
 from secagg.errors import CipherFailed, ParameterError
 from secagg.identity import Roster
 from secagg.scheme import Scheme
-from secagg.schemes.ckks import EncryptedExact
+from secagg.schemes.ckks import (
+    EncryptedExact,
+    EncryptedRounded,
+    EncryptedScheme,
+    EncryptedScreened,
+    SlotScreen,
+)
 
 __all__ = ["AuthorityProcess"]
 
@@ -31,11 +38,18 @@ class AuthorityProcess(ThirdProcess):
 
     worker = "protocols.authority_worker"
 
-    def scheme(self, *, clients: int, length: int, width: int, **fields: Any) -> EncryptedExact:
+    def scheme(self, *, clients: int, length: int, width: int, **fields: Any) -> EncryptedScheme:
         """The scheme of these parameters under a key that the process holds."""
         stated = {"clients": clients, "length": length, "width": width, **fields}
-        head, public_key = self._ask({"scheme": stated, "round": None}, b"")
-        return EncryptedExact(
+        head, public_key = self._ask({"scheme": _plain(stated), "round": None}, b"")
+        kind: type[EncryptedScheme] = EncryptedExact
+        if stated.pop("approximate", False):
+            kind = EncryptedRounded
+        elif stated.get("screen") is not None:
+            kind = EncryptedScreened
+        else:
+            stated.pop("screen", None)
+        return kind(
             **stated,
             authority_identity=self._key(head, "identity"),
             share_key=self._key(head, "share_key"),
@@ -48,11 +62,21 @@ class AuthorityProcess(ThirdProcess):
 
     def answer(self, scheme: Scheme, round: Round, request: bytes) -> bytes:
         """The frame to send back for the frame `request` of the server."""
-        if not isinstance(scheme, EncryptedExact):
+        if not isinstance(scheme, EncryptedScheme):
             raise ParameterError(f"{scheme.name} has no key authority")
         names = ("clients", "length", "width", "corrupt", "dropout")
         stated = {name: getattr(scheme, name) for name in names}
-        return self._ask({"scheme": stated, "round": described(round)}, request)[1]
+        if isinstance(scheme, EncryptedScreened):
+            stated["screen"] = scheme.screen
+        if isinstance(scheme, EncryptedRounded):
+            stated["approximate"] = True
+        return self._ask({"scheme": _plain(stated), "round": described(round)}, request)[1]
 
     def _failed(self, how: str) -> CipherFailed:
         return CipherFailed(f"the process of the key authority {how}")
+
+
+def _plain(stated: dict[str, Any]) -> dict[str, Any]:
+    """The parameters as the worker takes them: what is opened by its fields."""
+    screen = stated.get("screen")
+    return {**stated, "screen": asdict(screen)} if isinstance(screen, SlotScreen) else stated

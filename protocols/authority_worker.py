@@ -12,7 +12,7 @@ from typing import Any
 
 from protocols.authority import AuthorityKeeper
 from protocols.third_worker import round_of, serve
-from secagg.schemes.ckks import EncryptedExact, KeyAuthority
+from secagg.schemes.ckks import EncryptedScheme, KeyAuthority, SlotScreen
 
 __all__ = ["main"]
 
@@ -22,7 +22,10 @@ def main() -> int:
     keeper = AuthorityKeeper(KeyAuthority.generate())
 
     def answer(request: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
-        scheme = keeper.authority.scheme(**request["scheme"])
+        stated = request["scheme"]
+        screen = stated.get("screen")
+        opened = None if screen is None else SlotScreen(**screen)
+        scheme = keeper.authority.scheme(**{**stated, "screen": opened})
         if request["round"] is None:
             return _public(scheme), scheme.public_key
         return {}, keeper.answer(scheme, round_of(request["round"]), body)
@@ -30,7 +33,7 @@ def main() -> int:
     return serve(answer)
 
 
-def _public(scheme: EncryptedExact) -> dict[str, Any]:
+def _public(scheme: EncryptedScheme) -> dict[str, Any]:
     return {"identity": scheme.authority.hex(), "share_key": scheme.share_key.hex()}
 
 

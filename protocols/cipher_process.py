@@ -19,6 +19,7 @@ import numpy as np
 from secagg.errors import CipherFailed, ParameterError
 from secagg.schemes.ckks.cipher import KeyPair
 from secagg.schemes.ckks.layout import Slots
+from secagg.schemes.ckks.reals import RealRing, Reals
 from secagg.schemes.ckks.residues import Residues
 from secagg.schemes.ckks.ring import KeyRing, PlainRing
 
@@ -59,6 +60,19 @@ class CipherProcess:
         size = 8 * (residues.size // ring.keys.words) * ring.keys.degree
         answer = self._run(head, secret + residues.tobytes(), size)
         return np.frombuffer(answer, "<u8").reshape(-1, ring.keys.degree).copy()
+
+    def encrypt_reals(self, ring: RealRing, public: bytes, reals: Reals) -> Residues:
+        """Reals -> residues of fresh CKKS ciphertexts."""
+        head = _real_head("encrypt_reals", ring, public)
+        size = 8 * len(reals) * ring.keys.words
+        return np.frombuffer(self._run(head, public + reals.tobytes(), size), "<u8").copy()
+
+    def decrypt_reals(self, ring: RealRing, secret: bytes, residues: Residues) -> Reals:
+        """Residues -> reals."""
+        head = _real_head("decrypt_reals", ring, secret)
+        size = 4 * (residues.size // ring.keys.words) * ring.keys.degree
+        answer = self._run(head, secret + residues.tobytes(), size)
+        return np.frombuffer(answer, "<f8").reshape(-1, ring.keys.degree // 2).copy()
 
     def _run(self, head: bytes, body: bytes, size: int) -> bytes:
         """What the child answers; never more than a byte beyond `size` is read."""
@@ -102,3 +116,8 @@ def _head(operation: str, keys: KeyRing, **fields: int) -> bytes:
 
 def _ring_head(operation: str, ring: PlainRing, key: bytes) -> bytes:
     return _head(operation, ring.keys, plain=ring.plain, summands=ring.summands, key=len(key))
+
+
+def _real_head(operation: str, ring: RealRing, key: bytes) -> bytes:
+    sizes = {"scale": ring.scale_bits, "summands": ring.summands, "largest": ring.largest}
+    return _head(operation, ring.keys, **sizes, key=len(key))

@@ -14,8 +14,9 @@ from secagg.errors import DecodeError
 from secagg.frame import HEADER_SIZE, SIGNATURE_SIZE, VERSION, Header, parse_header
 from secagg.identity import BROADCAST, SERVER, THIRD, PartyId
 from secagg.scheme import Scheme
-from secagg.schemes.ckks import EncryptedExact
+from secagg.schemes.ckks import EncryptedExact, EncryptedRounded, EncryptedScreened
 from secagg.schemes.ckks.messages import Opened, Refused, Request, Upload
+from secagg.schemes.ckks.screened.messages import Query, Shown
 from secagg.schemes.pine import TwoAggregators
 from secagg.schemes.pine import messages as pine
 from secagg.schemes.plain import PlainInsecure
@@ -32,9 +33,19 @@ _SIZED: tuple[Scheme, ...] = tuple(
 _SCHEMES: dict[int, tuple[str, tuple[type[Message], ...]]] = {
     **{each.code: (each.name, (*each.server_messages, *each.client_messages)) for each in _SIZED},
     EncryptedExact.code: (EncryptedExact.name, (Upload, Request, Opened, Refused)),
+    EncryptedRounded.code: (EncryptedRounded.name, (Upload, Request, Opened, Refused)),
+    EncryptedScreened.code: (
+        EncryptedScreened.name,
+        (Upload, Query, Shown, Request, Opened, Refused),
+    ),
     TwoAggregators.code: (TwoAggregators.name, tuple(getattr(pine, name) for name in pine.__all__)),
 }
-_THIRD = {EncryptedExact.code: "key authority", TwoAggregators.code: "helper"}
+_THIRD = {
+    EncryptedExact.code: "key authority",
+    EncryptedRounded.code: "key authority",
+    EncryptedScreened.code: "key authority",
+    TwoAggregators.code: "helper",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

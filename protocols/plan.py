@@ -26,17 +26,18 @@ from numpy.typing import NDArray
 from dp.events import Release
 from dp.layers import ByLayers
 from dp.mechanism import Mechanism
-from protocols import bounded
+from protocols import bounded, screening
 from protocols.difference import difference
 from protocols.precision import EXACT, precision
 from protocols.private import LeafClip, Privacy, Private
-from protocols.screening import CosineProof, MaskedScreen, PlanScreen, screen_of
+from protocols.screening import CosineProof, MaskedScreen, PlanScreen
 from secagg.errors import InputRefused, ParameterError
 from secagg.primitives.digest import Label, digest
 from secagg.primitives.ring import Words
 from secagg.quantize import Clip, FixedPoint, NormClip, Rounding, Stochastic
 from secagg.rand import Rand
 from secagg.scheme import Scheme
+from secagg.schemes.ckks import EncryptedScreened, SlotScreen
 from secagg.schemes.pine import Angle, PineScreen, TwoAggregators
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief
 from secagg.schemes.secagg_plus.verified import Screen, SecAggPlusVerified
@@ -110,10 +111,11 @@ class RoundPlan:
         finely. fraction_bits: by default as many as the width holds. rounding: by default
         `Stochastic`. privacy: `DistributedNoise` or `CentralNoise`, which round and scale in their
         own way, and count every client as one; `AggregatorNoise` for `TwoAggregators`. screen:
-        `NormScreen`, `SketchScreen` or `GroupScreen`, for `SecAggPlus` and without `privacy`;
-        `TwoAggregators` has the last two, `ExactNormScreen`, `CosineScreen` and `CosineProof`.
-        Other keywords are the scheme's own, such as `corrupt` and `dropout`; the bound that
-        `TwoAggregators` proves follows from `clip`, which is a `NormClip` there.
+        `NormScreen`, `SketchScreen` or `GroupScreen`, for `SecAggPlus` and without `privacy`; the
+        first two also with a key authority; `TwoAggregators` has the last two, `ExactNormScreen`,
+        `CosineScreen` and `CosineProof`. Other keywords are the scheme's own, such as `corrupt` and
+        `dropout`; the bound that `TwoAggregators` proves follows from `clip`, which is a `NormClip`
+        there.
 
         Raises `ParameterError` with the inequality that fails, `InputRefused` for a template that
         is no tree of arrays, and `TypeError` for a keyword that the scheme does not have.
@@ -125,7 +127,7 @@ class RoundPlan:
         kind = SecAggPlusVerified if screen is not None and scheme is SecAggPlus else scheme
         make: Callable[..., Scheme] = partial(kind, clients=clients, **parameters)
         if screen is not None:
-            _check_screened(screen, scheme, privacy)
+            screening.check_choice(screen, scheme, privacy)
         if scheme is TwoAggregators:
             bounded.check_choice(clip, privacy)
             make = partial(make, bound=1)  # until it is known
@@ -147,7 +149,7 @@ class RoundPlan:
         length = quantize.length(structure.size)
         if screen is not None:
             assert isinstance(quantize, FixedPoint), "a screen is refused beside privacy"
-            opened = screen_of(screen, quantize, scheme)
+            opened = screening.screen_of(screen, quantize, scheme)
             make = partial(make, **{"angle" if isinstance(opened, Angle) else "screen": opened})
             length += opened.tail if isinstance(opened, Screen) else 0
         chosen = make(length=length, width=quantize.width)
@@ -155,8 +157,8 @@ class RoundPlan:
 
     def _check_screen(self) -> int:
         """How many residues follow the coordinates."""
-        opened: Screen | PineScreen | Angle | None = None
-        if isinstance(self.scheme, SecAggPlusVerified | TwoAggregators):
+        opened: Screen | SlotScreen | PineScreen | Angle | None = None
+        if isinstance(self.scheme, SecAggPlusVerified | EncryptedScreened | TwoAggregators):
             opened = self.scheme.screen
         if isinstance(self.scheme, TwoAggregators) and self.scheme.angle is not None:
             opened = self.scheme.angle
@@ -164,7 +166,7 @@ class RoundPlan:
         if self.screen is not None:
             _require_type("quantize", self.quantize, FixedPoint)
             assert isinstance(self.quantize, FixedPoint)
-            due = screen_of(self.screen, self.quantize, type(self.scheme))
+            due = screening.screen_of(self.screen, self.quantize, type(self.scheme))
         if opened != due:
             raise ParameterError("the scheme opens something else than the plan's screen says")
         return opened.tail if isinstance(opened, Screen) else 0
@@ -256,7 +258,7 @@ class RoundPlan:
         encoded = self.quantize.encode(vector, weight, rand)
         if self._is_proven:
             return bounded.scaled(encoded, self.quantize)
-        if self.screen is None:
+        if self.screen is None or isinstance(self.scheme, EncryptedScreened):
             return encoded
         assert isinstance(self.scheme, SecAggPlusVerified), "checked when it was made"
         assert isinstance(self.screen, MaskedScreen), "checked too"
@@ -286,18 +288,6 @@ class Decoded:
     total_weight: int
     total: Words | NDArray[np.int64] = field(repr=False)
     within: float | None = None
-
-
-def _check_screened(screen: object, scheme: object, privacy: object) -> None:
-    _require_type("screen", screen, PlanScreen)
-    if scheme is not SecAggPlus and scheme is not TwoAggregators:
-        raise ParameterError(
-            "a screen needs SecAggPlus or TwoAggregators: no other scheme can open statistics"
-        )
-    if privacy is not None:
-        raise ParameterError(
-            "a screen opens numbers of each update, and no budget counts them: take one of the two"
-        )
 
 
 def model_digest(tree: Any) -> bytes:
@@ -333,6 +323,8 @@ def _room(
         return clients, EXACT
     if not isinstance(screen, MaskedScreen):
         raise ParameterError("only two aggregators open exact norms: take TwoAggregators")
+    if scheme is not SecAggPlus:
+        return SlotScreen.most_norm * clients, EXACT
     probe = SecAggPlus(clients=clients, length=1, width=32, **parameters)  # who may collude
     return screen.headroom(clients, probe.corrupt_count), EXACT
 

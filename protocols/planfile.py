@@ -35,7 +35,7 @@ from secagg.errors import ParameterError
 from secagg.parameters import dropout_bound
 from secagg.quantize import HalfEven, NormClip, RangeClip, Rounding, Stochastic
 from secagg.scheme import Scheme
-from secagg.schemes.ckks import EncryptedExact
+from secagg.schemes.ckks import EncryptedExact, EncryptedRounded, EncryptedScheme
 from secagg.schemes.pine import TwoAggregators
 from secagg.schemes.plain import PlainInsecure
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
@@ -55,6 +55,7 @@ SCHEMES: dict[str, type[Scheme]] = {
     "semi-honest": SecAggPlusSemiHonest,
     "plain-insecure": PlainInsecure,
     "ckks": EncryptedExact,
+    "ckks-rounded": EncryptedRounded,
     "pine": TwoAggregators,
 }
 _WANTED = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
@@ -83,13 +84,13 @@ class SchemeChoice:
 
     def __post_init__(self) -> None:
         _require_one_of("name", self.name, SCHEMES)
-        if SCHEMES[self.name] in (EncryptedExact, TwoAggregators) and self.threshold:
+        if (self.has_authority or SCHEMES[self.name] is TwoAggregators) and self.threshold:
             raise ParameterError(f"threshold = 0 must stand, {self.name} recovers no secrets")
 
     @property
     def has_authority(self) -> bool:
         """Whether a key authority takes part, whose keys are in the plan."""
-        return SCHEMES[self.name] is EncryptedExact
+        return issubclass(SCHEMES[self.name], EncryptedScheme)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -97,7 +98,12 @@ class SchemeChoice:
         if SCHEMES[self.name] is PlainInsecure:
             return {"dropout": self.dropout}
         if self.has_authority:
-            return {"corrupt": self.corrupt, "dropout": self.dropout}
+            approximate = SCHEMES[self.name] is EncryptedRounded
+            return {
+                "corrupt": self.corrupt,
+                "dropout": self.dropout,
+                "approximate": approximate,
+            }
         if SCHEMES[self.name] is TwoAggregators:
             fewest = self.clients - dropout_bound(self.clients, self.dropout)
             return {"corrupt": self.corrupt, "minimum": fewest}

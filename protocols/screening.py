@@ -9,8 +9,10 @@
 With `GroupScreen` nothing is known before the sum; `secagg.event.GroupStatistics` comes with it.
 With two aggregators, who prove norms, they are opened exactly: `ExactNormScreen`, `CosineScreen`.
 
-EXPERIMENTAL, as the scheme behind it is: docs/spec/verified.md. What is opened is numbers of each
-client; how much they tell is in docs/explanation/detection.md.
+With a key authority, `scheme=authority.scheme`, clients still send one message.
+
+EXPERIMENTAL, as the schemes behind it are: docs/spec/verified.md, docs/spec/ckks.md. What is opened
+is numbers of each client; how much they tell is in docs/explanation/detection.md.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ from secagg.primitives.field64 import MODULUS
 from secagg.primitives.ring import Words, reduce
 from secagg.quantize import FixedPoint, RangeClip
 from secagg.rand import Rand
+from secagg.schemes.ckks import EncryptedScreened, SlotMap, SlotScreen
 from secagg.schemes.pine import Angle, PineScreen, Reference, TwoAggregators
+from secagg.schemes.secagg_plus import SecAggPlus
 from secagg.schemes.secagg_plus.verified import Screen, SecAggPlusVerified
 from secagg.sketch import SketchMap, check_shape
 from secagg.structure import flatten
@@ -52,6 +56,7 @@ __all__ = [
     "NormScreen",
     "PlanScreen",
     "SketchScreen",
+    "check_choice",
     "cosines",
     "observed",
     "screen_of",
@@ -65,6 +70,9 @@ _TABLE_BITS = 16  # of a standard deviation that is drawn from a table of some 1
 @dataclass(frozen=True, kw_only=True)
 class _Screening:
     """What is opened of each update: `rows` numbers, and the weight where the plan has weights.
+
+    noise, tables and buckets are for plans with pairwise masks; with a key authority rows are a
+    multiple of 64.
 
     rows: of the sketch; an inner product or a norm is known to about 1 / sqrt(rows). noise:
     standard deviation of noise that clients commit to before the sketch is drawn, in each number,
@@ -92,6 +100,16 @@ class _Screening:
                 "a range"
             )
         return self._of(quantize.bound, quantize.max_weight)
+
+    def of_slots(self, quantize: FixedPoint) -> SlotScreen:
+        """What an encrypted scheme opens of updates in this encoding."""
+        if isinstance(quantize.clip, RangeClip):
+            raise ParameterError("a screen bounds norms: take a NormClip")
+        if self._group:
+            raise ParameterError("no groups are opened with a key authority: take another screen")
+        if self.noise or (self.tables, self.buckets) != (3, 1 << 13):
+            raise ParameterError("noise, tables and buckets are not for plans with a key authority")
+        return SlotScreen(bound=quantize.bound, rows=self.rows, max_weight=quantize.max_weight)
 
     def headroom(self, clients: int, corrupt: int) -> int:
         """How many updates at the bound the ring must hold, so that cheaters up to the soft bound
@@ -241,9 +259,9 @@ def _of_shares(quantize: FixedPoint, **opened: Any) -> PineScreen:
 
 def screen_of(
     screen: PlanScreen, quantize: FixedPoint, scheme: object
-) -> Screen | PineScreen | Angle:
+) -> Screen | SlotScreen | PineScreen | Angle:
     """What a scheme of this class opens of updates in this encoding; `ParameterError` if it cannot
-    open that.
+    open that. Any other maker of schemes is that of a key authority.
     """
     if scheme is TwoAggregators:
         if isinstance(screen, NormScreen):
@@ -251,7 +269,9 @@ def screen_of(
         return screen.of_shares(quantize)
     if not isinstance(screen, MaskedScreen):
         raise ParameterError("only two aggregators open exact norms: take TwoAggregators")
-    return screen.of(quantize)
+    if scheme is SecAggPlus or scheme is SecAggPlusVerified:
+        return screen.of(quantize)
+    return screen.of_slots(quantize)
 
 
 def observed(
@@ -278,7 +298,7 @@ def observed(
     if (
         screen is None
         or isinstance(screen, CosineProof)
-        or not isinstance(scheme, SecAggPlusVerified | TwoAggregators)
+        or not isinstance(scheme, SecAggPlusVerified | EncryptedScreened | TwoAggregators)
     ):
         raise ParameterError("this plan opens nothing: give it a screen")
     if isinstance(screen, GroupScreen) != isinstance(statistics, GroupStatistics):
@@ -290,6 +310,8 @@ def observed(
     sketch = scheme.opened_map(statistics.seed).sketch
     public = partial(_public, plan, sketch, known, root, classes)
     if isinstance(statistics, GroupStatistics):
+        assert isinstance(scheme, SecAggPlusVerified | TwoAggregators), "no other opens groups"
+        assert isinstance(sketch, SketchMap)
         if imitate is not None:
             raise ParameterError("imitate is for sketches of clients, not of groups")
         return _of_groups(plan.quantize, scheme, sketch, statistics, number, public())
@@ -342,9 +364,24 @@ def _kept(statistics: Statistics) -> tuple[NDArray[np.bool_], Reals]:
     return kept, weights
 
 
-def _noise(scheme: SecAggPlusVerified | TwoAggregators) -> float:
-    """That of clients in each number; two aggregators have none."""
+def _noise(scheme: SecAggPlusVerified | EncryptedScreened | TwoAggregators) -> float:
+    """That of clients in each number: no other scheme has any."""
     return scheme.screen.noise if isinstance(scheme, SecAggPlusVerified) else 0.0
+
+
+def check_choice(screen: object, scheme: object, privacy: object) -> None:
+    """Raise `ParameterError` unless this is a screen, and the scheme can open what it says."""
+    if not isinstance(screen, PlanScreen):
+        raise ParameterError(f"screen must be a PlanScreen, got {type(screen).__name__}")
+    if isinstance(scheme, type) and scheme is not SecAggPlus and scheme is not TwoAggregators:
+        raise ParameterError(
+            "a screen needs SecAggPlus, TwoAggregators or the scheme of a key authority: no other "
+            "can open statistics"
+        )
+    if privacy is not None:
+        raise ParameterError(
+            "a screen opens numbers of each update, and no budget counts them: take one of the two"
+        )
 
 
 def _of_groups(
@@ -370,7 +407,11 @@ def _of_groups(
 
 
 def _public(
-    plan: RoundPlan, sketch: SketchMap, known: Sequence[Any], root: Any, classes: Sequence[Any]
+    plan: RoundPlan,
+    sketch: SketchMap | SlotMap,
+    known: Sequence[Any],
+    root: Any,
+    classes: Sequence[Any],
 ) -> Public:
     def sketched(trees: Sequence[Any]) -> Reals:
         return sketch.of_reals(np.stack([_vector(plan, tree) for tree in trees]))
@@ -382,7 +423,7 @@ def _public(
     )
 
 
-def _sketched(sketch: SketchMap, populations: Reals) -> Reals:
+def _sketched(sketch: SketchMap | SlotMap, populations: Reals) -> Reals:
     """(b, n, d) -> (b, n, k)."""
     return np.stack([sketch.of_reals(population) for population in populations])
 

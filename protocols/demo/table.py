@@ -13,7 +13,7 @@ from protocols.private import Private
 from secagg.parameters import corrupt_bound
 from secagg.quantize import FixedPoint, NormClip
 from secagg.scheme import Scheme
-from secagg.schemes.ckks import EncryptedExact
+from secagg.schemes.ckks import EncryptedRounded, EncryptedScheme
 from secagg.schemes.pine import TwoAggregators
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
 
@@ -128,11 +128,13 @@ def _fields(report: RoundReport) -> dict[str, object]:
 
 
 def _scheme(scheme: Scheme) -> str:
-    if not isinstance(scheme, SecAggPlus | SecAggPlusSemiHonest | EncryptedExact | TwoAggregators):
+    if not isinstance(scheme, SecAggPlus | SecAggPlusSemiHonest | EncryptedScheme | TwoAggregators):
         return f"plain, INSECURE: the server reads the update of all {scheme.clients} clients"
     corrupt = corrupt_bound(scheme.clients, scheme.corrupt)
     others = f"{corrupt} corrupt of {scheme.clients}, {scheme.clients - scheme.survivors} dropouts"
-    if isinstance(scheme, EncryptedExact):
+    if isinstance(scheme, EncryptedRounded):
+        return f"encrypted to a key authority that rounds, and is not the server, {others}"
+    if isinstance(scheme, EncryptedScheme):
         return f"encrypted to a key authority that is not the server, {others}"
     if isinstance(scheme, TwoAggregators):
         return f"two aggregators, private unless both collude, norms verified, {others}"

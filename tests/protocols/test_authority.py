@@ -32,7 +32,7 @@ from secagg.event import Finished
 from secagg.identity import AUTHORITY, SERVER, Identity
 from secagg.quantize import NormClip
 from secagg.scheme import Floors
-from secagg.schemes.ckks import KeyAuthority
+from secagg.schemes.ckks import EncryptedRounded, KeyAuthority
 from secagg.schemes.ckks.messages import CONTRIBUTORS, Request
 from secagg.schemes.plain import PlainInsecure
 
@@ -90,6 +90,57 @@ def test_noise_of_the_clients_is_summed_exactly() -> None:
     assert outcome.result is not None
     assert outcome.deviation > 0.01, "there is no noise in the sum"
     assert plan.event is not None
+
+
+def test_noise_of_the_clients_survives_every_drop_out_that_the_plan_allows() -> None:
+    """Whoever is missing: nobody sends a byte more, and what is there is the promised noise.
+
+    Nothing is a share of anybody else's noise: `honest_inputs` clients make up the multiplier.
+    """
+    template = np.zeros(1000, np.float32)
+    plan = RoundPlan.for_update(
+        template, clients=5, clip=NormClip(1.0), scheme=KEEPER.scheme, dropout=0.4, corrupt=0.0,
+        privacy=DistributedNoise(multiplier=0.5),
+    )  # fmt: skip
+    assert plan.scheme.honest_inputs == 3
+    nothing = dict.fromkeys(UPDATES, (template, 1))
+    everybody = run_round(plan, nothing, third=KEEPER)
+    seen = []
+    for number, silent in enumerate([(1, 2), (4, 5), (3,)], start=1):
+        drops = dict.fromkeys(silent, "upload")
+        outcome = run_round(plan, nothing, third=KEEPER, drops=drops, number=number)
+        assert outcome.exact
+        assert outcome.result is not None
+        assert outcome.result.included == frozenset(UPDATES) - frozenset(silent)
+        for client in outcome.result.included:
+            assert outcome.clients[client].bytes_up == everybody.clients[client].bytes_up
+        if len(silent) == 2:
+            mean, clients = outcome.result.mean, len(outcome.result.included)
+            seen.append(mean * clients)
+    # sums by exactly three clients: the deviation is 0.5 times the clip
+    assert 0.47 < np.std(np.concatenate(seen)) < 0.54
+
+
+def test_removal_of_noise_is_refused_as_no_client_learns_who_is_in_the_sum() -> None:
+    for removal in (False, True):
+        privacy = DistributedNoise(multiplier=0.5, removal=removal)
+        fields = {"clients": 5, "clip": NormClip(1.0), "scheme": KEEPER.scheme, "corrupt": 0.0}
+        if removal:
+            with pytest.raises(ParameterError, match="removal of noise needs a scheme whose"):
+                RoundPlan.for_update(TEMPLATE, **fields, privacy=privacy)
+        else:
+            assert RoundPlan.for_update(TEMPLATE, **fields, privacy=privacy).event is not None
+
+
+def test_one_more_drop_out_than_the_noise_is_made_for_opens_nothing() -> None:
+    plan = RoundPlan.for_update(
+        TEMPLATE, clients=5, clip=NormClip(1.0), scheme=KEEPER.scheme, dropout=0.4, corrupt=0.0,
+        privacy=DistributedNoise(multiplier=0.5),
+    )  # fmt: skip
+    updates = {client: (tree, 1) for client, (tree, _) in UPDATES.items()}
+    outcome = run_round(plan, updates, third=KEEPER, drops=dict.fromkeys((1, 2, 3), "upload"))
+    assert outcome.result is None
+    assert "2 inputs, at least 3" in str(outcome.failure)
 
 
 SERVERS: dict[bytes, Identity] = {}
@@ -244,6 +295,8 @@ def test_frames_of_all_three_parties_can_be_inspected() -> None:
 def test_a_plan_file_takes_the_scheme_with_an_authority() -> None:
     file = PlanFile.parse('[scheme]\nname = "ckks"\nclients = 6\n')
     assert file.plan(TEMPLATE, KEEPER).scheme.authority == KEEPER.authority.identity.public
+    rounded = PlanFile.parse('[scheme]\nname = "ckks-rounded"\nclients = 6\n')
+    assert isinstance(rounded.plan(TEMPLATE, KEEPER).scheme, EncryptedRounded)
     with pytest.raises(ParameterError, match="needs a key authority"):
         file.plan(TEMPLATE)
     with pytest.raises(ParameterError, match="recovers no secrets"):

@@ -112,6 +112,7 @@ needs_tenseal = pytest.mark.skipif(
         ("plain-insecure", 1, "INSECURE: the server reads the update"),
         ("pine", 1, "private unless both collude"),
         pytest.param("ckks", 1, "encrypted to a key authority", marks=needs_tenseal),
+        pytest.param("ckks-rounded", 1, "a key authority that rounds", marks=needs_tenseal),
     ],
 )
 def test_runs_of_other_schemes_say_whom_they_trust(

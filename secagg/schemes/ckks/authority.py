@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from secagg.errors import DecodeError, IntegrityError, RemoteProtocolError
@@ -15,29 +16,29 @@ from secagg.schemes.ckks.binding import check_list, open_seeds
 from secagg.schemes.ckks.cipher import Cipher
 from secagg.schemes.ckks.masks import add_masks
 from secagg.schemes.ckks.messages import Opened, Refused, Request
-from secagg.schemes.ckks.residues import unpack_residues
+from secagg.schemes.ckks.residues import Residues, unpack_residues
 from secagg.schemes.ckks.states import Holding
 from secagg.wire import ids
 
 if TYPE_CHECKING:
-    from secagg.schemes.ckks.params import EncryptedExact
+    from secagg.schemes.ckks.params import EncryptedExact, EncryptedScheme
 
-__all__ = ["Authority"]
+__all__ = ["Authority", "ExactAuthority"]
 
 
-class Authority:
+class Authority(ABC):
     """Answers the aggregator once. It is shown no client's ciphertext, only their sum.
 
     A request without a list of enough signatures raises `RemoteProtocolError`, and this context is
     over. What leaves are integers after exact decryption: no noise of a ciphertext is in them.
     """
 
-    phases = ("open",)
+    phases: tuple[str, ...] = ("open",)
     tolerant = False
     transitions: Transitions = states.AUTHORITY
 
     def __init__(
-        self, params: EncryptedExact, endpoint: Endpoint, secret: bytes, cipher: Cipher
+        self, params: EncryptedScheme, endpoint: Endpoint, secret: bytes, cipher: Cipher
     ) -> None:
         self.me = endpoint.me
         self._params = params
@@ -45,11 +46,28 @@ class Authority:
         self._secret = secret
         self._cipher = cipher
 
-    def start(self, rand: Rand) -> Step[Holding]:
+    def start(self, rand: Rand) -> Step[Any]:
         return Step(Holding())
 
-    def on_message(self, state: Holding, signed: Signed[Request], rand: Rand) -> Step[Holding]:
-        request = signed.message
+    def on_message(self, state: Any, signed: Signed[Any], rand: Rand) -> Step[Any]:
+        return self._open(signed.message)
+
+    def on_input(self, state: Any, value: Any, rand: Rand) -> Step[Any]:
+        raise AssertionError("the transition table allows no input")
+
+    def on_deadline(self, state: Any, rand: Rand) -> Step[Any]:
+        return Step(Over())  # nobody asked, and no sum was opened
+
+    def on_lost(self, state: Any, peer: PartyId, rand: Rand) -> Step[Any]:
+        raise AssertionError("an authority has no peers to lose")
+
+    def expected(self, state: Any) -> frozenset[PartyId]:
+        return frozenset({SERVER})
+
+    def satisfied(self, state: Any) -> bool:
+        return False
+
+    def _open(self, request: Request) -> Step[Any]:
         check_list(request.contributors, self._endpoint, self._params.survivors)
         seeds = open_seeds(request.contributors, self._endpoint)
         opened = [seed for seed in seeds.values() if seed is not None]
@@ -63,21 +81,6 @@ class Authority:
         included = frozenset(seeds)
         return Step(Over(), (Send.to_server(message),), (Finished(included=included),))
 
-    def on_input(self, state: Holding, value: Any, rand: Rand) -> Step[Holding]:
-        raise AssertionError("the transition table allows no input")
-
-    def on_deadline(self, state: Holding, rand: Rand) -> Step[Holding]:
-        return Step(Over())  # nobody asked, and nothing was opened
-
-    def on_lost(self, state: Holding, peer: PartyId, rand: Rand) -> Step[Holding]:
-        raise AssertionError("an authority has no peers to lose")
-
-    def expected(self, state: Holding) -> frozenset[PartyId]:
-        return frozenset({SERVER})
-
-    def satisfied(self, state: Holding) -> bool:
-        return False
-
     def _total(self, vector: bytes, seeds: list[bytes]) -> Words | None:
         """The sum over the list; None if the ciphertexts are of anything else."""
         layout = self._params.layout
@@ -85,11 +88,25 @@ class Authority:
             residues = unpack_residues(vector, layout.words, layout.ring.keys)
         except DecodeError as error:
             raise RemoteProtocolError(str(error)) from None
+        return self._summed(residues, seeds)
+
+    @abstractmethod
+    def _summed(self, residues: Residues, seeds: list[bytes]) -> Words | None:
+        """What these ciphertexts are of, without the masks of `seeds`; None for garbage."""
+
+
+class ExactAuthority(Authority):
+    """Decrypts exactly."""
+
+    _params: EncryptedExact
+
+    def _summed(self, residues: Residues, seeds: list[bytes]) -> Words | None:
+        layout = self._params.layout
         slots = self._cipher.decrypt(layout.ring, self._secret, residues)
         add_masks(slots, layout.ring.plain, minus=seeds)
         return layout.opened(slots, len(seeds))
 
 
-def _refused(culprits: list[PartyId], reason: str) -> Step[Holding]:
+def _refused(culprits: list[PartyId], reason: str) -> Step[Any]:
     message = Refused(culprits=ids(culprits))
     return Step(Over(), (Send.to_server(message),), (Failed(IntegrityError(reason)),))

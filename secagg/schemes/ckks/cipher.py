@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from secagg.schemes.ckks.layout import Slots
+from secagg.schemes.ckks.reals import RealRing, Reals
 from secagg.schemes.ckks.residues import Residues
 from secagg.schemes.ckks.ring import KeyRing, PlainRing
 
@@ -21,7 +22,8 @@ class KeyPair:
 
 
 class Cipher(Protocol):
-    """BFV with batching [FanVercauteren12]. Every argument was checked by the caller.
+    """BFV with batching [FanVercauteren12], and CKKS [CheonKimKimSong17]. Every argument was
+    checked by the caller.
 
     Raises `secagg.errors.CipherFailed`, and nothing else.
     """
@@ -32,6 +34,14 @@ class Cipher(Protocol):
 
     def encrypt(self, ring: PlainRing, public: bytes, slots: Slots) -> Residues:
         """(blocks, degree) plaintexts -> (blocks * words,) residues of fresh ciphertexts."""
+        ...
+
+    def encrypt_reals(self, ring: RealRing, public: bytes, reals: Reals) -> Residues:
+        """(blocks, degree / 2) reals -> (blocks * words,) residues of fresh CKKS ciphertexts."""
+        ...
+
+    def decrypt_reals(self, ring: RealRing, secret: bytes, residues: Residues) -> Reals:
+        """(blocks * words,) residues -> (blocks, degree / 2) reals, noise included."""
         ...
 
     def decrypt(self, ring: PlainRing, secret: bytes, residues: Residues) -> Slots:

@@ -19,6 +19,7 @@ import zstandard
 from secagg.errors import CipherFailed
 from secagg.schemes.ckks.cipher import KeyPair
 from secagg.schemes.ckks.layout import Slots
+from secagg.schemes.ckks.reals import RealRing, Reals
 from secagg.schemes.ckks.residues import Residues, pack_key, unpack_key
 from secagg.schemes.ckks.ring import SPECIAL_BITS, KeyRing, PlainRing
 
@@ -31,6 +32,7 @@ _ONE = np.float64(1).tobytes()
 _FLAGS = b"\x10\x07\x19" + np.float64(-1).tobytes()  # TenSEAL's defaults; no scale is set
 _LENGTH_DELIMITED = 2
 _VARINT = 0
+_FIXED64 = 1
 
 
 class TensealCipher:
@@ -66,6 +68,34 @@ class TensealCipher:
         context = _context(_message((1, _parameters(ring)), (2, _FLAGS), (3, private)))
         blocks = residues.reshape(-1, ring.keys.words)
         return np.stack([self._decrypted(ring, context, row) for row in blocks])
+
+    def encrypt_reals(self, ring: RealRing, public: bytes, reals: Reals) -> Residues:
+        """Reals -> residues of fresh CKKS ciphertexts."""
+        residues = unpack_key(public, ring.keys)
+        key = _blob(_ciphertext_head(ring, key=True), residues.tobytes())
+        public_context = _message((1, key)) + _FLAGS
+        context = _context(_message((1, _parameters(ring)), (2, public_context)))
+        return np.concatenate([self._encrypted_reals(ring, context, row) for row in reals])
+
+    def decrypt_reals(self, ring: RealRing, secret: bytes, residues: Residues) -> Reals:
+        """Residues -> reals."""
+        private = _message((1, _blob(_secret_head(ring), secret)))
+        context = _context(_message((1, _parameters(ring)), (2, _FLAGS), (3, private)))
+        blocks = residues.reshape(-1, ring.keys.words)
+        return np.stack([self._decrypted_reals(ring, context, row) for row in blocks])
+
+    def _encrypted_reals(self, ring: RealRing, context: tenseal.Context, reals: Reals) -> Residues:
+        with _native():
+            serialized = tenseal.ckks_vector(context, reals, ring.scale).serialize()
+        head = _ciphertext_head(ring, key=False)
+        return _words(_body(_field(serialized, 2), head, ring.keys.words))
+
+    def _decrypted_reals(self, ring: RealRing, context: tenseal.Context, block: Residues) -> Reals:
+        blob = _blob(_ciphertext_head(ring, key=False), block.tobytes())
+        scale = _varint(3 << 3 | _FIXED64) + np.float64(ring.scale).tobytes()
+        sizes = _message((1, _varint(ring.keys.degree // 2)), (2, blob)) + scale
+        with _native():
+            return np.array(tenseal.ckks_vector_from(context, sizes).decrypt(), np.float64)
 
     def _encrypted(self, ring: PlainRing, context: tenseal.Context, slots: Slots) -> Residues:
         with _native():
@@ -129,26 +159,30 @@ def _body(blob: bytes, head: bytes, words: int) -> bytes:
     return plain[len(due) :]
 
 
-def _ciphertext_head(ring: PlainRing, *, key: bool) -> bytes:
+def _ciphertext_head(ring: PlainRing | RealRing, *, key: bool) -> bytes:
     """Parameters, form, polynomials, degree, primes, scale, correction. A public key is one too."""
     primes = ring.keys.count + key
     sizes = b"".join(number.to_bytes(8, "little") for number in (2, ring.keys.degree, primes))
     correction = (1).to_bytes(8, "little")
-    return ring.identifier(key=key) + bytes((key,)) + sizes + _ONE + correction
+    form, scale = key, _ONE  # keys, and all that CKKS encrypts, are in evaluation form
+    if isinstance(ring, RealRing) and not key:
+        form, scale = True, np.float64(ring.scale).tobytes()
+    return ring.identifier(key=key) + bytes((form,)) + sizes + scale + correction
 
 
-def _secret_head(ring: PlainRing) -> bytes:
+def _secret_head(ring: PlainRing | RealRing) -> bytes:
     """Parameters, coefficients, scale: a secret key is a plaintext."""
     words = (ring.keys.count + 1) * ring.keys.degree
     return ring.identifier(key=True) + words.to_bytes(8, "little") + _ONE
 
 
-def _parameters(ring: PlainRing) -> bytes:
+def _parameters(ring: PlainRing | RealRing) -> bytes:
     """Scheme, degree, primes, plaintext prime."""
     primes = ring.keys.primes
     sizes = ring.keys.degree.to_bytes(8, "little") + len(primes).to_bytes(8, "little")
-    moduli = (number.to_bytes(8, "little") for number in (*primes, ring.plain))
-    return _stored(b"\x01" + sizes + b"".join(_stored(modulus) for modulus in moduli))
+    kind, plain = (b"\x02", 0) if isinstance(ring, RealRing) else (b"\x01", ring.plain)
+    moduli = (number.to_bytes(8, "little") for number in (*primes, plain))
+    return _stored(kind + sizes + b"".join(_stored(modulus) for modulus in moduli))
 
 
 def _words(body: bytes) -> Residues:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 from secagg.context import Round
@@ -14,8 +15,11 @@ from secagg.rand import Rand
 from secagg.scheme import check_sizes
 from secagg.schemes.ckks.cipher import Cipher, KeyPair
 from secagg.schemes.ckks.layout import layout
-from secagg.schemes.ckks.params import EncryptedExact, tenseal_cipher
+from secagg.schemes.ckks.params import EncryptedExact, EncryptedScheme, Shape, tenseal_cipher
+from secagg.schemes.ckks.reals import rounded_layout
 from secagg.schemes.ckks.ring import KeyRing
+from secagg.schemes.ckks.rounded import EncryptedRounded
+from secagg.schemes.ckks.screened import EncryptedScreened, SlotScreen
 
 __all__ = ["KeyAuthority"]
 
@@ -45,14 +49,27 @@ class KeyAuthority:
         """A fresh identity from `rand`; keys of rings come from the native code's randomness."""
         return cls(Identity.generate(rand), cipher=cipher)
 
-    def scheme(self, *, clients: int, length: int, width: int, **fields: Any) -> EncryptedExact:
+    def scheme(
+        self,
+        *,
+        clients: int,
+        length: int,
+        width: int,
+        screen: SlotScreen | None = None,
+        approximate: bool = False,
+        **fields: Any,
+    ) -> EncryptedScheme:
         """The scheme of these parameters under a key of this authority, made when first needed.
+
+        screen: what is opened of each client before the sum; the scheme is then screened.
+        approximate: whether sums are under CKKS, and rounded.
 
         Raises `ParameterError` as `EncryptedExact` does, `CipherFailed` if no key can be made.
         """
         check_sizes(clients, length, width)
-        pair = self._pair(layout(clients, length, width).ring.keys)
-        return EncryptedExact(
+        kind, shape = _kind(screen, approximate)
+        pair = self._pair(shape(clients, length, width).ring.keys)
+        return kind(
             clients=clients,
             length=length,
             width=width,
@@ -64,7 +81,7 @@ class KeyAuthority:
 
     def machine(
         self,
-        scheme: EncryptedExact,
+        scheme: EncryptedScheme,
         round: Round,
         *,
         snapshot: bytes | None = None,
@@ -93,3 +110,17 @@ class KeyAuthority:
 
     def __reduce__(self) -> str:
         raise TypeError("a key authority holds secrets and does not pickle")
+
+
+def _kind(
+    screen: SlotScreen | None, approximate: bool
+) -> tuple[Callable[..., EncryptedScheme], Callable[[int, int, int], Shape]]:
+    """The scheme of such a plan, and its layout."""
+    if screen is not None and approximate:
+        raise ParameterError("a screen is for the exact mode: approximate must be False")
+    if approximate:
+        return EncryptedRounded, rounded_layout
+    if screen is None:
+        return EncryptedExact, layout
+    shape = partial(layout, plain_bits=screen.plain_bits)
+    return partial(EncryptedScreened, screen=screen), shape

@@ -105,11 +105,14 @@ class Layout:
         return out.reshape(-1)
 
     def vector(self, padded: Words) -> Words | None:
-        """(padded,) -> (length,); None where a coordinate that is due to be zero is not."""
+        """(padded,) -> (length,); None where a zero at the end of a block is none.
+
+        What fills the last block up is not looked at: no client can end a round by it.
+        """
         blocks = padded.reshape(self.blocks, self.room)
-        data = blocks[:, : self.room - self.zeros].reshape(-1)
-        if np.any(blocks[:, self.room - self.zeros :]) or np.any(data[self.length :]):
+        if np.any(blocks[:, self.room - self.zeros :]):
             return None
+        data = blocks[:, : self.room - self.zeros].reshape(-1)
         return data[: self.length].copy()
 
     def slots(self, padded: Words) -> Slots:
@@ -160,12 +163,24 @@ class Layout:
 
 
 @lru_cache(maxsize=64)
-def layout(clients: int, length: int, width: int) -> Layout:
+def layout(clients: int, length: int, width: int, plain_bits: int = 0) -> Layout:
     """The cheapest layout, by bytes first: see `_price`.
+
+    plain_bits: 0, or what plaintexts must hold where combinations of blocks are opened. A slot then
+    has one coordinate, and the sum of all blocks of a client is exact too.
 
     Raises `ParameterError` where no ring holds `clients` times the largest value.
     """
-    found = list(_layouts(clients, length, width))
+    if plain_bits:
+        found = list(_combinable(clients, length, width, plain_bits))
+    else:
+        found = list(_layouts(clients, length, width))
+    if not found and plain_bits:
+        needed = max(width + (clients - 1).bit_length(), plain_bits)
+        raise ParameterError(
+            f"width + log2(clients) <= {MOST_PLAIN_BITS}, and so many bits for combinations, must "
+            f"hold, got {needed}"
+        )
     if not found:
         raise ParameterError(
             f"clients * 2**(width / 2) <= 2**{MOST_PLAIN_BITS} must hold, got {clients} clients "
@@ -189,6 +204,17 @@ def _layouts(clients: int, length: int, width: int) -> Iterator[Layout]:
             if ring is not None:
                 sizes: dict[str, Any] = {"clients": clients, "length": length, "width": width}
                 yield Layout(**sizes, limbs=limbs, lanes=lanes, ring=ring)
+
+
+def _combinable(clients: int, length: int, width: int, plain_bits: int) -> Iterator[Layout]:
+    """One lane to a slot, and noise for as many summands as there are blocks, and one more."""
+    sizes: dict[str, Any] = {"clients": clients, "length": length, "width": width}
+    bits = max(width + (clients - 1).bit_length(), plain_bits)
+    for degree in MOST_BITS if bits <= MOST_PLAIN_BITS else ():
+        blocks = -(-length // (degree - -(-CHECK_BITS // width)))
+        ring = _ring(degree, bits, max(clients, blocks + 1))
+        if ring is not None:
+            yield Layout(**sizes, limbs=1, lanes=1, ring=ring)
 
 
 @lru_cache(maxsize=1024)

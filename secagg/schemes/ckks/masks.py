@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers import CipherContext
 from secagg.primitives.prg import encryptor
 from secagg.schemes.ckks.layout import Slots
 
-__all__ = ["add_masks"]
+__all__ = ["add_masks", "uniform"]
 
 
 def add_masks(
@@ -33,12 +33,12 @@ def add_masks(
 def _fold(slots: Slots, plain: int, seed: bytes, term: Callable[[Slots], Slots]) -> None:
     source, prime = encryptor(seed), np.uint64(plain)
     for at in range(len(slots)):
-        found = slots[at] + term(_uniform(source, slots.shape[1], plain))
+        found = slots[at] + term(uniform(source, slots.shape[1], plain))
         # below twice the prime; without it the difference wraps around and is never the smaller
         np.minimum(found, found - prime, out=slots[at])
 
 
-def _uniform(source: CipherContext, count: int, plain: int) -> Slots:
+def uniform(source: CipherContext, count: int, plain: int) -> Slots:
     """(count,): the next words of the stream below a multiple of `plain`, reduced."""
     least = np.uint64((1 << 64) // plain * plain)
     found = np.zeros(0, np.uint64)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from secagg.context import Round
 from secagg.errors import DecodeError, ParameterError
@@ -15,16 +16,35 @@ from secagg.machine import Machine, Role
 from secagg.parameters import corrupt_bound, dropout_bound
 from secagg.rand import Rand
 from secagg.scheme import Scheme
-from secagg.schemes.ckks.authority import Authority
+from secagg.schemes.ckks.authority import ExactAuthority
 from secagg.schemes.ckks.cipher import Cipher
 from secagg.schemes.ckks.client import Client
 from secagg.schemes.ckks.layout import Layout, layout
 from secagg.schemes.ckks.messages import Opened, Refused, Request, Upload
 from secagg.schemes.ckks.residues import unpack_key
+from secagg.schemes.ckks.ring import KeyRing
 from secagg.schemes.ckks.server import Server
 from secagg.wire import Limits, Message
 
-__all__ = ["EncryptedExact", "tenseal_cipher"]
+__all__ = ["EncryptedExact", "EncryptedScheme", "Shape", "tenseal_cipher"]
+
+
+class Keyed(Protocol):
+    """A ring that is encrypted in."""
+
+    @property
+    def keys(self) -> KeyRing: ...
+
+
+class Shape(Protocol):
+    """What everybody has to know of how vectors are encrypted."""
+
+    @property
+    def ring(self) -> Keyed: ...
+    @property
+    def words(self) -> int: ...
+    @property
+    def size(self) -> int: ...
 
 
 def tenseal_cipher() -> Cipher:
@@ -37,8 +57,8 @@ def tenseal_cipher() -> Cipher:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncryptedExact(Scheme):
-    """Exact sums under BFV. `KeyAuthority.scheme` makes one, with the keys that belong to it.
+class EncryptedScheme(Scheme):
+    """What all schemes with a key authority have. `KeyAuthority.scheme` makes them, with its keys.
 
     authority_identity: the authority's public identity, 32 bytes. share_key: its
     `Identity.share_key`, to which clients seal. public_key: of the encryption, packed. corrupt,
@@ -54,11 +74,10 @@ class EncryptedExact(Scheme):
     corrupt: float = 0.2
     dropout: float = 0.3
 
-    code: ClassVar[int] = 7
-    name: ClassVar[str] = "ckks-exact"
-
     def __post_init__(self) -> None:
         super().__post_init__()
+        corrupt_bound(self.clients, self.corrupt)
+        dropout_bound(self.clients, self.dropout)
         object.__setattr__(self, "corrupt", float(self.corrupt) + 0.0)  # -0.0 is the same plan
         object.__setattr__(self, "dropout", float(self.dropout) + 0.0)
         if self.honest_inputs < 2:
@@ -66,6 +85,9 @@ class EncryptedExact(Scheme):
                 f"survivors - corrupt >= 2 must hold, got {self.honest_inputs}: the sum of one "
                 "honest client is that client's update"
             )
+        for name in ("authority_identity", "share_key", "public_key"):
+            if not isinstance(getattr(self, name), bytes):
+                raise ParameterError(f"{name} must be bytes")
         if not is_share_key(self.authority_identity, self.share_key):
             raise ParameterError("share_key is not the authority's own")
         try:
@@ -74,9 +96,9 @@ class EncryptedExact(Scheme):
             raise ParameterError(f"public_key is not of these parameters: {error}") from None
 
     @property
-    def layout(self) -> Layout:
+    @abstractmethod
+    def layout(self) -> Shape:
         """How vectors are packed and encrypted."""
-        return layout(self.clients, self.length, self.width)
 
     @property
     def authority(self) -> bytes:
@@ -115,11 +137,12 @@ class EncryptedExact(Scheme):
     def derived(self) -> Mapping[str, object]:
         return {"layout": self.layout}
 
-    def client_role(self, endpoint: Endpoint) -> Role[Any]:
-        return Client(self, endpoint, tenseal_cipher())
-
     def server_role(self, endpoint: Endpoint) -> Role[Any]:
         return Server(self, endpoint)
+
+    @abstractmethod
+    def authority_role(self, endpoint: Endpoint, secret: bytes, cipher: Cipher) -> Role[Any]:
+        """The authority's steps."""
 
     def authority_machine(
         self,
@@ -133,7 +156,25 @@ class EncryptedExact(Scheme):
     ) -> Machine[Any]:
         """The machine of the key authority, or as it was at `snapshot`; see `KeyAuthority`."""
         endpoint = self._endpoint(round, identity, AUTHORITY)
-        role = Authority(self, endpoint, secret, cipher)
+        role = self.authority_role(endpoint, secret, cipher)
         if snapshot is None:
             return Machine(role, endpoint, rand)
         return Machine.restore(role, endpoint, snapshot, rand)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncryptedExact(EncryptedScheme):
+    """Exact sums under BFV."""
+
+    code: ClassVar[int] = 7
+    name: ClassVar[str] = "ckks-exact"
+
+    @property
+    def layout(self) -> Layout:
+        return layout(self.clients, self.length, self.width)
+
+    def client_role(self, endpoint: Endpoint) -> Role[Any]:
+        return Client(self, endpoint, tenseal_cipher())
+
+    def authority_role(self, endpoint: Endpoint, secret: bytes, cipher: Cipher) -> Role[Any]:
+        return ExactAuthority(self, endpoint, secret, cipher)

@@ -16,7 +16,15 @@ from secagg.errors import DecodeError
 from secagg.primitives.ring import pack, unpack
 from secagg.schemes.ckks.ring import KeyRing
 
-__all__ = ["Residues", "add", "pack_key", "pack_residues", "unpack_key", "unpack_residues"]
+__all__ = [
+    "Residues",
+    "add",
+    "moduli",
+    "pack_key",
+    "pack_residues",
+    "unpack_key",
+    "unpack_residues",
+]
 
 Residues = NDArray[np.uint64]
 """(words,): by block, polynomial, prime, coefficient."""
@@ -49,6 +57,11 @@ def add(total: Residues, residues: Residues, keys: KeyRing) -> None:
     rows += residues.reshape(rows.shape)
     # below twice the prime; without it the difference wraps around and is never the smaller one
     np.minimum(rows, rows - primes, out=rows)
+
+
+def moduli(keys: KeyRing) -> Residues:
+    """The modulus of each residue of a ciphertext, (words,)."""
+    return np.tile(_primes(keys, key=False), 2)
 
 
 @lru_cache(maxsize=8)

@@ -75,6 +75,7 @@ class TwoAggregators(Scheme):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        corrupt_bound(self.clients, self.corrupt)
         object.__setattr__(self, "corrupt", float(self.corrupt) + 0.0)
         if isinstance(self.bound, bool) or not isinstance(self.bound, int):
             raise ParameterError(f"bound must be an int, got {type(self.bound).__name__}")

@@ -28,6 +28,10 @@ LABELS = {
     "pair_mask": b"secagg/1/mask-pair\0",
     "self_mask": b"secagg/1/mask-self\0",
     "check": b"secagg/1/check-vector\0",
+    "sketch_seed": b"secagg/1/sketch-seed\0",
+    "sketch_map": b"secagg/1/sketch-map\0",
+    "contributor": b"secagg/1/contributor\0",
+    "binding": b"secagg/1/binding-seed\0",
 }
 
 

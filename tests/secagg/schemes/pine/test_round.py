@@ -589,6 +589,7 @@ def test_silence_of_the_other_aggregator_aborts() -> None:
         ({"minimum": 1}, "2 <= minimum"),
         ({"minimum": 5}, "minimum <= clients"),
         ({"minimum": True}, "must be an int"),
+        ({"corrupt": "x"}, "0 <= corrupt < 1"),
         ({"corrupt": 0.5}, "corrupt \\* clients >= 2"),
         ({"clients": 5, "bound": 1 << 8}, "roster"),
     ],
