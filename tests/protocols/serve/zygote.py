@@ -1,0 +1,84 @@
+"""Starts the command `secagg` in processes of their own, quickly: imported once, then forked.
+
+One line of JSON asks, one answers: {"argv": […], "log": FILE, "crash": [N, "before" or "after"]}
+starts one, which kills itself at its N-th commit; {"wait": PID, "seconds": S} waits for one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import sys
+import time
+import warnings
+from typing import Any
+
+sys.modules["numba"] = None  # type: ignore[assignment]  # numpy starts sooner
+warnings.simplefilter("ignore")
+
+from protocols import cli  # noqa: E402
+from protocols.serve import programs, store, upload  # noqa: E402, F401
+
+
+def crash_at(number: int, when: str) -> None:
+    """SIGKILL at that commit, just before it or just after it."""
+    commit, count = store.Store._commit, 0
+
+    def counted(self: Any) -> None:
+        nonlocal count
+        count += 1
+        if count == number and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        commit(self)
+        if count == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    store.Store._commit = counted  # type: ignore[method-assign]
+
+
+def child(asked: dict[str, Any]) -> None:
+    log = os.open(asked["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for stream, target in ((null, 0), (log, 1), (log, 2)):
+        os.dup2(stream, target)
+    if asked.get("crash"):
+        crash_at(*asked["crash"])
+    if asked.get("file_bytes"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (asked["file_bytes"], asked["file_bytes"]))
+    sys.argv = ["secagg", *asked["argv"]]
+    status = 70
+    try:
+        cli.main()
+    except SystemExit as ended:
+        status = ended.code if isinstance(ended.code, int) else 0
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def waited(process: int, seconds: float) -> int | None:
+    """Its exit status, negative for a signal; None if it goes on."""
+    until = time.monotonic() + seconds
+    while True:
+        found, status = os.waitpid(process, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > until:
+            return None
+        time.sleep(0.005)
+
+
+def main() -> None:
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if "wait" in asked:
+            answer = waited(asked["wait"], asked["seconds"])
+        elif not (answer := os.fork()):
+            child(asked)
+        print(json.dumps(answer), flush=True)
+
+
+main()
