@@ -129,9 +129,8 @@ class _Aggregation:
     def _relays(self) -> list[bytes]:
         """The relays that the leader has to send; other frames are for later."""
         frames = [frame for _, frame in self._leader.to_send()]
-        relays = [frame for frame in frames if parse_header(frame).code == Relay.code]
-        self._later += [frame for frame in frames if frame not in relays]
-        return relays
+        self._later += [frame for frame in frames if parse_header(frame).code != Relay.code]
+        return [frame for frame in frames if parse_header(frame).code == Relay.code]
 
     def _settle(self, due: Future[list[bytes]] | None) -> None:
         for reply in due.result() if due is not None else ():

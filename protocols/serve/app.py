@@ -79,4 +79,6 @@ def _problem(request: Request, error: RequestRefused, log: Log) -> Response:
     task = str(request.path_params.get("task", ""))[:43]
     status, shown = document(error, task)
     log("refused", problem=error.problem, detail=error.detail, task=task)
-    return JSONResponse(shown, status_code=status, media_type=PROBLEM_TYPE)
+    # the rest of a refused body is not waited for
+    headers = {"connection": "close"}
+    return JSONResponse(shown, status_code=status, media_type=PROBLEM_TYPE, headers=headers)

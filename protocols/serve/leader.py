@@ -53,18 +53,23 @@ class LeaderService:
             raise refusal(
                 Problem.UNKNOWN_TASK, "the leader has no such round: compare plan and roster"
             )
+        if task.id not in self._endpoints:
+            self._open(task)
+        return task
+
+    def _open(self, task: Task) -> None:
         try:
             self._reports.begin(task)
         except LocalProtocolError as error:
             raise refusal(Problem.CLOSED, str(error)) from None
-        return task
+        self._endpoints[task.id] = task.endpoint(self._identity, SERVER, Report)
 
     def accept(self, task: Task, frame: bytes) -> dict[str, object]:
         """Store a report; what acknowledges it, the same for the very same report again.
 
-        Raises `DecodeError` for what no client of this round signed, and what `Reports.add` raises.
+        task: of `task`. Raises `DecodeError` for what no client of this round signed, and what `Reports.add` raises.
         """
-        endpoint = self._endpoint(task)
+        endpoint = self._endpoints[task.id]
         header = endpoint.authenticate(frame)
         if header.sender == HELPER:
             raise DecodeError("the helper has no input")
@@ -76,11 +81,6 @@ class LeaderService:
         self._log("report stored", task=task.id, client=header.sender, bytes=len(frame))
         self._on_report()
         return {"task": task.id, "client": header.sender, "report": digest.hex()}
-
-    def _endpoint(self, task: Task) -> Endpoint:
-        if task.id not in self._endpoints:
-            self._endpoints[task.id] = task.endpoint(self._identity, SERVER, Report)
-        return self._endpoints[task.id]
 
 
 def leader_app(service: LeaderService, rounds: Rounds, bounds: Bounds, log: Log) -> Starlette:

@@ -32,6 +32,7 @@ class Listening:
     key: Path | None = None
 
     def __post_init__(self) -> None:
+        _ = self.port
         if (self.certificate is None) != (self.key is None):
             raise ParameterError("--certificate and --certificate-key go together")
         if self.certificate is None and not is_loopback(self.host):
@@ -39,7 +40,6 @@ class Listening:
                 f"TLS is needed on {self.host}: give --certificate and --certificate-key, or "
                 "listen on 127.0.0.1 behind a proxy that has them"
             )
-        _ = self.port
 
     @property
     def host(self) -> str:
@@ -55,12 +55,13 @@ class Listening:
         return int(text)
 
     def bound(self) -> socket.socket:
-        """A socket at that address; `OSError` if there is none to be had."""
+        """A socket that takes connections there; `OSError` if there is none to be had."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         found = socket.socket(family)
         try:
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             found.bind((self.host, self.port))
+            found.listen()
         except OSError as error:
             found.close()
             raise OSError(error.errno, error.strerror, self.address) from None

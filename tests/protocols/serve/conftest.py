@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -235,24 +235,18 @@ def zygote() -> Iterator[Zygote]:
     made.close()
 
 
-@pytest.fixture
-def deployment(tmp_path: Path, zygote: Zygote) -> Iterator[Deployment]:
-    made = Deployment(tmp_path, zygote)
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory, zygote: Zygote) -> Iterator[Deployment]:
+    """Both servers of a round that does not end, for all tests of a module."""
+    made = Deployment(tmp_path_factory.mktemp("standing"), zygote)
+    made.helper(body_seconds=1)
+    made.leader(body_seconds=1, connections=20)
     yield made
     made.stop()
 
 
 @pytest.fixture
-def deployed(tmp_path: Path, zygote: Zygote) -> Iterator[Callable[[], Deployment]]:
-    """Makes deployments, each in a folder of its own."""
-    made: list[Deployment] = []
-
-    def make() -> Deployment:
-        folder = tmp_path / str(len(made))
-        folder.mkdir()
-        made.append(Deployment(folder, zygote))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.stop()
+def deployment(tmp_path: Path, zygote: Zygote) -> Iterator[Deployment]:
+    made = Deployment(tmp_path, zygote)
+    yield made
+    made.stop()

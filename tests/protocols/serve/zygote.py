@@ -78,7 +78,8 @@ def main() -> None:
             answer = waited(asked["wait"], asked["seconds"])
         elif not (answer := os.fork()):
             child(asked)
-        print(json.dumps(answer), flush=True)
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
 
 
 main()
