@@ -67,7 +67,8 @@ class LeaderService:
     def accept(self, task: Task, frame: bytes) -> dict[str, object]:
         """Store a report; what acknowledges it, the same for the very same report again.
 
-        task: of `task`. Raises `DecodeError` for what no client of this round signed, and what `Reports.add` raises.
+        task: of `task`. Raises `DecodeError` for what no client of this round signed, and what
+        `Reports.add` raises.
         """
         endpoint = self._endpoints[task.id]
         header = endpoint.authenticate(frame)
