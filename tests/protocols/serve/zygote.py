@@ -1,7 +1,8 @@
 """Starts the command `secagg` in processes of their own, quickly: imported once, then forked.
 
 One line of JSON asks, one answers: {"argv": […], "log": FILE, "crash": [N, "before" or "after"]}
-starts one, which kills itself at its N-th commit; {"wait": PID, "seconds": S} waits for one.
+starts one, which kills itself at its N-th commit; "folder" is where, "out" takes what it prints,
+"file_bytes" is the most of any file. {"wait": PID, "seconds": S} waits for one.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ def child(asked: dict[str, Any]) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     for stream, target in ((null, 0), (log, 1), (log, 2)):
         os.dup2(stream, target)
+    os.chdir(asked.get("folder", "."))
+    if asked.get("out"):
+        os.dup2(os.open(asked["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 1)
     if asked.get("crash"):
         crash_at(*asked["crash"])
     if asked.get("file_bytes"):
