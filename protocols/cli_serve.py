@@ -46,6 +46,9 @@ _Store = Annotated[Path, typer.Option(metavar="FILE.db", help="One for each serv
 _MostStored = Annotated[int, typer.Option(metavar="MB", help="Size at which it refuses more.")]
 _Connections = Annotated[int, typer.Option(help="Open at a time.")]
 _BodySeconds = Annotated[float, typer.Option(help="For the body of a request.")]
+_UntilEof = Annotated[
+    bool, typer.Option("--until-eof", help="Stop at the end of the standard input.")
+]
 _Authority = Annotated[
     Path | None, typer.Option("--ca", metavar="PEM", help="Who signed the other's certificate.")
 ]
@@ -96,6 +99,7 @@ def helper(
     certificate_key: _CertificateKey = None,
     connections: _Connections = 64,
     body_seconds: _BodySeconds = 60.0,
+    until_eof: _UntilEof = False,
 ) -> None:
     """The second aggregator: verifies its half of every report, until it is stopped."""
     from protocols.serve.intake import Bounds  # noqa: PLC0415 -- an extra
@@ -105,7 +109,8 @@ def helper(
     place = Workplace(
         listening=Listening(address=listen, certificate=certificate, key=certificate_key),
         bounds=Bounds(connections=connections, body_seconds=body_seconds),
-        roster=roster, plan=plan, key=key, store=store, most_bytes=store_mb << 20,
+        roster=roster, plan=plan, key=key,
+        store=store, most_bytes=store_mb << 20, until_eof=until_eof,
     )  # fmt: skip
     run_helper(place)
 
@@ -130,6 +135,7 @@ def leader(
     certificate_key: _CertificateKey = None,
     connections: _Connections = 256,
     body_seconds: _BodySeconds = 60.0,
+    until_eof: _UntilEof = False,
 ) -> None:
     """The first aggregator: takes reports until a round ends, then writes mean and outcome.
 
@@ -144,7 +150,8 @@ def leader(
     place = Workplace(
         listening=Listening(address=listen, certificate=certificate, key=certificate_key),
         bounds=Bounds(connections=connections, body_seconds=body_seconds),
-        roster=roster, plan=plan, key=key, store=store, most_bytes=store_mb << 20,
+        roster=roster, plan=plan, key=key,
+        store=store, most_bytes=store_mb << 20, until_eof=until_eof,
     )  # fmt: skip
     ending = Ending(after=after, seconds=seconds)
     with Peer(helper, authority=ca, patience=patience) as peer, _bar() as watch:

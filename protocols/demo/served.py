@@ -89,8 +89,9 @@ class Served:
         """The address of a server, once it listens."""
         with (self._home / f"{name}.log").open("wb") as log:
             self._servers[name] = subprocess.Popen(  # noqa: S603  our own command
-                (*_SECAGG, name, "--listen", "127.0.0.1:0", *self._files(name), *more),
-                stdout=subprocess.DEVNULL, stderr=log,
+                (*_SECAGG, name, "--until-eof", "--listen", "127.0.0.1:0", *self._files(name),
+                 *more),
+                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log,
             )  # fmt: skip
         for _ in _until(_START_SECONDS):
             for line in self._log(name):
@@ -236,7 +237,6 @@ def _until(seconds: float) -> Iterator[None]:
 
 def _end(home: Path, servers: dict[str, subprocess.Popen[bytes]]) -> None:
     for server in servers.values():
-        server.terminate()
-    for server in servers.values():
-        server.wait()
+        server.kill()
+        server.communicate()
     shutil.rmtree(home)

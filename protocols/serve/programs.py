@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -34,7 +36,9 @@ Watcher = Callable[[Task, int, int], None]
 class Workplace:
     """What both servers need.
 
-    plan: a plan file with `[task]`, or a folder of them. most_bytes: of the store.
+    plan: a plan file with `[task]`, or a folder of them. most_bytes: of the store. until_eof:
+    whether the end of the standard input stops the server, as when the program that started it
+    is gone.
     """
 
     listening: Listening
@@ -44,6 +48,7 @@ class Workplace:
     key: Path
     store: Path
     most_bytes: int
+    until_eof: bool = False
 
     def owner(self, party: PartyId, name: str) -> Identity:
         """Whose key file it is; `ParameterError` unless the roster lists it as that party."""
@@ -66,7 +71,15 @@ class Workplace:
         with self.listening.bound() as socket:
             log.attach()
             log("listening", url=self.listening.url(socket))
+            if self.until_eof:
+                threading.Thread(target=_stop_at_eof, args=(server,), daemon=True).start()
             server.run(sockets=[socket])
+
+
+def _stop_at_eof(server: uvicorn.Server) -> None:
+    while os.read(0, 1 << 12):
+        continue
+    server.should_exit = True
 
 
 def run_helper(place: Workplace) -> None:

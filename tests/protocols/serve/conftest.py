@@ -120,6 +120,7 @@ class Deployment:
         self.folder, self._zygote = folder, zygote
         self.session, self.number = os.urandom(16), number
         self.servers: list[Server] = []
+        self._tasks: dict[str, Task] = {}
         names = ["leader", "helper", *(f"client-{i}" for i in range(1, CLIENTS + 1))]
         self.keys = {name: Identity.generate(os.urandom) for name in names}
         for name, identity in self.keys.items():
@@ -154,7 +155,10 @@ class Deployment:
 
     @property
     def task(self) -> Task:
-        return load_task(self.plan, load_roster(self.roster))
+        text = self.plan.read_text("utf-8")
+        if text not in self._tasks:
+            self._tasks[text] = load_task(self.plan, load_roster(self.roster))
+        return self._tasks[text]
 
     def _server(self, name: str, arguments: dict[str, Any], **options: Any) -> Server:
         given = {
@@ -166,7 +170,8 @@ class Deployment:
             **arguments,
         }
         pairs = [(f"--{key.replace('_', '-')}", str(value)) for key, value in given.items()]
-        argv = [name, *(word for pair in pairs for word in pair)]
+        flags = options.pop("flags", [])
+        argv = [name, *flags, *(word for pair in pairs for word in pair)]
         server = Server(self._zygote, self.folder / f"{name}.log", argv, **options)
         self.servers.append(server)
         return server

@@ -19,8 +19,12 @@ from typing import Any
 sys.modules["numba"] = None  # type: ignore[assignment]  # numpy starts sooner
 warnings.simplefilter("ignore")
 
+from typer.main import get_command  # noqa: E402
+
 from protocols import cli  # noqa: E402
 from protocols.serve import programs, store, upload  # noqa: E402, F401
+
+COMMAND = get_command(cli.app)
 
 
 def crash_at(number: int, when: str) -> None:
@@ -51,10 +55,9 @@ def child(asked: dict[str, Any]) -> None:
         crash_at(*asked["crash"])
     if asked.get("file_bytes"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (asked["file_bytes"], asked["file_bytes"]))
-    sys.argv = ["secagg", *asked["argv"]]
     status = 70
     try:
-        cli.main()
+        COMMAND(asked["argv"], prog_name="secagg")
     except SystemExit as ended:
         status = ended.code if isinstance(ended.code, int) else 0
     finally:
