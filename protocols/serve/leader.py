@@ -78,8 +78,8 @@ class LeaderService:
         assert isinstance(report, Report), "the endpoint takes no other"
         digest = hashlib.sha256(frame).digest()
         received = Received(client=header.sender, nonce=report.nonce, digest=digest, frame=frame)
-        self._reports.add(task, received)
-        self._log("report stored", task=task.id, client=header.sender, bytes=len(frame))
+        event = "report stored" if self._reports.add(task, received) else "report repeated"
+        self._log(event, task=task.id, client=header.sender, bytes=len(frame))
         self._on_report()
         return {"task": task.id, "client": header.sender, "report": digest.hex()}
 

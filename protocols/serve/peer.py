@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -42,17 +43,19 @@ class Peer:
         authority: Path | None = None,
         patience: float = 120.0,
         seconds: float = 60.0,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         _require_url(url)
         if not 0 <= patience <= 1e6 or not 0 < seconds <= 1e6:
             raise ParameterError("0 <= patience <= 10**6 and 0 < seconds <= 10**6 must hold")
         self.url = url.rstrip("/")
-        self._patience, self._sleep = patience, sleep
+        self._closing = threading.Event()
+        self._patience, self._sleep = patience, sleep or self._closing.wait
         self._client = httpx.Client(verify=_trust(url, authority), timeout=seconds, trust_env=False)
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close its connections; who waits for an answer in another thread gives up."""
+        self._closing.set()
         self._client.close()
 
     def __enter__(self) -> Self:
@@ -76,12 +79,14 @@ class Peer:
             try:
                 return self._asked(path, body, media, most)
             except Unreachable:
-                if time.monotonic() + pause > until:
+                if self._closing.is_set() or time.monotonic() + pause > until:
                     raise
             self._sleep(pause * (1 + os.urandom(1)[0] / 256))  # many clients, not all at once
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _asked(self, path: str, body: bytes, media: str, most: int) -> bytes:
+        if self._closing.is_set():
+            raise Unreachable(f"{self.url} is not asked any more")
         try:
             headers = {"content-type": media}
             with self._client.stream(

@@ -122,4 +122,6 @@ def run_leader(
         place.run(server, log)
     if rounds.error is not None:
         raise rounds.error
+    if not rounds.in_order:
+        raise AssertionError("the thread that ends rounds broke off: its traceback is above")
     return rounds.outcomes

@@ -36,8 +36,8 @@ class Reports(Store):
     application = 0x53414C31
     tables = (_REPORTS,)
 
-    def add(self, task: Task, report: Received) -> None:
-        """Keep a report; nothing changes for the very same one again, at whatever stage.
+    def add(self, task: Task, report: Received) -> bool:
+        """Keep a report; whether it was not there: the very same one again changes nothing.
 
         Raises `RequestRefused`: `REPLAYED` for a second, different report of a client in a round,
         and for one whose nonce the client used in another; `CLOSED` for one that is too late.
@@ -47,7 +47,7 @@ class Reports(Store):
             known = database.execute(query, (task.context, report.client)).fetchone()
             if known is not None:
                 self._require_same(report, known[0])
-                return
+                return False
             if self.stage(task) is not Stage.OPEN:
                 raise refusal(Problem.CLOSED, "this round takes no more reports: join the next")
             query = "SELECT 1 FROM reports WHERE client = ? AND nonce = ?"
@@ -61,6 +61,7 @@ class Reports(Store):
                 report.frame,
             )  # fmt: skip
             database.execute("INSERT INTO reports VALUES (?, ?, ?, ?, ?, ?)", row)
+        return True
 
     def _require_same(self, report: Received, digest: bytes) -> None:
         if report.digest != digest:

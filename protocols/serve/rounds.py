@@ -52,7 +52,8 @@ class Rounds:
 
     done: is called when none is left and none can come, or when going on has no use; `error` then
     has the reason. watch: is told of a round, its reports, and how many are verified.
-    outcomes: of the rounds that ended since the start.
+    outcomes: of the rounds that ended since the start. in_order: whether the thread has ended as it
+    should; otherwise its traceback is on the standard error.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Rounds:
         self._refused: set[str] = set()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.error: SecAggError | OSError | None = None
+        self.in_order = False
         self.outcomes: list[dict[str, Any]] = []
 
     def start(self) -> None:
@@ -97,9 +99,10 @@ class Rounds:
             while not self._stop.is_set() and self._step():
                 self._wake.wait(_TICK)
                 self._wake.clear()
+            self.in_order = True
         except (SecAggError, OSError) as error:
             self._log("stopping", reason=str(error))
-            self.error = error
+            self.error, self.in_order = error, True
         finally:
             self._done()
 

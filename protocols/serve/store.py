@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
+from protocols import files
 from protocols.serve.task import Task
 from secagg.errors import LocalProtocolError, ParameterError, StoreFailed
 
@@ -72,6 +73,7 @@ class Store:
         except (sqlite3.Error, StoreFailed) as error:
             self._database.close()
             raise _failed(path, error) from None
+        files.sync_folder(path.parent)
 
     def _prepare(self, most_bytes: int) -> None:
         for pragma in (

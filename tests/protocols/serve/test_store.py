@@ -64,8 +64,8 @@ def test_rounds_of_a_session_ascend(reports: Reports, tasks: Any) -> None:
 def test_the_same_report_again_changes_nothing(reports: Reports, tasks: Any) -> None:
     task = tasks(1)
     reports.begin(task)
-    reports.add(task, received())
-    reports.add(task, received())
+    assert reports.add(task, received())
+    assert not reports.add(task, received())
     assert reports.sizes(task) == {1: 5}
     with pytest.raises(RequestRefused, match="client 1 has another report") as caught:
         reports.add(task, received(frame=b"other", nonce=b"m" * 16))
