@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import time
+import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from protocols.enrollment import load_roster
 from protocols.serve import exchange
@@ -247,3 +250,21 @@ def test_a_server_can_end_with_the_program_that_started_it(deployment: Any) -> N
     assert server.ended() == 0
     assert server.saw("stopped")
     assert deployment.helper().ended(0.5) is None
+
+
+def test_a_terminal_shows_reports_and_how_many_are_verified(
+    deployment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with warnings.catch_warnings():
+        # typer 0.20, the last that Flower allows, imports names that click 8.5 deprecates
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from protocols import cli_serve  # noqa: PLC0415
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=100)
+    monkeypatch.setattr(cli_serve, "Console", lambda: console)
+    with cli_serve._bar() as watch:
+        watch(deployment.task, 4, 3)
+    shown = out.getvalue()
+    assert "round 1, reports" in shown
+    assert "4/5" in shown
+    assert "3/4" in shown
