@@ -79,14 +79,22 @@ def waited(process: int, seconds: float) -> int | None:
 
 
 def main() -> None:
+    running: set[int] = set()
     for line in sys.stdin:
         asked = json.loads(line)
         if "wait" in asked:
             answer = waited(asked["wait"], asked["seconds"])
-        elif not (answer := os.fork()):
-            child(asked)
+            if answer is not None:
+                running.discard(asked["wait"])
+        else:
+            answer = os.fork()
+            if not answer:
+                child(asked)
+            running.add(answer)
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
+    for process in running:  # the tests broke off
+        os.kill(process, signal.SIGKILL)
 
 
 main()
