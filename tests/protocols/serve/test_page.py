@@ -18,6 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from protocols.serve import exchange
+from protocols.serve.peer import Peer
+from secagg.errors import RequestRefused, Unreachable
+
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "two-aggregators.md"
 
 
@@ -114,6 +118,17 @@ def test_the_page_works(section: str, shell: Shell) -> None:
     outcome = json.loads((shell.folder / "results" / "6f1d4c0a9be24378-1.json").read_text())
     assert (outcome["included"], outcome["missing"], outcome["refused"]) == ([1, 3], [2], {})
     assert outcome["total_weight"] == 40
+    (helper,) = re.findall(r"--helper (https\S+)", section)
+    with (
+        Peer(helper, patience=0) as peer,
+        pytest.raises(Unreachable, match="certificate verify failed"),
+    ):
+        peer.post("/", b"", exchange.JOB, 100)
+    with (
+        Peer(helper, authority=shell.folder / "tls.crt", patience=0) as peer,
+        pytest.raises(RequestRefused, match="unrecognizedResource"),
+    ):
+        peer.post("/", b"", exchange.JOB, 100)
 
 
 def test_every_command_of_the_page_is_found(section: str) -> None:
