@@ -16,13 +16,19 @@ from protocols.serve.peer import Peer
 from protocols.serve.reports import Reports
 from protocols.serve.store import Stage
 from protocols.serve.task import Task, Tasks
-from secagg.errors import LocalProtocolError, ParameterError, SecAggError, Unreachable
+from secagg.errors import (
+    LocalProtocolError,
+    ParameterError,
+    RequestRefused,
+    SecAggError,
+    Unreachable,
+)
 from secagg.identity import Identity
 
 __all__ = ["Ending", "Rounds"]
 
 _TICK = 0.1  # seconds between looks at the clock and at the folder of plans
-_AGAIN = 5.0  # seconds until a helper that was down is asked again
+_AGAIN = 5.0  # seconds until a helper that was down, or without the plan, is asked again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,10 +155,10 @@ class Rounds:
                 self._helper,
                 lambda verified: self._watch(task, count, verified),
             )
-        except Unreachable as error:
+        except (Unreachable, RequestRefused) as error:
             if not self._tasks.is_open:
                 raise
-            self._log("helper unreachable", task=task.id, reason=str(error))
+            self._log("no sum yet", task=task.id, reason=str(error))
             self._stop.wait(_AGAIN)
             return
         shown = outcome.save(self._folder, task, ended)

@@ -152,6 +152,24 @@ def test_a_helper_without_the_plan_is_not_asked_for_a_sum(deployment: Any, tmp_p
     assert deployment.outcome()["sum"] == deployment.expected([1, 2])
 
 
+@pytest.mark.slow
+def test_in_a_folder_a_helper_without_the_plan_is_asked_again(
+    deployment: Any, tmp_path: Path
+) -> None:
+    folders = {name: tmp_path / name for name in ("for-leader", "for-helper")}
+    for folder in folders.values():
+        folder.mkdir()
+    deployment.helper(plan=folders["for-helper"])
+    (folders["for-leader"] / "1.toml").write_text(deployment.plan.read_text())
+    leader = deployment.leader(plan=folders["for-leader"], after=2)
+    for client in (1, 2):
+        deployment.upload(client)
+    assert leader.saw("no sum yet")["reason"].startswith("unrecognizedTask")
+    (folders["for-helper"] / "1.toml").write_text(deployment.plan.read_text())
+    assert leader.saw("round ended")["included"] == 2
+    assert deployment.outcome()["sum"] == deployment.expected([1, 2])
+
+
 def test_servers_refuse_the_keys_of_others(deployment: Any) -> None:
     key = deployment.folder / "client-1.key"
     for server in (
