@@ -18,6 +18,7 @@ from protocols.cli_contest import refuse_beside_attacks, require_attacks, run_co
 from protocols.cli_laboratory import audit_epsilon, audit_leakage
 from protocols.cli_privacy import audit, privacy
 from protocols.cli_robust import benchmark_detectors, screen
+from protocols.cli_serve import helper, identity, leader, roster, upload
 from protocols.cli_shared import (
     NOT_AS_PROMISED,
     PRIVATE_CLIP,
@@ -74,6 +75,8 @@ _Page = Annotated[
 app.command()(privacy)
 app.command()(screen)
 app.command()(benchmark_detectors)
+for _command in (identity, roster, leader, helper, upload):
+    app.command()(_command)
 audit.command("leakage")(audit_leakage)
 audit.command("epsilon")(audit_epsilon)
 app.add_typer(audit, name="audit")

@@ -48,6 +48,8 @@ __all__ = [
     "SchemeChoice",
     "ScreenChoice",
     "Training",
+    "parsed",
+    "read_table",
 ]
 
 SCHEMES: dict[str, type[Scheme]] = {
@@ -309,10 +311,11 @@ class PlanFile:
     @classmethod
     def parse(cls, text: str) -> Self:
         """The plan file with this text; `ParameterError` naming the key."""
-        try:
-            document = tomllib.loads(text)
-        except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits
-            raise ParameterError(f"not TOML: {error}") from None
+        return cls.of(parsed(text))
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> Self:
+        """The plan file with these tables; `ParameterError` naming the key."""
         tables: dict[str, type[Any]] = {
             "scheme": SchemeChoice,
             "quantize": Quantizer,
@@ -321,7 +324,7 @@ class PlanFile:
             "training": Training,
         }
         _refuse_unknown(document, list(tables), "table")
-        return cls(**{name: _read(tables[name], name, document[name]) for name in document})
+        return cls(**{name: read_table(tables[name], name, document[name]) for name in document})
 
     def plan(self, template: Any, authority: Opener | None = None) -> RoundPlan:
         """The plan for updates like `template`; `ParameterError` where it does not fit.
@@ -347,7 +350,16 @@ class PlanFile:
         return self.privacy.plan(private, self.training.rounds)
 
 
-def _read(kind: type[T], name: str, table: Any) -> T:
+def parsed(text: str) -> dict[str, Any]:
+    """The document that a TOML text is; `ParameterError` for another text."""
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits
+        raise ParameterError(f"not TOML: {error}") from None
+
+
+def read_table(kind: type[T], name: str, table: Any) -> T:
+    """The dataclass `kind` with the keys of the table; `ParameterError` naming the key."""
     if not isinstance(table, dict):
         raise ParameterError(f"{name} must be a table: write [{name}] on a line of its own")
     hints = get_type_hints(kind)

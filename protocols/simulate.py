@@ -45,7 +45,16 @@ from secagg.scheme import Floors, Scheme
 from secagg.structure import flatten
 from secagg.wire import Message
 
-__all__ = ["ClientCost", "Frame", "Judge", "Outcome", "Population", "phases", "run_round"]
+__all__ = [
+    "ClientCost",
+    "Frame",
+    "Judge",
+    "Outcome",
+    "Population",
+    "deviation",
+    "phases",
+    "run_round",
+]
 
 T = TypeVar("T")
 Judge = Callable[[Statistics], Collection[PartyId]]
@@ -206,7 +215,7 @@ class _Simulation:
             result=self._result,
             failure=self._failure,
             exact=self._result is not None and self._is_exact(self._result),
-            deviation=math.nan if self._result is None else _deviation(self._result, updates),
+            deviation=math.nan if self._result is None else deviation(self._result, updates),
             dropped={phase: frozenset(silent) for phase, silent in self._silent.items()},
             stopped=self._stopped,
             rejected=tuple(self._rejected),
@@ -364,7 +373,8 @@ def _phase_names(scheme: Scheme) -> dict[int, str]:
     return {kind.code: kind.phase for kind in kinds}
 
 
-def _deviation(result: Result, updates: Mapping[PartyId, tuple[Any, int]]) -> float:
+def deviation(result: Result, updates: Mapping[PartyId, tuple[Any, int]]) -> float:
+    """Largest distance of a coordinate of a result from the mean of the included updates."""
     mean = np.zeros_like(flatten(result.mean)[0])
     for client in result.included:
         tree, weight = updates[client]

@@ -1,6 +1,6 @@
 """A third party in a process of its own: its keys are made there, and never are in this one.
 
-For demos and tests on one machine: `protocols.authority_process` and `protocols.helper_process`.
+For demos and tests on one machine: `protocols.authority_process`.
 """
 
 from __future__ import annotations

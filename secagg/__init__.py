@@ -18,7 +18,10 @@ from secagg.errors import (
     ProtocolError,
     RemoteProtocolError,
     ReportRefused,
+    RequestRefused,
     SecAggError,
+    StoreFailed,
+    Unreachable,
 )
 from secagg.identity import BROADCAST, SERVER, FirstUseRoster, Identity, PartyId, Roster
 from secagg.machine import (
@@ -59,8 +62,11 @@ __all__ = [
     "Rand",
     "RemoteProtocolError",
     "ReportRefused",
+    "RequestRefused",
     "Roster",
     "Round",
     "Scheme",
     "SecAggError",
+    "StoreFailed",
+    "Unreachable",
 ]

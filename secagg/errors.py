@@ -13,7 +13,10 @@ The type says who is to blame and what is still usable afterwards:
     ├── LeakageExceeded         a plan that opens too much; nothing was sent
     ├── Aborted                 nobody: the round ended without output, as the scheme requires
     ├── CipherFailed            native code of another library; nothing was released
-    └── IntegrityError          the released sum is not the sum of the inputs; it was withheld
+    ├── IntegrityError          the released sum is not the sum of the inputs; it was withheld
+    ├── RequestRefused          a request over the network; the other side says what was wrong
+    ├── Unreachable             nobody: the other side gave no answer; ask again
+    └── StoreFailed             a store on disk; what it could not keep was not acknowledged
 
 No message carries a key, a share, a mask or a coordinate of an update, so that it may be logged.
 """
@@ -34,7 +37,10 @@ __all__ = [
     "ProtocolError",
     "RemoteProtocolError",
     "ReportRefused",
+    "RequestRefused",
     "SecAggError",
+    "StoreFailed",
+    "Unreachable",
 ]
 
 
@@ -119,6 +125,35 @@ class CipherFailed(SecAggError):
 
 class IntegrityError(SecAggError):
     """A result failed its integrity check and was withheld: a wrong sum is worse than none."""
+
+
+class RequestRefused(SecAggError):
+    """A server refused a request. The same request again would be refused again.
+
+    Attributes
+    ----------
+    problem: the name of the reason, as in the problem document of the answer.
+    detail: what was wrong with the request.
+    """
+
+    def __init__(self, problem: str, detail: str) -> None:
+        self.problem = problem
+        self.detail = detail
+        super().__init__(f"{problem}: {detail}")
+
+    def __reduce__(self) -> tuple[type[RequestRefused], tuple[str, str]]:
+        return RequestRefused, (self.problem, self.detail)
+
+
+class Unreachable(SecAggError):
+    """The other side gave no answer in the time allowed. Nothing stored is lost; ask again."""
+
+
+class StoreFailed(SecAggError):
+    """A store on disk is full, damaged, or open elsewhere. What it did not keep was not answered.
+
+    What it acknowledged before is in it.
+    """
 
 
 def _shorten(ids: Collection[int], most: int = 20) -> str:

@@ -20,6 +20,7 @@ HEAVY = {
     "asyncio",
     "dp_accounting",
     "flwr",
+    "httpx",
     "hypothesis",
     "matplotlib",
     "multiprocessing",
@@ -30,11 +31,13 @@ HEAVY = {
     "scipy",
     "sklearn",
     "socket",
+    "starlette",
     "subprocess",
     "tenseal",
     "threading",
     "torch",
     "typer",
+    "uvicorn",
 }
 
 

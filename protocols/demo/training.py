@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from protocols.authority_process import AuthorityProcess
 from protocols.demo import model
 from protocols.demo.data import split_digits
 from protocols.demo.model import Tree
-from protocols.helper_process import HelperProcess
 from protocols.invitation import round_name
 from protocols.ledger import PrivacyLedger
 from protocols.plan import RoundPlan, model_digest
@@ -25,6 +24,9 @@ from protocols.simulate import Frame, Outcome, Population, phases, run_round
 from protocols.third import ThirdParty
 from secagg.identity import PartyId
 from secagg.parameters import dropout_bound
+
+if TYPE_CHECKING:
+    from protocols.demo.served import Served
 
 __all__ = ["Federation", "RoundReport", "fallen_silent"]
 
@@ -88,11 +90,11 @@ class Federation:
         self._weights: Tree = model.fresh(file.training.seed)
         authority = AuthorityProcess() if file.scheme.has_authority else None
         self.plan: RoundPlan = file.plan(self._weights, authority)
-        helper = HelperProcess() if self.plan.scheme.helpers else None
-        self._third: ThirdParty | None = authority or helper
+        self._third: ThirdParty | None = authority
         self.digits = split_digits(file.scheme.clients, file.training.alpha, self._rng)
         self._people = Population.generate(self.digits.clients)
         self._session = os.urandom(16)
+        self._served = self._serve(file) if self.plan.scheme.helpers else None
         budget = file.privacy
         self.ledger = (
             PrivacyLedger(epsilon=budget.epsilon, delta=budget.delta) if budget.epsilon else None
@@ -121,6 +123,14 @@ class Federation:
                 self._weights = model.step(self._weights, outcome.result.mean)
             yield self._report(number, outcome, spent, time.perf_counter() - start)
             self._follow(outcome)
+
+    def _serve(self, file: PlanFile) -> Served:
+        from protocols.demo.served import Served  # noqa: PLC0415 -- an extra of its own
+
+        cohort = file.scheme.clients
+        reports = cohort - dropout_bound(cohort, self._training.drop)
+        size = self.plan.structure.size
+        return Served(file, self._people, size=size, reports=reports)
 
     def _charged(self, number: int) -> float | None:
         """What is spent with this round, which is charged before anybody sends anything."""
@@ -151,10 +161,13 @@ class Federation:
 
     def _sum(self, number: int, updates: dict[PartyId, tuple[Any, int]]) -> Outcome:
         stages = phases(self.plan.scheme)
+        drops = fallen_silent(number, list(updates), stages, self._training.drop, self._rng)
+        if self._served is not None:
+            return self._served_sum(self._served, number, updates, drops)
         return run_round(
             self.plan,
             updates,
-            drops=fallen_silent(number, list(updates), stages, self._training.drop, self._rng),
+            drops=drops,
             population=self._people,
             session=self._session,
             number=number,
@@ -162,6 +175,23 @@ class Federation:
             third=self._third,
             on_frame=lambda frame: self._on_frame(number, frame),
         )
+
+    def _served_sum(
+        self,
+        served: Served,
+        number: int,
+        updates: dict[PartyId, tuple[Any, int]],
+        drops: dict[PartyId, str],
+    ) -> Outcome:
+        outcome, frames = served.round(
+            number, updates, drops=drops, session=self._session, model=model_digest(self._weights)
+        )
+        for frame in frames:
+            self._on_frame(number, frame)
+        if outcome.result is None:
+            return outcome
+        mean = self.plan.structure.restore(outcome.result.mean)
+        return replace(outcome, result=replace(outcome.result, mean=mean))
 
     def _report(
         self, number: int, outcome: Outcome, epsilon: float | None, seconds: float

@@ -110,7 +110,6 @@ needs_tenseal = pytest.mark.skipif(
     [
         ("semi-honest", 4, "a lying server reads updates"),
         ("plain-insecure", 1, "INSECURE: the server reads the update"),
-        ("pine", 1, "private unless both collude"),
         pytest.param("ckks", 1, "encrypted to a key authority", marks=needs_tenseal),
         pytest.param("ckks-rounded", 1, "a key authority that rounds", marks=needs_tenseal),
     ],
@@ -123,6 +122,19 @@ def test_runs_of_other_schemes_say_whom_they_trust(
     document = json.loads(secagg("run", path, "--json").stdout)
     assert document["exact"] is True
     assert len(document["rounds"][0]["dropped"]) == stages
+
+
+def test_two_aggregators_are_servers_of_their_own(
+    quick: Callable[..., Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("starlette", reason="secagg[serve] is not installed")
+    result = secagg("run", quick("pine"), "--record", tmp_path / "frames")
+    assert result.exit_code == 0
+    shown = " ".join(result.stdout.split())
+    assert "private unless both collude" in shown
+    assert "silent at clients gone before sending: reports" in shown
+    assert "✓ all sums were exact: 2 of 2 rounds" in shown
+    assert len(list((tmp_path / "frames").glob("round-00?-*-reports-client-*.frame"))) == 8
 
 
 def test_the_seed_fixes_data_and_dropouts_but_no_key(
@@ -207,6 +219,21 @@ def test_a_missing_extra_is_named() -> None:
     assert done.stderr == (
         "secagg demo: the demo needs PyTorch and scikit-learn: pip install 'secagg[demo]'\n"
     )
+
+
+def test_the_missing_extra_of_servers_is_named() -> None:
+    words = "leader --listen 127.0.0.1:0 --roster r --plan p --key k --helper http://127.0.0.1:1"
+    code = (
+        "import sys; sys.modules['uvicorn'] = None\n"
+        f"sys.argv = ['secagg', *{words!r}.split()]\n"
+        "from protocols.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.endswith("uvicorn and httpx: pip install 'secagg[serve]'\n")
+    assert done.stderr.count("\n") == 1
 
 
 def test_other_commands_do_not_import_the_extra() -> None:

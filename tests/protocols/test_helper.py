@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from protocols import bounded, presets
 from protocols.cost import client_cost
 from protocols.helper import HelperKeeper
-from protocols.helper_process import HelperProcess
 from protocols.inspect import inspect
 from protocols.invitation import Invitation
 from protocols.journal import ClientJournal
@@ -369,34 +368,6 @@ def test_schemes_without_a_helper_are_refused() -> None:
 def test_a_helper_shows_no_key() -> None:
     keeper = HelperKeeper.generate()
     assert repr(keeper) == "<HelperKeeper, 0 sessions>"
-
-
-def test_a_helper_in_another_process_gives_the_same_sum() -> None:
-    with HelperProcess() as helper:
-        outcome = run_round(PLAN, UPDATES, third=helper, drops={3: "reports"})
-        assert outcome.exact
-        assert outcome.result is not None
-        assert outcome.result.included == frozenset({1, 2, 4, 5})
-        table = Table()
-        with pytest.raises(ParameterError, match="does not list this identity"):
-            helper.answer(PLAN.scheme, table.invitation.round, table.relays[0])
-        plain = PlainInsecure(clients=5, length=1, width=8)
-        with pytest.raises(ParameterError, match="has no helper"):
-            helper.answer(plain, table.invitation.round, b"")
-
-
-def test_a_helper_whose_process_dies_is_silent() -> None:
-    class Dying(HelperProcess):
-        def answer(self, scheme: Scheme, round: Round, request: bytes) -> bytes:
-            self.close()
-            return super().answer(scheme, round, request)
-
-    with Dying() as helper:
-        outcome = run_round(PLAN, UPDATES, third=helper)
-    assert isinstance(outcome.failure, Aborted)
-    assert outcome.failure.missing == frozenset({THIRD})
-    assert isinstance(outcome.stopped[THIRD], RemoteProtocolError)
-    assert "gave no answer" in str(outcome.stopped[THIRD])
 
 
 # -- what is around -----------------------------------------------------------------------------

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-HEAVY = {"flwr", "matplotlib", "numba", "opacus", "pandas", "scipy", "sklearn", "torch"}
+HEAVY = {
+    "flwr", "httpx", "matplotlib", "numba", "opacus", "pandas", "scipy", "sklearn", "starlette",
+    "torch", "uvicorn",
+}  # fmt: skip
 COMMAND = """
 import contextlib, io, sys
 from protocols.cli import main

@@ -22,6 +22,9 @@ PARENTS = {
     "CipherFailed": (SecAggError,),
     "IntegrityError": (SecAggError,),
     "LeakageExceeded": (SecAggError,),
+    "RequestRefused": (SecAggError,),
+    "StoreFailed": (SecAggError,),
+    "Unreachable": (SecAggError,),
     "SecAggError": (Exception,),
 }
 
@@ -80,6 +83,7 @@ def test_long_lists_of_missing_parties_are_shortened_in_the_text_only() -> None:
         Aborted("masked", "too few", {3, 1}, {2}),
         errors.IntegrityError("withheld"),
         errors.DecodeError("no"),
+        errors.RequestRefused("reportReplayed", "once is enough"),
     ],
     ids=lambda error: type(error).__name__,
 )

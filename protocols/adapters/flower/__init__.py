@@ -16,8 +16,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from protocols.adapters.flower.enrollment import enroll, load_identity, load_roster, save_roster
 from protocols.adapters.flower.terms import SecurePlan
+from protocols.enrollment import enroll, load_identity, load_roster, save_roster
 
 if TYPE_CHECKING:
     from protocols.adapters.flower.client import mod_from, secure_aggregation_mod

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from protocols.adapters.flower.enrollment import enroll
+from protocols.enrollment import enroll
 from secagg.errors import SecAggError
 
 __all__ = ["main"]

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dp.account_reduction import ReductionAccountant
 from dp.events import Gaussian
-from protocols.adapters.flower.enrollment import load_identity, load_roster
 from protocols.adapters.flower.leakage import LeakageFile
 from protocols.adapters.flower.terms import SecurePlan
+from protocols.enrollment import load_identity, load_roster
 from protocols.ledger import PrivacyLedger
 from secagg.errors import ParameterError
 from secagg.identity import Identity, PartyId, Roster

@@ -30,11 +30,11 @@ from protocols.adapters.flower.call import (
 from protocols.adapters.flower.coordinator import Asked, Coordinator, RoundReport
 from protocols.adapters.flower.coordinator_brief import BriefCoordinator
 from protocols.adapters.flower.coordinator_screened import ScreenedCoordinator
-from protocols.adapters.flower.enrollment import load_identity, load_roster
 from protocols.adapters.flower.exchange import Gathered, exchange, wait_for
 from protocols.adapters.flower.inner import check_inner
 from protocols.adapters.flower.judging import Classes, Judge, Judging, Root
 from protocols.adapters.flower.terms import Layout, SecurePlan
+from protocols.enrollment import load_identity, load_roster
 from protocols.ledger import PrivacyLedger
 from protocols.private import Privacy
 from protocols.round import Result, ServerRound

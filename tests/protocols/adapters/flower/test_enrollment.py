@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("flwr", reason="flwr is not installed: pip install 'secagg[flower]'")
 
 from protocols.adapters.flower.__main__ import main
-from protocols.adapters.flower.enrollment import (
+from protocols.enrollment import (
     enroll,
     load_identity,
     load_roster,

@@ -5,6 +5,9 @@ A key file is 64 hexadecimal digits, readable by its owner only. The roster is J
     {"format": "secagg-roster-1", "server": "5a…",
      "clients": [{"id": 1, "public": "0c…", "share_key": "77…"}, …]}
 
+With two aggregators it has the leader's "server_share_key", and "helper", with keys like a
+client's. A card is what a party sends in to be put on it: {"public": "0c…", "share_key": "77…"}.
+
 Whoever hands out the roster decides who is who: hand it out by a way that the server does not
 control. `enroll` makes everything in one place, for trials; in production each party runs
 `save_identity` at home and sends in its public half.
@@ -15,16 +18,26 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from secagg.errors import DecodeError, ParameterError
-from secagg.identity import Identity, PartyId, Roster
+from secagg.identity import THIRD, Identity, PartyId, Roster
 from secagg.rand import Rand
 
-__all__ = ["enroll", "load_identity", "load_roster", "save_identity", "save_roster"]
+__all__ = [
+    "card",
+    "enroll",
+    "load_card",
+    "load_identity",
+    "load_roster",
+    "save_identity",
+    "save_roster",
+]
+
+T = TypeVar("T")
 
 _FORMAT = "secagg-roster-1"
 
@@ -55,10 +68,19 @@ def load_identity(path: str | Path) -> Identity:
 def save_roster(path: str | Path, roster: Roster) -> None:
     """Write the roster file, share keys included."""
     clients = [
-        {"id": party, "public": key.hex(), "share_key": roster.share_keys[party].hex()}
+        {"id": party, **_shown(key, roster.share_keys[party])}
         for party, key in roster.clients.items()
+        if party != THIRD
     ]
-    document = {"format": _FORMAT, "server": roster.server.hex(), "clients": clients}
+    document: dict[str, Any] = {
+        "format": _FORMAT,
+        "server": roster.server.hex(),
+        "clients": clients,
+    }
+    if roster.server_share_key:
+        document["server_share_key"] = roster.server_share_key.hex()
+    if THIRD in roster.clients:
+        document["helper"] = _shown(roster.clients[THIRD], roster.share_keys[THIRD])
     Path(path).write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
 
@@ -68,14 +90,17 @@ def load_roster(path: str | Path) -> Roster:
     Raises `DecodeError` for another format, and `ParameterError` for a file that cannot be read or
     keys that are unusable.
     """
-    with _readable(path):
-        data = Path(path).read_bytes()
-    try:
-        return _parse(json.loads(data.decode("utf-8")))
-    except ParameterError as error:
-        raise ParameterError(f"{path}: {error}") from None
-    except (KeyError, TypeError, ValueError):
-        raise DecodeError(f"{path} is not a roster file") from None
+    return _loaded(path, _parse, "roster file")
+
+
+def card(identity: Identity) -> dict[str, str]:
+    """What a party sends in to be put on a roster. It is public."""
+    return _shown(identity.public, identity.share_key)
+
+
+def load_card(path: str | Path) -> tuple[bytes, bytes]:
+    """Public key, 32 bytes, and share key, 96 bytes, of a card. Raises as `load_roster` does."""
+    return _loaded(path, _keys, "card")
 
 
 def roster_of(server: Identity, clients: dict[PartyId, Identity]) -> Roster:
@@ -114,14 +139,37 @@ def _readable(path: str | Path) -> Iterator[None]:
         raise ParameterError(f"{path} cannot be read: {error.strerror}") from None
 
 
+def _loaded(path: str | Path, parse: Callable[[Any], T], what: str) -> T:
+    with _readable(path):
+        data = Path(path).read_bytes()
+    try:
+        return parse(json.loads(data.decode("utf-8")))
+    except ParameterError as error:
+        raise ParameterError(f"{path}: {error}") from None
+    except (KeyError, TypeError, ValueError):
+        raise DecodeError(f"{path} is not a {what}") from None
+
+
 def _parse(document: Any) -> Roster:
     if document["format"] != _FORMAT:
         raise ValueError
-    rows = document["clients"]
+    rows = [*document["clients"]]
+    if "helper" in document:
+        rows.append({"id": THIRD, **document["helper"]})
     if len({row["id"] for row in rows}) != len(rows):
         raise ParameterError("two clients of the roster have one id")
+    keys = {row["id"]: _keys(row) for row in rows}
     return Roster(
         bytes.fromhex(document["server"]),
-        {row["id"]: bytes.fromhex(row["public"]) for row in rows},
-        {row["id"]: bytes.fromhex(row["share_key"]) for row in rows},
+        {party: public for party, (public, _) in keys.items()},
+        {party: share_key for party, (_, share_key) in keys.items()},
+        bytes.fromhex(document.get("server_share_key", "")),
     )
+
+
+def _shown(public: bytes, share_key: bytes) -> dict[str, str]:
+    return {"public": public.hex(), "share_key": share_key.hex()}
+
+
+def _keys(row: Any) -> tuple[bytes, bytes]:
+    return bytes.fromhex(row["public"]), bytes.fromhex(row["share_key"])
