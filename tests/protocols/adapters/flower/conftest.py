@@ -415,10 +415,11 @@ def screened_grid(eight: Path) -> Callable[..., LocalGrid]:
 
 @dataclass
 class Screened:
-    """A run: the strategy, and the model after each round."""
+    """A run: the strategy, the model after each round, and the metrics of its training."""
 
     strategy: SecureAggregation
     models: list[dict[str, np.ndarray]]
+    metrics: Mapping[int, Any]
 
 
 @pytest.fixture
@@ -449,12 +450,12 @@ def screened(eight: Path) -> Callable[..., Screened]:
             **options,
         )
         models: list[dict[str, np.ndarray]] = []
-        strategy.start(
+        result = strategy.start(
             grid,
             to_record(model),
             num_rounds=rounds,
             evaluate_fn=lambda _, arrays: models.append(to_numpy(arrays)),
         )
-        return Screened(strategy, models)
+        return Screened(strategy, models, result.train_metrics_clientapp)
 
     return start
