@@ -54,7 +54,8 @@ _BOUND = 1.0
 class Cost:
     """Seconds of one client, of the server, and of whoever decrypts; bytes; distance of the mean.
 
-    decrypting: `who` does it. upload: bytes of one client, frames included.
+    decrypting: `who` does it. upload: bytes of one client, frames included. download: of the sum
+    that one client decrypts, 0 where none does.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Cost:
     who: str
     upload: int
     deviation: float
+    download: int = 0
 
     @property
     def cycle(self) -> float:
@@ -83,20 +85,20 @@ def main() -> None:
     authority = AuthorityKeeper(KeyAuthority.generate())
     runs = (
         _alone(updates, authority),
-        _nvflare(updates),
+        nvflare(updates),
         _encrypted(updates, authority),
         _pairwise(updates),
     )
     found = [[measure() for measure in runs] for _ in range(options.repeats)]
     medians = [_median(list(costs)) for costs in zip(*found, strict=True)]
-    alone, nvflare, encrypted, _ = medians
+    alone, peer, encrypted, _ = medians
     console = Console(width=130)
     machine = host.describe()
     console.print(f"{machine.processor}, load {machine.load}, TenSEAL {tenseal.__version__}")
     console.print(_table(medians, options.size, options.clients).rich())
-    console.print(f"encryption alone: {nvflare.cycle / alone.cycle:.1f} times the throughput")
-    console.print(f"whole round: {nvflare.cycle / encrypted.cycle:.1f} times the throughput")
-    console.print(f"upload: {nvflare.upload / encrypted.upload:.1f} times fewer bytes")
+    console.print(f"encryption alone: {peer.cycle / alone.cycle:.1f} times the throughput")
+    console.print(f"whole round: {peer.cycle / encrypted.cycle:.1f} times the throughput")
+    console.print(f"upload: {peer.upload / encrypted.upload:.1f} times fewer bytes")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -203,7 +205,8 @@ def _round(
     )
 
 
-def _nvflare(updates: Mapping[int, Floats]) -> Callable[[], Cost]:
+def nvflare(updates: Mapping[int, Floats]) -> Callable[[], Cost]:
+    """A measurement of the peer; its keys are made here, once."""
     whole = tenseal.context(
         tenseal.SCHEME_TYPE.CKKS, _DEGREE, coeff_mod_bit_sizes=list(_PRIMES), n_threads=1
     )
@@ -249,6 +252,7 @@ def _nvflare_round(
         decrypting=decrypting,
         who="each client",
         upload=len(sent[1]),
+        download=len(total),
         deviation=float(np.abs(np.array(mean) - exact).max()) / len(updates),
     )
 
