@@ -18,7 +18,7 @@ pytest.importorskip("flwr", reason="flwr is not installed: pip install 'secagg[f
 from benchmarks.flower import Case, Flower, Pair, cases, compare, warm_up
 from benchmarks.flower_task import RIGHT, Task
 from benchmarks.host import describe
-from benchmarks.report import Report
+from benchmarks.report import FLOWER_PAGE, PAGE, Report
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIPPED = "one client changes a value by 100, clip 8"
