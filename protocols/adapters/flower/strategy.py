@@ -75,9 +75,9 @@ class SecureAggregation(Strategy):
     server's own data. The judge is shown both, the last means and the model. `verdicts` has what a
     judge found in each round, `groups` what was opened of groups, and `proofs` by whom a round was
     proven to have been lied in. Whom a round left out, and its public weights, are in its report;
-    how many, in its metrics `secagg-included` and `secagg-refused`.
+    how many, in its metrics `secagg.included` and `secagg.refused`.
 
-    The sum of an audit round is not applied: the model stays, as its metric `secagg-audit` says.
+    The sum of an audit round is not applied: the model stays, as its metric `secagg.audit` says.
 
     A round that cannot be finished leaves the model as it is: it is logged, listed in `failures`,
     and training goes on. `reports` has what each round took whose sum was released. Such a round is
@@ -250,8 +250,8 @@ class SecureAggregation(Strategy):
         if self.plan.screen is None:
             return metrics
         found = {} if metrics is None else dict(metrics)
-        found |= {"secagg-included": len(report.included), "secagg-refused": len(report.refused)}
-        return MetricRecord(found | ({"secagg-audit": 1} if report.audit else {}))
+        found |= {"secagg.included": len(report.included), "secagg.refused": len(report.refused)}
+        return MetricRecord(found | ({"secagg.audit": 1} if report.audit else {}))
 
     def _gathered(self, grid: Grid, minimum: str, least: int | None = None) -> Gathered:
         """The grid, once enough nodes are connected; `Aborted` if too few are in time: the inner

@@ -254,7 +254,7 @@ def test_a_judge_and_a_rule_both_leave_out(screened: Run, screened_grid: Any) ->
     options = {"weights": Selected(rule=MultiKrum(corrupt=1)), "judge": lambda seen: {2}}
     run = screened(screened_grid(trained), MODEL, options=options)
     assert run.strategy.reports[1].refused == {2, 8}
-    assert dict(run.metrics[1]) == {"secagg-included": 6, "secagg-refused": 2}
+    assert dict(run.metrics[1]) == {"secagg.included": 6, "secagg.refused": 2}
     check_mean(run.models[1], own(EVERYBODY - {2, 8}))
 
 
@@ -430,8 +430,8 @@ def test_an_audit_round_is_trained_from_a_moved_model_and_not_applied(
     )
     assert not run.strategy.failures
     assert [report.audit for report in run.strategy.reports.values()] == [False, True, False]
-    assert dict(run.metrics[1]) == {"secagg-included": 8, "secagg-refused": 0}
-    assert dict(run.metrics[2]) == {**run.metrics[1], "secagg-audit": 1}
+    assert dict(run.metrics[1]) == {"secagg.included": 8, "secagg.refused": 0}
+    assert dict(run.metrics[2]) == {**run.metrics[1], "secagg.audit": 1}
     check_mean(run.models[1], own(EVERYBODY))
     np.testing.assert_array_equal(run.models[2]["w"], run.models[1]["w"])
     check_mean(run.models[3], own(EVERYBODY), run.models[2])
