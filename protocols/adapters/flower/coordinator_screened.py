@@ -48,15 +48,15 @@ class Watch(Protocol):
 
 
 class ScreenedCoordinator(Coordinator):
-    """watch: whom to ask; None to accept all within the bounds."""
+    """watch: whom to ask."""
 
     def __init__(
         self,
         identity: Identity,
         roster: Roster,
         ask: Ask,
+        watch: Watch,
         rand: Rand = os.urandom,
-        watch: Watch | None = None,
     ) -> None:
         super().__init__(identity, roster, ask, rand)
         self._watch = watch
@@ -68,8 +68,7 @@ class ScreenedCoordinator(Coordinator):
         self._statistics = None
         self._number += 1
         call = replace(call, number=self._number, model=model, ahead=False)
-        if self._watch is not None:
-            call = replace(call, weights=self._watch.public(call))
+        call = replace(call, weights=self._watch.public(call))
         if call.weights is not None:
             self.report.weights = call.weights.by_client
         server = self._server(call, self._number)
@@ -114,9 +113,6 @@ class ScreenedCoordinator(Coordinator):
     def _decide(self, server: ServerRound, call: Call) -> None:
         statistics = self._statistics
         assert statistics is not None, "they come before a decision is due"
-        if self._watch is None:
-            server.deadline()
-            return
         accepted = self._watch.accepted(server, call, statistics)
         try:
             server.accept(accepted)
@@ -145,8 +141,7 @@ class ScreenedCoordinator(Coordinator):
                 _log.warning(
                     "secagg: a group is beyond the bounds, and the sum withheld: %s", group
                 )
-        if self._watch is not None:
-            self._watch.see(groups)
+        self._watch.see(groups)
 
     def _frames(self, server: ServerRound) -> dict[Node, dict[str, bytes]]:
         return {node: {"frame": frame} for node, frame in self._by_node(server.to_send()).items()}

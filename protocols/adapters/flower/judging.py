@@ -111,6 +111,8 @@ class Judging:
         """What was opened of groups in the round that `accepted` was last asked about, of which
         it raises `ParameterError` likewise.
         """
+        if self._judge is None:
+            return
         assert self._server is not None, "groups come after the decision"
         seen = self._observed(self._server.plan, groups, self._server.invitation.number)
         assert isinstance(seen, GroupSketches), "all that is opened of groups"
@@ -132,7 +134,7 @@ class Judging:
             return self._suspected
         number = server.invitation.number
         if not isinstance(self._judge, Screening):
-            assert callable(self._judge), "as checked"
+            assert callable(self._judge), "as checked when it was given"
             found = _checked(self._judge(self._observed(server.plan, statistics, number)))
             self.verdict = found
             return found
@@ -192,6 +194,10 @@ def _check(
 
 
 def _check_kind(plan: SecurePlan, judge: Judge) -> None:
+    if not callable(judge) and not isinstance(judge, Screening | Cascade | GroupSuspicion):
+        raise ParameterError(
+            f"a judge is one of robust's or a function, got {type(judge).__name__}"
+        )
     grouped = isinstance(plan.screen, GroupScreen)
     if grouped and isinstance(judge, Screening | Cascade):
         raise ParameterError(

@@ -234,7 +234,7 @@ class SecureAggregation(Strategy):
     ) -> Coordinator:
         if self.plan.screen is None:
             return BriefCoordinator(key, people, self._ask, rand, ledger)
-        return ScreenedCoordinator(key, people, self._ask, rand, self._judging)
+        return ScreenedCoordinator(key, people, self._ask, self._judging, rand)
 
     def _keep(self, server_round: int) -> None:
         """What was found in a round, whatever has come of it."""

@@ -235,6 +235,8 @@ def test_judges_of_clients_and_of_groups_are_not_exchanged(
         screened(grid, MODEL, **GROUPS, options={"judge": judge})
     with pytest.raises(ParameterError, match="a GroupSuspicion needs a plan with a GroupScreen"):
         screened(grid, MODEL, options={"judge": GroupSuspicion(Direction())})
+    with pytest.raises(ParameterError, match="a judge is one of robust's or a function, got set"):
+        screened(grid, MODEL, options={"judge": {3}})
 
 
 # -- weights of the same round ----------------------------------------------------------------
