@@ -47,7 +47,6 @@ QUICK: Sequence[int] = (3_000,)
 
 _CLIENTS, _CORRUPT, _DROPOUT, _WIDTH = 5, 0.2, 0.2, 32
 _SMALL = 1_000  # for what happens, not for what it costs
-_MORE = 5
 _BITS = 24  # of the norm bound in `benchmarks.pine`
 _PEER = "NVFLARE's settings"
 _START = (
@@ -326,7 +325,7 @@ def _declared(side: _Side, tick: Tick) -> Declared:
 
 
 def _proofs(size: int, repeats: int, tick: Tick) -> Proofs:
-    compiled = pine.best(size, _BITS, _MORE * repeats)  # a target is a matter of milliseconds
+    compiled = pine.best(size, _BITS, repeats)
     with pine.without_kernels():
         plain = pine.best(size, _BITS, repeats)
     tick()
