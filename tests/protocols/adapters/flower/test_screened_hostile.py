@@ -333,7 +333,9 @@ def document_of(given: Call) -> dict[str, Any]:
 def test_a_screen_arrives_as_it_was(screen: Any, grid: Any) -> None:
     assert screen_of(json.loads(json.dumps(screen_document(screen)))) == screen
     for stage in ("hello", *HONEST, "dispute", "strike"):
-        sent = call(plan(screen=screen), stage, model=bytes(range(32)), ahead=False)
+        sent = call(
+            plan(screen=screen, least_clients=8), stage, model=bytes(range(32)), ahead=False
+        )
         found = parsed(document_of(sent), stage)
         assert found == sent
         assert found.plan.round_plan(8, 600, 0).digest == sent.plan.round_plan(8, 600, 0).digest
