@@ -8,7 +8,7 @@ Times of whoever sums are divided by the clients.
 The peer's row is what `benchmarks.he` measures of it: its encryptor, aggregator and decryptor on
 vectors that lie ready, and nothing around them.
 
-What a scheme declares of itself is in `Declared`; nothing there is measured, nor typed in.
+What a scheme declares of itself is in `Declared`; nothing there is typed in.
 """
 
 from __future__ import annotations
