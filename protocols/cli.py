@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from protocols.cli_contest import refuse_beside_attacks, require_attacks, run_contest
 from protocols.cli_laboratory import audit_epsilon, audit_leakage
+from protocols.cli_parameters import params
 from protocols.cli_privacy import audit, privacy
 from protocols.cli_robust import benchmark_detectors, screen
 from protocols.cli_serve import helper, identity, leader, roster, upload
@@ -28,13 +27,11 @@ from protocols.cli_shared import (
     print_json,
     watched,
 )
-from protocols.cost import client_cost
 from protocols.inspect import inspect as inspect_frame
 from protocols.planfile import SCHEMES, PlanFile, PrivacyChoice, Quantizer, SchemeChoice, Training
 from protocols.simulate import Frame
 from secagg.errors import ParameterError
 from secagg.identity import SERVER, THIRD
-from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusSemiHonest
 
 __all__ = ["app", "main"]
 
@@ -75,6 +72,7 @@ _Page = Annotated[
 app.command()(privacy)
 app.command()(screen)
 app.command()(benchmark_detectors)
+app.command()(params)
 for _command in (identity, roster, leader, helper, upload):
     app.command()(_command)
 audit.command("leakage")(audit_leakage)
@@ -146,31 +144,6 @@ def run(
 
 
 @app.command()
-def params(
-    clients: Annotated[int, typer.Argument(metavar="N", help="Size of the cohort.")],
-    *,
-    corrupt: Annotated[float, typer.Option(help="Fraction that colludes with the server.")] = 0.2,
-    drop: Annotated[float, typer.Option(help="Fraction that may drop out.")] = 0.3,
-    length: Annotated[int, typer.Option(help="Coordinates of an update.")] = 100_000,
-    width: Annotated[int, typer.Option(help="Bits of a coordinate.")] = 32,
-    as_json: Json = False,
-) -> None:
-    """What the two fractions lead to, and what a round costs one client."""
-    columns = {
-        kind.name: _parameters(
-            kind, clients=clients, corrupt=corrupt, dropout=drop, length=length + 1, width=width
-        )
-        for kind in (SecAggPlus, SecAggPlusSemiHonest)
-    }
-    if all("impossible" in column for column in columns.values()):
-        raise ParameterError(columns[SecAggPlus.name]["impossible"])
-    if as_json:
-        print_json(columns)
-    else:
-        _print_parameters(columns)
-
-
-@app.command()
 def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A frame, as --record wrote it.")],
     *,
@@ -233,54 +206,7 @@ def _recorder(folder: Path | None) -> Any:
     return write
 
 
-def _parameters(kind: Any, **fields: Any) -> dict[str, Any]:
-    try:
-        scheme = kind(**fields)
-    except ParameterError as error:
-        return {"impossible": str(error)}
-    near, cost = scheme.neighbourhood, client_cost(scheme)
-    return {
-        "degree": near.degree,
-        "threshold": scheme.shares_needed,
-        "quorum": scheme.quorum,
-        "survivors": scheme.survivors,
-        "window": near.window,
-        **dataclasses.asdict(cost),
-    }
-
-
 _RECORDED = {SERVER: "server", THIRD: "third-party"}
-
-_ROWS = {
-    "degree": "neighbours of a client",
-    "threshold": "shares that recover a secret",
-    "quorum": "consents before unmasking",
-    "survivors": "fewest inputs in a sum",
-    "window": "window of the survivor rule",
-    "mask_keys": "mask keys per client",
-    "shares": "shares dealt per client",
-    "vector": "bytes of the update",
-    "up": "bytes up per client",
-    "down": "bytes down per client",
-}
-
-
-def _print_parameters(columns: dict[str, dict[str, Any]]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    table.add_column("malicious server", justify="right")
-    table.add_column("semi-honest server", justify="right")
-    for key, label in _ROWS.items():
-        table.add_row(label, *(_count(column.get(key)) for column in columns.values()))
-    console = Console()
-    console.print(table)
-    for name, column in columns.items():
-        if "impossible" in column:
-            console.print(f"{name}: {column['impossible']}", soft_wrap=True, highlight=False)
-
-
-def _count(value: int | None) -> str:
-    return f"{value:,}" if value else "-"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,8 @@ _PART = 1 << 11  # bytes of draws per pass: the values they weigh stay in the fi
 
 class Field64Numba(Field64):
     """The loops that proofs spend their time in, one pass each."""
+
+    compiled: ClassVar[bool] = True
 
     def mul(self, left: Elements, right: Elements) -> Elements:
         left, right = np.broadcast_arrays(left, right)

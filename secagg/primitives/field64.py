@@ -37,6 +37,8 @@ class Field64(Field):
     generator = pow(7, (1 << 32) - 1, MODULUS)
     order = 1 << 32
     dtype: ClassVar[np.dtype[Any]] = np.dtype("<u8")
+    compiled: ClassVar[bool] = False
+    """Whether a first use waits for a compiler, or for what it has left."""
 
     def add(self, left: Elements, right: Elements) -> Elements:
         found: Elements = left + right

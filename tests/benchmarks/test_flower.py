@@ -18,7 +18,7 @@ pytest.importorskip("flwr", reason="flwr is not installed: pip install 'secagg[f
 from benchmarks.flower import Case, Flower, Pair, cases, compare, warm_up
 from benchmarks.flower_task import RIGHT, Task
 from benchmarks.host import describe
-from benchmarks.report import Report
+from benchmarks.report import FLOWER_PAGE, PAGE, Report
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIPPED = "one client changes a value by 100, clip 8"
@@ -92,7 +92,8 @@ def test_a_side_that_takes_too_long_has_no_result(limit: float, verdict: str) ->
 
 
 def test_only_the_page_of_what_was_measured_is_written(pair: Pair, tmp_path: Path) -> None:
-    pages = [tmp_path / "page.md", tmp_path / "flower.md"]
+    pages = [tmp_path / PAGE.name, tmp_path / "how-to" / FLOWER_PAGE.name]
+    pages[1].parent.mkdir()
     marked = "a\n<!-- benchmarks: begin -->\nold\n<!-- benchmarks: end -->\nz\n"
     for page in pages:
         page.write_text(marked)
@@ -109,7 +110,7 @@ def test_only_the_page_of_what_was_measured_is_written(pair: Pair, tmp_path: Pat
         scale=[],
         flower=found,
     )
-    report.write(*pages)
+    report.write(tmp_path)
     assert pages[0].read_text() == marked
     text = pages[1].read_text()
     assert text.startswith("a\n")

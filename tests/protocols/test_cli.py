@@ -445,31 +445,54 @@ def test_debug_raises_the_error_itself(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def test_params_for_machines() -> None:
-    document = json.loads(secagg("params", 1000, "--length", 10, "--json").stdout)
-    assert document.keys() == {"secagg_plus", "secagg_plus_semi_honest"}
-    strict, lean = document.values()
+    document = json.loads(secagg("params", 1000, "--length", 3000, "--json").stdout)
+    assert document.keys() == {
+        "secagg_plus",
+        "secagg_plus_semi_honest",
+        "secagg_plus_brief",
+        "secagg_plus_verified",
+        "secagg_plus_verified, groups",
+        "pine",
+        "ckks-exact",
+    }
+    strict, lean = document["secagg_plus"], document["secagg_plus_semi_honest"]
     assert strict["degree"] == 2 * strict["window"] > lean["degree"] > 0
     assert strict["quorum"] == 601
     assert lean["quorum"] == lean["window"] == 0
     assert strict["survivors"] == lean["survivors"] == 700
     assert strict["mask_keys"] == strict["degree"] + 1
-    assert strict["up"] > strict["vector"] == 11 * 4
+    assert strict["up"] > strict["vector"] == 3001 * 4
+    assert "impossible" in document["secagg_plus_verified, groups"], "it needs the complete graph"
+
+
+def test_params_have_the_sizes_and_bounds_of_every_scheme() -> None:
+    document = json.loads(secagg("params", 20, "--length", 3000, "--json").stdout)
+    assert [found["messages"] for found in document.values()] == [5, 4, 3, 6, 6, 1, 1]
+    assert [found["opened"] for found in document.values()] == [0, 0, 0, 257, 257, 0, 0]
+    assert document["secagg_plus_verified, groups"]["opened_of"] == 6
+    assert document["secagg_plus_brief"]["honest_inputs"] == 4
+    assert document["pine"]["bound"] > 1 << 20
+    assert 0 < document["pine"]["down"] + 1 < document["pine"]["up"]
+    assert document["ckks-exact"]["up"] > 10 * 3001
 
 
 def test_params_as_a_table() -> None:
     result = secagg("params", 20, "--corrupt", 0.1, "--drop", 0.2)
     assert result.exit_code == 0
-    assert "malicious server" in result.stdout
-    assert "shares that recover a secret" in result.stdout
+    for heading in ("malicious server", "two aggregators", "encrypted", "screened, groups"):
+        assert heading in result.stdout
+    assert "…" not in result.stdout, "every figure is there, in eighty columns"
+    assert "consents" in result.stdout
 
 
-def test_params_say_what_only_one_scheme_can_do() -> None:
+def test_params_say_what_only_some_schemes_can_do() -> None:
     result = secagg("params", 20, "--corrupt", 0.3, "--drop", 0.5)
     assert result.exit_code == 0
     assert "secagg_plus: floor((n + corrupt)/2) + 1 <= n - dropped must hold" in result.stdout
     document = json.loads(secagg("params", 20, "--drop", 0.5, "--json").stdout)
     assert "must hold" in document["secagg_plus"]["impossible"]
     assert document["secagg_plus_semi_honest"]["degree"] == 19
+    assert document["ckks-exact"]["survivors"] == document["pine"]["survivors"] == 10
 
 
 def test_params_refuse_in_one_line() -> None:

@@ -6,7 +6,8 @@
     strategy = SecureAggregation(FedAvg(), plan=plan, identity="server.key", roster="roster.json")
 
 A training round takes two exchanges, the first round three; six where the plan has a screen, under
-which `SecureAggregation(…, judge=Screening(Cascade()))` says whose update is summed. Nothing but
+which `SecureAggregation(…, judge=Screening(Cascade()), weights=Selected(…))` says whose update is
+summed. Nothing but
 protocol messages leaves a client in a training reply. Needs `pip install 'secagg[flower]'`; see
 docs/how-to/flower.md.
 """
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
     from protocols.adapters.flower.client import mod_from, secure_aggregation_mod
     from protocols.adapters.flower.settings import ClientSettings, simulated_settings
     from protocols.adapters.flower.strategy import RoundReport, SecureAggregation
+    from protocols.adapters.flower.weights import CarriedWeights, Drawn, Selected
 
 __all__ = [
+    "CarriedWeights",
     "ClientSettings",
+    "Drawn",
     "RoundReport",
     "SecureAggregation",
     "SecurePlan",
+    "Selected",
     "enroll",
     "load_identity",
     "load_roster",
@@ -40,9 +45,12 @@ __all__ = [
 
 # A client starts a process for every message: it must not pay for the server's imports.
 _LAZY = {
+    "CarriedWeights": "weights",
     "ClientSettings": "settings",
+    "Drawn": "weights",
     "RoundReport": "strategy",
     "SecureAggregation": "strategy",
+    "Selected": "weights",
     "mod_from": "client",
     "secure_aggregation_mod": "client",
     "simulated_settings": "settings",

@@ -9,8 +9,9 @@
     unmask  -> shares that remove the masks of the sum
     strike  -> shares that take out a neighbor that is proven to have lied
 
-The round is bound to its model from the first message on: the model that comes for training is
-the very one, or the client refuses before it trains.
+The round is bound to its model from the first message on, and to the public weights if it has any:
+the model that comes for training is the very one, or the client refuses before it trains. In an
+audit round it trains from that model and the perturbation, which it computes itself.
 
 Whatever the stage says, the machine decides what is due, and a frame leaves only in the stage of
 its own phase and only once: each is claimed, so that no state that was rolled back or is in two
@@ -29,8 +30,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from protocols.adapters.flower.answer import Answer, App
+from protocols.adapters.flower.call import FRAMES, arrays_record
 from protocols.adapters.flower.refusal import LEAKAGE, OPENED, SPENT, Withheld
 from protocols.adapters.flower.state import SCREENED
+from protocols.adapters.flower.terms import Layout
 from protocols.plan import RoundPlan
 from protocols.round import ClientRound, Invitation
 from secagg.errors import DecodeError, LeakageExceeded, LocalProtocolError, ParameterError
@@ -71,11 +74,31 @@ class ScreenedAnswer(Answer):
         if client.phase != "masked":  # the machine ignores a delivery that is repeated
             raise LocalProtocolError(f"no update is due in round {self._call.number}")
         self._require_opened(client.invitation)  # before the hours that training may take
+        layout = self._audited(layout)
         result = self._trained(call_next)
-        vector = client.encode(layout.encode(result.arrays, result.metrics), result.weight)
+        weight = self._public_weight(result.weight)
+        vector = client.encode(layout.encode(result.arrays, result.metrics), weight)
         self._charge(client.invitation)
         client.submit_encoded(vector)
         return client
+
+    def _audited(self, layout: Layout) -> Layout:
+        """Of the model that is trained; in an audit round the message has the moved one then."""
+        added = layout.perturbation(self._call.session, self._call.number)
+        if added is None:
+            return layout
+        moved = layout.moved(added)
+        (name,) = (name for name in self._message.content.array_records if name != FRAMES)
+        self._message.content[name] = arrays_record(moved.arrays)
+        return moved
+
+    def _public_weight(self, examples: int) -> int:
+        weights = self._call.weights
+        return examples if weights is None else weights.weight(self._settings.me, examples)
+
+    def _invitation(self, number: int) -> Invitation:
+        self._settings.check_terms(self._call.plan, self._call.weights)
+        return super()._invitation(number)
 
     def _sent(self, client: ClientRound) -> bytes:
         """The one frame that is due now, once it is claimed and the snapshot kept."""
@@ -104,6 +127,10 @@ class ScreenedAnswer(Answer):
         opened, most = invited.plan.scheme.opened, self._settings.floors.opened
         if opened > most:
             _log.warning("secagg: a plan opens %d numbers of each update, %d allowed", opened, most)
+            raise Withheld(OPENED)
+        of, least = invited.plan.scheme.opened_of, self._settings.floors.opened_of
+        if of < least:
+            _log.warning("secagg: a plan opens sums over %d clients, %d allowed", of, least)
             raise Withheld(OPENED)
         with _counting():
             if self._settings.leakage is not None:

@@ -7,18 +7,21 @@ chunks. A call leaves as an ordinary train message: Flower refuses actions that 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
 
+import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from protocols.adapters.flower.privacy import privacy_document, privacy_of
-from protocols.adapters.flower.screen import screen_document, screen_of
+from protocols.adapters.flower.screen import audit_of, screen_document, screen_of
 from protocols.adapters.flower.terms import SecurePlan
 from protocols.round import Invitation
+from protocols.weighing import PublicWeights
 from secagg.errors import DecodeError, InputRefused, ParameterError, SecAggError
 from secagg.identity import PartyId, Roster
 from secagg.quantize import Clip, NormClip, RangeClip
@@ -27,6 +30,7 @@ __all__ = [
     "CALL",
     "FRAMES",
     "Call",
+    "arrays_record",
     "frames_of",
     "frames_record",
     "invitation",
@@ -53,6 +57,7 @@ class Call:
     if `ahead`, the deal of the next round, "unmask" for its shares. Where the plan has a screen, a
     stage is the scheme's phase, and "train" asks for the masked update. sizes: of update and side.
     model: digest of what the clients will train, `Layout.digest`, in a plan with a screen only.
+    weights: the public weights of the cohort, there too; None where everybody counts as it is.
     """
 
     stage: str
@@ -64,6 +69,7 @@ class Call:
     weighted_by: str
     ahead: bool = True
     model: bytes = b""
+    weights: PublicWeights | None = None
 
     def record(self) -> ConfigRecord:
         """The record to send."""
@@ -78,6 +84,8 @@ class Call:
         }
         if self.plan.screen is not None:
             document["model"] = self.model.hex()
+        if self.weights is not None:
+            document["weights"] = _weights_document(self.weights)
         return ConfigRecord({"stage": self.stage, "call": json.dumps(document)})
 
     @classmethod
@@ -95,7 +103,9 @@ class Call:
     def _parse(cls, stage: Any, document: Any) -> Self:
         screened = "screen" in document["plan"]
         keys = _KEYS | {"model"} if screened else _KEYS
-        if stage not in (_SCREENED if screened else _STAGES) or document.keys() != keys:
+        if stage not in (_SCREENED if screened else _STAGES):
+            raise ValueError
+        if document.keys() not in (keys, keys | {"weights"} if screened else keys):
             raise ValueError
         update, side = document["sizes"]
         cohort = tuple(document["cohort"])
@@ -114,6 +124,7 @@ class Call:
             weighted_by=document["weighted_by"],
             ahead=document["ahead"],
             model=bytes.fromhex(document.get("model", "")),
+            weights=_weights_of(document["weights"], cohort) if "weights" in document else None,
         )
 
 
@@ -130,12 +141,20 @@ def invitation(call: Call, roster: Roster, number: int) -> Invitation:
     invited = _invited(roster, call.cohort)
     plan = call.plan.round_plan(len(invited), *call.sizes)
     model = call.model if plan.screen is not None else None
+    if call.weights is not None:
+        call.weights.check(plan)
+        model = call.weights.bind(call.model)
     return Invitation(plan=plan, session=call.session, number=number, model=model, roster=invited)
 
 
 def payload(stage: str, frames: Mapping[str, bytes]) -> RecordDict:
     """The content of a reply: all that may ever leave a client."""
     return RecordDict({CALL: ConfigRecord({"stage": stage}), FRAMES: frames_record(frames)})
+
+
+def arrays_record(arrays: Mapping[str, Any]) -> ArrayRecord:
+    """Arrays by name, as Flower's apps have them."""
+    return ArrayRecord({name: Array(np.asarray(array)) for name, array in arrays.items()})
 
 
 def frames_record(frames: Mapping[str, bytes]) -> ArrayRecord:
@@ -185,7 +204,20 @@ def _plan_document(plan: SecurePlan) -> dict[str, Any]:
     }
     if plan.screen is not None:
         document["screen"] = screen_document(plan.screen)
+    if plan.audit is not None:
+        document["audit"] = dataclasses.asdict(plan.audit)
     return document
+
+
+def _weights_document(weights: PublicWeights) -> dict[str, Any]:
+    return {"values": weights.values, "most": weights.most, "examples": weights.examples}
+
+
+def _weights_of(document: Any, cohort: tuple[PartyId, ...]) -> PublicWeights:
+    """One for each of the cohort. Raises `ParameterError`, or what `Call.of` calls no call."""
+    if document.keys() != {"values", "most", "examples"}:
+        raise ValueError
+    return PublicWeights(clients=cohort, **{**document, "values": tuple(document["values"])})
 
 
 def _clip_document(clip: Clip) -> dict[str, float]:
@@ -200,5 +232,6 @@ def _plan_of(text: str) -> SecurePlan:
     ((name, bound),) = document["clip"].items()
     privacy = privacy_of(document["privacy"])
     screen = screen_of(document["screen"]) if "screen" in document else None
-    terms = {"clip": _CLIPS[name](bound), "privacy": privacy, "screen": screen}
+    audit = audit_of(document["audit"]) if "audit" in document else None
+    terms = {"clip": _CLIPS[name](bound), "privacy": privacy, "screen": screen, "audit": audit}
     return SecurePlan(**{**document, **terms})

@@ -41,7 +41,8 @@ class RoundReport:
     "unmask", a client is dropped too that had not answered when the others' shares were enough.
     epsilon: spent by the session with this round, at the delta of the server's ledger; None where
     it keeps none. refused: who was screened and left out of the sum; none where the plan has no
-    screen.
+    screen. weights: by client, the public weight that it multiplied by; none where the round has
+    none. audit: whether this was an audit round, whose sum is not applied.
     """
 
     exchanges: int = 0
@@ -52,6 +53,8 @@ class RoundReport:
     total_weight: int = 0
     epsilon: float | None = None
     refused: frozenset[PartyId] = frozenset()
+    weights: Mapping[PartyId, int] = field(default_factory=dict)
+    audit: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,9 @@ class Coordinator(ABC):
         if not roster.share_keys:
             raise ParameterError("the roster lists no share keys: enroll writes them")
         self.report = RoundReport()
-        self.proofs: tuple[FraudProven, ...] = ()  # of the round at hand, whatever comes of it
+        # of the round at hand, whatever comes of it
+        self.proofs: tuple[FraudProven, ...] = ()
+        self.groups: GroupStatistics | None = None
         self._identity = identity
         self._roster = roster
         self._ask = ask
@@ -113,7 +118,7 @@ class Coordinator(ABC):
         clients are there, `ParameterError` where the plan is impossible for so many, and
         `dp.errors.BudgetExceeded` where the ledger cannot afford the round.
         """
-        self.report, self.proofs = RoundReport(), ()
+        self.report, self.proofs, self.groups = RoundReport(), (), None
         self._current = None
         call = replace(call, session=self._session, number=self._number)
         claims = self._claimed(call, nodes)

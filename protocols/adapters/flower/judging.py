@@ -1,12 +1,16 @@
-"""The server's judge: what it may see of a round, whom it excludes, and what the log says of it.
+"""What the server makes of what rounds open: whom it accepts, and what the log says of it.
 
     judge = Screening(Cascade())                       # robust's rules, round after round
     judge = lambda seen: {client for …}                # or any function of an Observation
+    judge = GroupSuspicion(Direction())                # of groups: a ranking, which excludes nobody
 
-Beside the statistics it sees, sketched by the map of the round, what everybody knows and a client
-without data could send: the last means, the model, and each side value by itself. Metrics and
-integers fill as much of a vector as the clip allows the update; were they not among what is known,
-a plausible loss would pass for evidence of training.
+Beside the statistics a judge sees, sketched by the map of the round, what everybody knows and a
+client without data could send: the last means, the model, the perturbation of an audit round, and
+each side value by itself. Metrics and integers fill as much of a vector as the clip allows the
+update; were they not among what is known, a plausible loss would pass for evidence of training.
+
+Statistics of groups come with the sum. Whom a function leaves out for them is left out of the next
+round, until it has seen another.
 """
 
 from __future__ import annotations
@@ -19,69 +23,198 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from protocols.adapters.flower.terms import Layout
+from protocols.adapters.flower.call import Call
+from protocols.adapters.flower.terms import Layout, SecurePlan
+from protocols.adapters.flower.weights import Weighing, Weights
 from protocols.plan import RoundPlan
-from protocols.screening import observed
+from protocols.round import ServerRound
+from protocols.screening import GroupScreen, observed
+from protocols.weighing import Carried, PublicWeights
 from robust.decide import Cascade, Screening, Verdicts
-from robust.observe import Norms, Observation, Sketches
+from robust.detect import Abstained
+from robust.group_suspicion import GroupSuspicion, Suspects
+from robust.observe import GroupSketches, Norms, Observation, Sketches
 from secagg.errors import ParameterError
-from secagg.event import Statistics
+from secagg.event import GroupStatistics, Statistics
 from secagg.identity import PartyId
 
-__all__ = ["Changes", "Classes", "Judge", "Judging", "Root"]
+__all__ = ["Changes", "Classes", "Judge", "Judging", "Root", "Verdict"]
 
 Changes = Mapping[str, NDArray[Any]]
-Judge = Callable[[Observation], Collection[PartyId]] | Screening | Cascade
+Judge = Callable[[Observation], Collection[PartyId]] | Screening | Cascade | GroupSuspicion
 Root = Callable[[Changes], Changes]
 Classes = Callable[[Changes], Sequence[Changes]]
+Verdict = Verdicts | Suspects | frozenset[PartyId]
 
 _REMEMBERED = 6
+_IDLE = "root and classes are for a judge, and there is none"
 _log = logging.getLogger("flwr")
 
 
 class Judging:
-    """A judge, and the public vectors that it is shown.
+    """A judge, a rule for the weights, and the public vectors that they are shown.
 
     root: the server's own update, given the model: the change of each of its arrays. classes: the
     same for each class of the server's own data.
+
+    Raises `ParameterError` for a judge, weights or vectors that do not fit the plan.
     """
 
-    def __init__(self, judge: Judge, root: Root | None, classes: Classes | None) -> None:
+    def __init__(
+        self,
+        plan: SecurePlan,
+        judge: Judge | None,
+        weights: Weights | None,
+        root: Root | None,
+        classes: Classes | None,
+    ) -> None:
+        _check(plan, judge, weights, root, classes)
+        self.verdict: Verdict | None = None  # of the round at hand
         self._judge = Screening(judge) if isinstance(judge, Cascade) else judge
+        self._weighing = None if weights is None else Weighing(plan, weights)
         self._root = root
         self._classes = classes
         self._means: deque[NDArray[np.float64]] = deque(maxlen=_REMEMBERED)
+        self._suspected: frozenset[PartyId] = frozenset()
+        self._layout: Layout | None = None
+        self._added: NDArray[np.float64] | None = None
+        self._server: ServerRound | None = None
 
-    def verdict(
-        self, plan: RoundPlan, statistics: Statistics, number: int, layout: Layout
-    ) -> Verdicts | frozenset[PartyId]:
-        """Whom to exclude: what a `Screening` finds, or the set that a function returns.
+    # -- a round ----------------------------------------------------------------------------
 
-        Raises `ParameterError` for a function that returns other than a collection of ids.
+    def begin(self, layout: Layout, added: NDArray[np.float64] | None) -> None:
+        """A round of the model of `layout`; added: (d,), what an audit round added to get it."""
+        self.verdict, self._layout, self._added = None, layout, added
+
+    def public(self, call: Call) -> PublicWeights | None:
+        """The weights by which clients multiply; `ParameterError` where no round can have them."""
+        return None if self._weighing is None else self._weighing.public(call)
+
+    @property
+    def carried(self) -> Carried | None:
+        """What public weights are made from; None where there are none."""
+        return None if self._weighing is None else self._weighing.carried
+
+    def accepted(
+        self, server: ServerRound, call: Call, statistics: Statistics
+    ) -> frozenset[PartyId]:
+        """Whom to accept. Raises `Aborted` where a rule finds no weights, and `ParameterError` for
+        a judge that returns other than a collection of ids.
         """
-        model = layout.arrays
-        means = [mean for mean in self._means if mean.size == layout.sizes[0]]
-        if isinstance(self._judge, Screening):
-            number = self._judge.last + 1  # it may go on from another run
-        known = [layout.public(vector) for vector in (*means, layout.coordinates(model))]
-        seen = observed(
-            plan,
-            statistics,
-            number,
-            known=[*known, *layout.sides()],
-            root=None if self._root is None else layout.own(self._root(model)),
-            classes=[layout.own(each) for each in self._classes(model)] if self._classes else (),
-        )
-        if isinstance(self._judge, Screening):
-            assert isinstance(seen, Norms | Sketches), "all that a plan's screen shows"
-            verdicts = self._judge.judge(seen)
-            _say(verdicts)
-            return verdicts
-        return _checked(self._judge(seen))
+        self._server = server
+        accepted = statistics.eligible - self._excluded(server, statistics)
+        if self._weighing is None:
+            return accepted
+        return accepted & self._weighing.accepted(server.plan, call, statistics, self._own())
+
+    def see(self, groups: GroupStatistics) -> None:
+        """What was opened of groups in the round that `accepted` was last asked about, of which
+        it raises `ParameterError` likewise.
+        """
+        if self._judge is None:
+            return
+        assert self._server is not None, "groups come after the decision"
+        seen = self._observed(self._server.plan, groups, self._server.invitation.number)
+        assert isinstance(seen, GroupSketches), "all that is opened of groups"
+        if isinstance(self._judge, GroupSuspicion):
+            self.verdict = _ranking(self._judge, seen)
+        elif callable(self._judge):
+            self.verdict = self._suspected = _checked(self._judge(seen), "of the next round ")
 
     def learn(self, mean: NDArray[np.float64]) -> None:
         """Remember the mean update (d,) of a round, which is public from now on."""
         self._means.append(mean)
+
+    # -- parts ------------------------------------------------------------------------------
+
+    def _excluded(self, server: ServerRound, statistics: Statistics) -> frozenset[PartyId]:
+        if self._judge is None:
+            return frozenset()
+        if isinstance(server.plan.screen, GroupScreen):
+            return self._suspected
+        number = server.invitation.number
+        if not isinstance(self._judge, Screening):
+            assert callable(self._judge), "as checked when it was given"
+            found = _checked(self._judge(self._observed(server.plan, statistics, number)))
+            self.verdict = found
+            return found
+        number = self._judge.last + 1  # it may go on from another run
+        seen = self._observed(server.plan, statistics, number)
+        assert isinstance(seen, Norms | Sketches), "all that is opened of clients"
+        self.verdict = verdicts = self._judge.judge(seen)
+        _say(verdicts)
+        return frozenset(verdicts.excluded)
+
+    def _observed(
+        self, plan: RoundPlan, statistics: Statistics | GroupStatistics, number: int
+    ) -> Observation:
+        layout = self._of_round()
+        model = layout.arrays
+        means = [mean for mean in self._means if mean.size == layout.sizes[0]]
+        audit = [] if self._added is None else [self._added]
+        known = [layout.public(vector) for vector in (*means, layout.coordinates(model), *audit)]
+        return observed(
+            plan,
+            statistics,
+            number,
+            known=[*known, *layout.sides()],
+            root=self._own(),
+            classes=[layout.own(each) for each in self._classes(model)] if self._classes else (),
+        )
+
+    def _own(self) -> Any:
+        """The server's own update as a tree of the plan; None where it has none."""
+        layout = self._of_round()
+        return None if self._root is None else layout.own(self._root(layout.arrays))
+
+    def _of_round(self) -> Layout:
+        assert self._layout is not None, "a round was begun"
+        return self._layout
+
+
+def _check(
+    plan: SecurePlan,
+    judge: Judge | None,
+    weights: Weights | None,
+    root: Root | None,
+    classes: Classes | None,
+) -> None:
+    if judge is not None and plan.screen is None:
+        raise ParameterError("a judge needs a plan with a screen: there is nothing to see")
+    if weights is not None and weights.rooted and root is None:
+        raise ParameterError("rooted weights need a root")
+    if classes is not None and judge is None:
+        raise ParameterError(_IDLE)
+    if root is not None and judge is None and (weights is None or not weights.rooted):
+        raise ParameterError(_IDLE)
+    if plan.audit is not None and judge is None and weights is None:
+        raise ParameterError("audit rounds are for a judge or weights, and there is neither")
+    if judge is not None:
+        _check_kind(plan, judge)
+
+
+def _check_kind(plan: SecurePlan, judge: Judge) -> None:
+    if not callable(judge) and not isinstance(judge, Screening | Cascade | GroupSuspicion):
+        raise ParameterError(
+            f"a judge is one of robust's or a function, got {type(judge).__name__}"
+        )
+    grouped = isinstance(plan.screen, GroupScreen)
+    if grouped and isinstance(judge, Screening | Cascade):
+        raise ParameterError(
+            "a Screening judges clients, and a GroupScreen shows none: take a GroupSuspicion, or a "
+            "function"
+        )
+    if isinstance(judge, GroupSuspicion) and not grouped:
+        raise ParameterError("a GroupSuspicion needs a plan with a GroupScreen")
+
+
+def _ranking(judge: GroupSuspicion, seen: GroupSketches) -> Suspects | None:
+    """With one more round; None where its detector tells nothing of that."""
+    found = judge.add(seen)
+    if isinstance(found, Abstained):
+        _log.info("secagg: the detector of groups abstained: %s", found)
+        return None
+    return judge.suspects()
 
 
 def _say(verdicts: Verdicts) -> None:
@@ -92,9 +225,10 @@ def _say(verdicts: Verdicts) -> None:
         _log.info("secagg: a rule abstained: %s", abstained)
 
 
-def _checked(excluded: object) -> frozenset[PartyId]:
+def _checked(excluded: object, of: str = "") -> frozenset[PartyId]:
+    """of: what a client is left out of, where that is not the round at hand."""
     if not isinstance(excluded, Collection) or any(type(client) is not int for client in excluded):
         raise ParameterError("a judge returns a collection of client ids")
     for client in sorted(excluded):
-        _log.warning("secagg: client %d is left out by the judge", client)
+        _log.warning("secagg: client %d is left out %sby the judge", client, of)
     return frozenset(excluded)

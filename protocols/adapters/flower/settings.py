@@ -19,6 +19,7 @@ from protocols.adapters.flower.leakage import LeakageFile
 from protocols.adapters.flower.terms import SecurePlan
 from protocols.enrollment import load_identity, load_roster
 from protocols.ledger import PrivacyLedger
+from protocols.weighing import PublicWeights
 from secagg.errors import ParameterError
 from secagg.identity import Identity, PartyId, Roster
 from secagg.quantize import NormClip
@@ -37,7 +38,14 @@ _UNGUARDED = (
     "a privacy budget needs required: true, as training without the protocol is not counted"
 )
 _UNCOUNTED = "a leakage ledger needs required: true, as an update in the clear is not counted"
-_FLOORS = {"clients": int, "survivors": int, "honest_inputs": int, "corrupt": float, "opened": int}
+_FLOORS = {
+    "clients": int,
+    "survivors": int,
+    "honest_inputs": int,
+    "corrupt": float,
+    "opened": int,
+    "opened_of": int,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +59,8 @@ class ClientSettings:
         a SuperNode that starts again has lost. For simulations.
     floors: what the parameters of a round must at least offer. By default those of `Floors`, and
         `corrupt` as `SecurePlan` has it. `opened` is a ceiling: how many numbers of its update a
-        round with a screen may open; 0, and thus no such round, unless it says so.
+        round with a screen may open; 0, and thus no such round, unless it says so. `opened_of`
+        above 1 lets it open sums over so many clients only.
     most_clip, most_range: the largest bound of a `NormClip`, of a `RangeClip`, that it accepts.
         Where only one is given, it accepts that kind of clip only; where none is, any.
     most_parameters: the most coordinates, metrics included, of a vector that it works on.
@@ -61,6 +70,10 @@ class ClientSettings:
         `trusting`. It needs `required`, and `ParameterError` says so.
     leakage: how many numbers of its updates it opens in all rounds together; needs `required` too.
     weighted_by: the metric that is its weight; a round with a screen opens that one exactly.
+    most_weight: how many times what another client counts it may count by the server's choice: the
+        largest public weight that it accepts; 0, and thus no such round, unless it says so.
+    most_audit: largest relative perturbation of an audit round that it trains in; 0 for no such
+        plan.
     """
 
     identity: Identity
@@ -74,6 +87,8 @@ class ClientSettings:
     ledger: PrivacyLedger | None = None
     leakage: LeakageFile | None = None
     weighted_by: str = "num-examples"
+    most_weight: int = 0
+    most_audit: float = 0.0
 
     def __post_init__(self) -> None:
         if self.ledger is not None and not self.required:
@@ -86,12 +101,12 @@ class ClientSettings:
         """Settings from `secagg-identity` and `secagg-roster`, paths, and the optional
         `secagg-journal`, a path too, by default beside the identity; `secagg-floor-clients`,
         `secagg-floor-survivors`, `secagg-floor-honest-inputs`, `secagg-floor-corrupt`,
-        `secagg-floor-opened`;
+        `secagg-floor-opened`, `secagg-floor-opened-of`;
         `secagg-most-clip`, `secagg-most-range`, `secagg-most-parameters`; `secagg-required`;
         `secagg-epsilon` with `secagg-delta`, a privacy budget, its file `secagg-ledger`, by default
         beside the identity, and `secagg-central-noise`; `secagg-most-opened`, numbers of all its
         updates together, with `secagg-leakage`, its file, by default beside the identity;
-        `secagg-weight`, the metric that is its weight.
+        `secagg-weight`, the metric that is its weight; `secagg-most-weight`, `secagg-most-audit`.
 
         Raises `ParameterError` for a key that is absent, unknown or of another type: a floor with
         a misspelled name would be no floor. `DecodeError` for a damaged ledger, and `ImportError`
@@ -118,6 +133,8 @@ class ClientSettings:
             ledger=_ledger(given, identity),
             leakage=_leakage(given, identity),
             weighted_by=_name(given, "weight", "num-examples"),
+            most_weight=_most(given, "most-weight", int) or 0,
+            most_audit=_most(given, "most-audit", float) or 0.0,
         )
         given.pop("required", None)
         if given:
@@ -143,6 +160,19 @@ class ClientSettings:
                 f"the call has {sum(sizes)}"
             )
 
+    def check_terms(self, plan: SecurePlan, weights: PublicWeights | None) -> None:
+        """Raise `ParameterError` for public weights or audit rounds that this client refuses."""
+        if weights is not None and not weights.most <= self.most_weight:
+            raise ParameterError(
+                f"most <= {self.most_weight} must hold of public weights by this client's setting, "
+                f"the call has {weights.most}"
+            )
+        if plan.audit is not None and not plan.audit.relative <= self.most_audit:
+            raise ParameterError(
+                f"relative <= {self.most_audit} must hold of audit rounds by this client's "
+                f"setting, the plan has {plan.audit.relative}"
+            )
+
     def _check_clip(self, plan: SecurePlan) -> None:
         name = type(plan.clip).__name__
         is_norm = isinstance(plan.clip, NormClip)
@@ -157,13 +187,18 @@ class ClientSettings:
 
 
 def simulated_settings(
-    folder: str | Path, *, opened: int = 0
+    folder: str | Path,
+    *,
+    opened: int = 0,
+    opened_of: int = 1,
+    most_weight: int = 0,
+    most_audit: float = 0.0,
 ) -> Callable[[Context], ClientSettings]:
     """For `mod_from`: the clients that `enroll(folder, …)` made, by the simulation's partition-id.
 
     Partition i is client i + 1. Without a journal file: a simulation starts anew each time. For
     simulations only, as all keys lie in one place. opened: numbers of each update that a round with
-    a screen may open.
+    a screen may open; the others as in `ClientSettings`.
     """
     home = Path(folder)
 
@@ -172,7 +207,9 @@ def simulated_settings(
         return ClientSettings(
             identity=load_identity(home / f"client-{party}.key"),
             roster=load_roster(home / "roster.json"),
-            floors=replace(_DEFAULT_FLOORS, opened=opened),
+            floors=replace(_DEFAULT_FLOORS, opened=opened, opened_of=opened_of),
+            most_weight=most_weight,
+            most_audit=most_audit,
         )
 
     return settings

@@ -11,10 +11,8 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
@@ -23,7 +21,7 @@ from protocols.adapters.flower.call import (
     CALL,
     FRAMES,
     Call,
-    frames_of,
+    arrays_record,
     frames_record,
     numpy_arrays,
 )
@@ -32,13 +30,15 @@ from protocols.adapters.flower.coordinator_brief import BriefCoordinator
 from protocols.adapters.flower.coordinator_screened import ScreenedCoordinator
 from protocols.adapters.flower.exchange import Gathered, exchange, wait_for
 from protocols.adapters.flower.inner import check_inner
-from protocols.adapters.flower.judging import Classes, Judge, Judging, Root
+from protocols.adapters.flower.judging import Classes, Judge, Judging, Root, Verdict
+from protocols.adapters.flower.messages import answer_of, one_model
 from protocols.adapters.flower.terms import Layout, SecurePlan
+from protocols.adapters.flower.weights import Weights
 from protocols.enrollment import load_identity, load_roster
 from protocols.ledger import PrivacyLedger
 from protocols.private import Privacy
-from protocols.round import Result, ServerRound
-from robust.decide import Verdicts
+from protocols.round import Result
+from protocols.weighing import Carried
 from secagg.errors import (
     Aborted,
     InputRefused,
@@ -46,8 +46,8 @@ from secagg.errors import (
     ParameterError,
     SecAggError,
 )
-from secagg.event import FraudProven, Statistics
-from secagg.identity import Identity, PartyId, Roster
+from secagg.event import FraudProven, GroupStatistics
+from secagg.identity import Identity, Roster
 from secagg.rand import Rand
 
 __all__ = ["RoundReport", "SecureAggregation"]
@@ -68,11 +68,16 @@ class SecureAggregation(Strategy):
 
     judge: for a plan with a screen, `robust.decide.Screening` or `Cascade`, or a function of
     `robust.observe.Observation` that returns whom to leave out; without one, all within the bounds
-    of the plan are summed. root: the server's own update of a model, arrays by name of what
-    changes; classes: one such update for each class of the server's own data. The judge is shown
-    both, the last means and the model. `verdicts` has what a judge found in each round, and
-    `proofs` by whom a round was proven to have been lied in. Whom a round left out is in `refused`
-    of its report.
+    of the plan are summed. Of groups a function says whom to leave out of the next round, and a
+    `robust.group_suspicion.GroupSuspicion` ranks. weights: a robust rule for a plan with a
+    `SketchScreen`, see `weights`; whom a judge leaves out stays out. root: the server's own update
+    of a model, arrays by name of what changes; classes: one such update for each class of the
+    server's own data. The judge is shown both, the last means and the model. `verdicts` has what a
+    judge found in each round, `groups` what was opened of groups, and `proofs` by whom a round was
+    proven to have been lied in. Whom a round left out, and its public weights, are in its report;
+    how many, in its metrics `secagg.included` and `secagg.refused`.
+
+    The sum of an audit round is not applied: the model stays, as its metric `secagg.audit` says.
 
     A round that cannot be finished leaves the model as it is: it is logged, listed in `failures`,
     and training goes on. `reports` has what each round took whose sum was released. Such a round is
@@ -101,24 +106,22 @@ class SecureAggregation(Strategy):
         judge: Judge | None = None,
         root: Root | None = None,
         classes: Classes | None = None,
+        weights: Weights | None = None,
     ) -> None:
         check_inner(strategy)
         if ledger is not None and plan.privacy is None:
             raise ParameterError("a ledger needs a plan with privacy: no budget affords exact sums")
-        if judge is not None and plan.screen is None:
-            raise ParameterError("a judge needs a plan with a screen: there is nothing to see")
-        if judge is None and (root is not None or classes is not None):
-            raise ParameterError("root and classes are for a judge, and there is none")
         self.inner = strategy
         self.plan = plan
         self.reports: dict[int, RoundReport] = {}
         self.failures: dict[int, SecAggError | BudgetExceeded] = {}
-        self.verdicts: dict[int, Verdicts | frozenset[PartyId]] = {}
+        self.verdicts: dict[int, Verdict] = {}
+        self.groups: dict[int, GroupStatistics] = {}
         self.proofs: dict[int, tuple[FraudProven, ...]] = {}
         key = identity if isinstance(identity, Identity) else load_identity(identity)
         people = roster if isinstance(roster, Roster) else load_roster(roster)
         self._deadline, self._train_deadline, self._poll = deadline, train_deadline, poll
-        self._judging = None if judge is None else Judging(judge, root, classes)
+        self._judging = Judging(plan, judge, weights, root, classes)
         self._coordinator = self._coordinating(key, people, rand, ledger)
         self._ledger = ledger
         self._round = 0
@@ -126,6 +129,11 @@ class SecureAggregation(Strategy):
         self._grid: Grid | None = None
         self._layout: Layout | None = None
         self._template: Message | None = None
+
+    @property
+    def carried(self) -> Carried | None:
+        """Of `CarriedWeights`, after the last round seen; another run may start from it."""
+        return self._judging.carried
 
     # -- training ---------------------------------------------------------------------------
 
@@ -142,7 +150,7 @@ class SecureAggregation(Strategy):
             gathered = self._gathered(grid, "min_train_nodes")
             messages = list(self.inner.configure_train(server_round, arrays, config, gathered))
             return self._secured(messages) if messages else []
-        except (Aborted, ParameterError) as error:
+        except (Aborted, IntegrityError, ParameterError) as error:
             self._fail(server_round, error)
             return []
         except BudgetExceeded as error:
@@ -156,22 +164,23 @@ class SecureAggregation(Strategy):
         if self._layout is None or self._template is None:
             return None, None
         try:
-            result = self._coordinator.finish(filter(None, map(_answer, replies)))
+            result = self._coordinator.finish(filter(None, map(answer_of, replies)))
         except (Aborted, IntegrityError) as error:
             return self._fail(server_round, error)
         finally:
-            if self._coordinator.proofs:
-                self.proofs[server_round] = self._coordinator.proofs
-        self._report(server_round, self._coordinator.report)  # the sum is out, whatever follows
-        if self._judging is not None:
-            self._judging.learn(result.mean["update"])
+            self._keep(server_round)
+        report = self._coordinator.report
+        self._report(server_round, report)  # the sum is out, whatever follows
+        if report.audit:
+            return None, self._counted(report, None)
+        self._judging.learn(result.mean["update"])
         try:
             synthetic = self._synthetic(self._layout, self._template, result)
         except IntegrityError as error:
             return self._fail(server_round, error)
         arrays, metrics = self.inner.aggregate_train(server_round, [synthetic])
         try:
-            return self._like_the_model(self._layout, arrays), metrics
+            return self._like_the_model(self._layout, arrays), self._counted(report, metrics)
         except (InputRefused, IntegrityError) as error:
             return self._fail(server_round, error)
 
@@ -213,6 +222,8 @@ class SecureAggregation(Strategy):
         _log.info("\t│\t├── Withstands: corrupt %.2f | dropout %.2f", plan.corrupt, plan.dropout)
         if plan.screen is not None:
             _log.info("\t│\t├── Opened of each update: %s", plan.screen)
+        if plan.audit is not None:
+            _log.info("\t│\t├── Audit rounds: every %d", plan.audit.every)
         _log.info("\t│\t└── Privacy: %s", _protection(plan.privacy, self._ledger))
         self.inner.summary()
 
@@ -223,16 +234,24 @@ class SecureAggregation(Strategy):
     ) -> Coordinator:
         if self.plan.screen is None:
             return BriefCoordinator(key, people, self._ask, rand, ledger)
-        exclude = None if self._judging is None else self._excluded
-        return ScreenedCoordinator(key, people, self._ask, rand, exclude)
+        return ScreenedCoordinator(key, people, self._ask, self._judging, rand)
 
-    def _excluded(self, server: ServerRound, statistics: Statistics) -> Iterable[PartyId]:
-        assert self._judging is not None
-        assert self._layout is not None
-        number = server.invitation.number
-        verdict = self._judging.verdict(server.plan, statistics, number, self._layout)
-        self.verdicts[self._round] = verdict
-        return verdict.excluded if isinstance(verdict, Verdicts) else verdict
+    def _keep(self, server_round: int) -> None:
+        """What was found in a round, whatever has come of it."""
+        if self._judging.verdict is not None:
+            self.verdicts[server_round] = self._judging.verdict
+        if self._coordinator.groups is not None:
+            self.groups[server_round] = self._coordinator.groups
+        if self._coordinator.proofs:
+            self.proofs[server_round] = self._coordinator.proofs
+
+    def _counted(self, report: RoundReport, metrics: MetricRecord | None) -> MetricRecord | None:
+        """With how many were summed and left out, in a plan with a screen."""
+        if self.plan.screen is None:
+            return metrics
+        found = {} if metrics is None else dict(metrics)
+        found |= {"secagg.included": len(report.included), "secagg.refused": len(report.refused)}
+        return MetricRecord(found | ({"secagg.audit": 1} if report.audit else {}))
 
     def _gathered(self, grid: Grid, minimum: str, least: int | None = None) -> Gathered:
         """The grid, once enough nodes are connected; `Aborted` if too few are in time: the inner
@@ -251,7 +270,7 @@ class SecureAggregation(Strategy):
         return Gathered(grid, nodes)
 
     def _secured(self, messages: list[Message]) -> list[Message]:
-        layout = Layout.of(self.plan, _one_model(messages))
+        layout = Layout.of(self.plan, one_model(messages))
         weighted_by = str(getattr(self.inner, "weighted_by_key", "num-examples"))
         call = Call(
             stage="train",
@@ -264,6 +283,9 @@ class SecureAggregation(Strategy):
         )
         by_node = {message.metadata.dst_node_id: message for message in messages}
         call, frames = self._coordinator.begin(call, list(by_node), layout.digest(weighted_by))
+        added = layout.perturbation(call.session, call.number)
+        self._coordinator.report.audit = added is not None
+        self._judging.begin(layout if added is None else layout.moved(added), added)
         self._layout, self._template = layout, messages[0]
         return [
             self._message(by_node[node], call, {"delivery": frame})
@@ -301,7 +323,7 @@ class SecureAggregation(Strategy):
         ]
 
         def taken(reply: Message) -> None:
-            if (answer := _answer(reply)) is not None:
+            if (answer := answer_of(reply)) is not None:
                 take(answer)
 
         exchange(
@@ -314,7 +336,7 @@ class SecureAggregation(Strategy):
         key = str(getattr(self.inner, "arrayrecord_key", "arrays"))
         record = MetricRecord({**metrics, weighted_by: result.total_weight})
         return Message(
-            RecordDict({key: _record(arrays), "metrics": record}),
+            RecordDict({key: arrays_record(arrays), "metrics": record}),
             reply_to=template,
         )
 
@@ -322,7 +344,7 @@ class SecureAggregation(Strategy):
         """In the model's dtypes: averaging leaves float64 where integers were, and a model that
         changes its structure could not use the deals that were made ahead.
         """
-        return None if arrays is None else _record(layout.like(numpy_arrays(arrays)))
+        return None if arrays is None else arrays_record(layout.like(numpy_arrays(arrays)))
 
     def _report(self, server_round: int, report: RoundReport) -> None:
         self.reports[server_round] = report
@@ -353,37 +375,3 @@ def _protection(privacy: Privacy | None, ledger: PrivacyLedger | None) -> str:
     kind, law = type(privacy).__name__, privacy.noise.__name__
     limit = "no budget" if ledger is None else f"epsilon <= {ledger.epsilon:g} at {ledger.delta:g}"
     return f"{kind}, {law}, multiplier {privacy.multiplier:g} | {limit}"
-
-
-def _one_model(messages: list[Message]) -> dict[str, Any]:
-    """The model that all messages carry; `InputRefused` if they differ or carry several."""
-    models = []
-    for message in messages:
-        records = list(message.content.array_records.values())
-        if len(records) != 1:
-            raise InputRefused(f"exactly one ArrayRecord is averaged, got {len(records)}")
-        models.append(records[0])
-    if any(model is not models[0] and model != models[0] for model in models):
-        raise InputRefused("the strategy sends different models to different nodes")
-    return numpy_arrays(models[0])
-
-
-def _answer(reply: Message) -> Asked | None:
-    """What a reply says; None for an error. Whoever sent one, or nothing, is lost by not being
-    here: an error may come from the SuperLink in the place of its node.
-    """
-    if reply.has_error():
-        # as a literal and cut: the text is the client's, and one line of this log is ours
-        _log.warning("secagg: a client is lost: %.200r", reply.error.reason)
-        return None
-    return Asked(reply.metadata.src_node_id, frames_of(reply.content), _party(reply.content))
-
-
-def _party(content: RecordDict) -> int | None:
-    record = content.config_records.get(CALL)
-    party = None if record is None else record.get("party")
-    return party if type(party) is int else None
-
-
-def _record(arrays: Mapping[str, Any]) -> ArrayRecord:
-    return ArrayRecord({name: Array(np.asarray(array)) for name, array in arrays.items()})

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -29,7 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.adapters.flower.privacy import check_privacy, check_table
-from protocols.adapters.flower.screen import check_screen, check_side
+from protocols.adapters.flower.screen import check_audit, check_screen, check_side
+from protocols.audit_rounds import AuditRounds
 from protocols.plan import RoundPlan, model_digest
 from protocols.private import Privacy
 from protocols.screening import MaskedScreen
@@ -64,6 +65,8 @@ class SecurePlan:
     screen: what the server may learn of each update before the sum, and who is beyond the bounds
         is left out; refused beside `privacy`. The model must have 8 * rows coordinates at least,
         and metrics and integer coordinates be an eighth of the rows at most.
+    audit: rounds in which clients train from a model with a public perturbation, so that those who
+        do not train stand out; their sums are not applied. Needs a `screen`.
 
     Raises `ParameterError` with the inequality that fails.
     """
@@ -77,6 +80,7 @@ class SecurePlan:
     least_clients: int = 3
     privacy: Privacy | None = None
     screen: MaskedScreen | None = None
+    audit: AuditRounds | None = None
 
     def __post_init__(self) -> None:
         for name, bound in (*self.metrics.items(), ("integers", self.integers)):
@@ -91,6 +95,8 @@ class SecurePlan:
             check_privacy(self.privacy, self.max_weight)
         if self.screen is not None:
             check_screen(self.screen, self.privacy)
+        if self.audit is not None:
+            check_audit(self.audit, self.screen)
         size = 1 if self.screen is None else 8 * self.screen.rows
         self.round_plan(max(self.least_clients, 2), size, len(bounds))
 
@@ -154,10 +160,15 @@ class Layout:
         return self.base.size - integers, integers + len(self.plan.metrics)
 
     def digest(self, weighted_by: str) -> bytes:
-        """What all clients of a round must have been shown alike: the model, and what the side
-        values and the weight mean.
+        """What all clients of a round must have been shown alike: the model, what the side values
+        and the weight mean, and what an audit round adds to the model.
         """
-        meaning = {"metrics": dict(self.plan.metrics), "integers": self.plan.integers}
+        meaning: dict[str, Any] = {
+            "metrics": dict(self.plan.metrics),
+            "integers": self.plan.integers,
+        }
+        if self.plan.audit is not None:
+            meaning["audit"] = asdict(self.plan.audit)
         arrays = self.structure.restore(self.base)
         return model_digest({"arrays": arrays, "side": meaning, "weight": {weighted_by: None}})
 
@@ -182,6 +193,25 @@ class Layout:
         model[self._is_integer] += side[:count]
         metrics = zip(self.plan.metrics, side[count:].tolist(), strict=True)
         return self.structure.restore(model), dict(metrics)
+
+    # -- an audit round ---------------------------------------------------------------------
+
+    def perturbation(self, session: bytes, number: int) -> NDArray[np.float64] | None:
+        """(d,), what this round adds to the floating-point coordinates; None unless it audits."""
+        audit, coordinates = self.plan.audit, self.base[~self._is_integer]
+        if audit is None:
+            return None
+        added = audit.perturbation({"update": coordinates}, session, number)
+        return None if added is None else np.asarray(added["update"])
+
+    def moved(self, added: NDArray[np.float64]) -> Layout:
+        """Of the model that clients train from: this one and `added`, in its dtypes.
+
+        Raises `IntegrityError` where these cannot hold it.
+        """
+        base = self.base.copy()
+        base[~self._is_integer] += added
+        return Layout.of(self.plan, self.structure.restore(base))
 
     # -- what a judge may see of it ---------------------------------------------------------
 

@@ -13,6 +13,7 @@ from protocols.demo import model, training
 from protocols.demo.training import Federation, fallen_silent
 from protocols.planfile import PlanFile, SchemeChoice, Training
 from protocols.simulate import Outcome, phases, run_round
+from secagg.primitives.field64 import field64
 from secagg.schemes.secagg_plus import SecAggPlus
 
 STAGES = phases(SecAggPlus(clients=20, length=1, width=32))
@@ -67,6 +68,15 @@ def test_watchers_hear_of_both_halves_of_a_round() -> None:
     heard: list[str] = []
     list(Federation(file(rounds=1)).rounds(heard.append))
     assert heard == ["clients train", "one secure sum"]
+
+
+def test_watchers_hear_that_a_first_proof_waits_for_its_kernels() -> None:
+    federation = Federation(
+        PlanFile(scheme=SchemeChoice(name="pine", clients=4), training=Training(rounds=2))
+    )
+    first, second = federation._summing(1), federation._summing(2)
+    assert first.endswith("kernels are compiled or loaded first") is field64().compiled
+    assert second == "one secure sum"
 
 
 def test_every_round_is_bound_to_the_model_it_starts_from(monkeypatch: pytest.MonkeyPatch) -> None:

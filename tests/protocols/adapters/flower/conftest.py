@@ -212,7 +212,7 @@ class FlowerFederation:
         return [
             RoundOutcome(
                 models[number],
-                result.train_metrics_clientapp.get(number),
+                of_the_app(result.train_metrics_clientapp.get(number)),
                 self.strategy.failures.get(number),
             )
             for number in range(1, rounds + 1)
@@ -279,6 +279,13 @@ def app_of(train: Train, mods: Sequence[Any] = (secure_aggregation_mod,)) -> Cli
         return Message(RecordDict({"metrics": MetricRecord({"score": 0.75})}), reply_to=message)
 
     return app
+
+
+def of_the_app(metrics: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Without those in which the strategy counts whom it screened."""
+    if metrics is None:
+        return None
+    return {name: value for name, value in metrics.items() if not name.startswith("secagg.")}
 
 
 def to_record(arrays: Arrays) -> ArrayRecord:
@@ -415,10 +422,11 @@ def screened_grid(eight: Path) -> Callable[..., LocalGrid]:
 
 @dataclass
 class Screened:
-    """A run: the strategy, and the model after each round."""
+    """A run: the strategy, the model after each round, and the metrics of its training."""
 
     strategy: SecureAggregation
     models: list[dict[str, np.ndarray]]
+    metrics: Mapping[int, Any]
 
 
 @pytest.fixture
@@ -449,12 +457,12 @@ def screened(eight: Path) -> Callable[..., Screened]:
             **options,
         )
         models: list[dict[str, np.ndarray]] = []
-        strategy.start(
+        result = strategy.start(
             grid,
             to_record(model),
             num_rounds=rounds,
             evaluate_fn=lambda _, arrays: models.append(to_numpy(arrays)),
         )
-        return Screened(strategy, models)
+        return Screened(strategy, models, result.train_metrics_clientapp)
 
     return start

@@ -25,7 +25,7 @@ from protocols.adapters.flower.screen import screen_document, screen_of
 from protocols.adapters.flower.settings import simulated_settings
 from protocols.adapters.flower.state import SCREENED, STATE
 from protocols.adapters.flower.terms import Layout
-from protocols.screening import NormScreen, SketchScreen
+from protocols.screening import GroupScreen, NormScreen, SketchScreen
 from protocols.testing import Arrays, Local
 from secagg import wire
 from secagg.errors import DecodeError, ParameterError
@@ -322,15 +322,23 @@ def document_of(given: Call) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "screen", [SCREEN, SketchScreen(rows=70, noise=0.5, tables=4, buckets=1 << 12), NormScreen()]
+    "screen",
+    [
+        SCREEN,
+        SketchScreen(rows=70, noise=0.5, tables=4, buckets=1 << 12),
+        NormScreen(),
+        GroupScreen(rows=64, size=3),
+    ],
 )
 def test_a_screen_arrives_as_it_was(screen: Any, grid: Any) -> None:
     assert screen_of(json.loads(json.dumps(screen_document(screen)))) == screen
     for stage in ("hello", *HONEST, "dispute", "strike"):
-        sent = call(plan(screen=screen), stage, model=bytes(range(32)), ahead=False)
+        sent = call(
+            plan(screen=screen, least_clients=8), stage, model=bytes(range(32)), ahead=False
+        )
         found = parsed(document_of(sent), stage)
         assert found == sent
-        assert found.plan.round_plan(5, 600, 0).digest == sent.plan.round_plan(5, 600, 0).digest
+        assert found.plan.round_plan(8, 600, 0).digest == sent.plan.round_plan(8, 600, 0).digest
 
 
 def test_a_plan_without_a_screen_travels_as_ever(grid: Any) -> None:
@@ -433,7 +441,7 @@ def test_a_screen_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(ParameterError, match="screen and privacy exclude each other"):
         plan(privacy=DistributedNoise(multiplier=1.0), max_weight=1)
     for other in (64, "sketch", {"sketch": {}}):
-        with pytest.raises(ParameterError, match="NormScreen or SketchScreen"):
+        with pytest.raises(ParameterError, match="NormScreen, SketchScreen or GroupScreen"):
             plan(screen=other)
     with pytest.raises(ParameterError, match="take a NormClip"):
         plan(clip=RangeClip(1.0))

@@ -22,6 +22,7 @@ from protocols.adapters.flower import (
     simulated_settings,
 )
 from protocols.testing import Arrays, Local
+from protocols.weighing import PublicWeights
 from secagg.errors import ParameterError
 from secagg.quantize import Clip, NormClip, RangeClip
 from secagg.scheme import Floors
@@ -136,3 +137,37 @@ def test_a_simulation_with_them(run: Any, local_grid: Any, enrolled: Path) -> No
     strategy = run(grid, rounds=2)
     assert not strategy.failures
     assert [set(report.included) for report in strategy.reports.values()] == [{1, 2, 3, 4, 5}] * 2
+
+
+def test_what_a_screened_round_may_do_comes_from_the_node_configuration(enrolled: Path) -> None:
+    mine = from_node(enrolled, floor_opened_of=4, most_weight=3, most_audit=0.5)
+    assert (mine.floors.opened_of, mine.most_weight, mine.most_audit) == (4, 3, 0.5)
+    silent = from_node(enrolled)
+    assert (silent.floors.opened_of, silent.most_weight, silent.most_audit) == (1, 0, 0.0)
+    for wrong in ({"most_weight": 1.5}, {"most_audit": "all"}, {"floor_opened_of": True}):
+        with pytest.raises(ParameterError, match="must be a number"):
+            from_node(enrolled, **wrong)
+    with pytest.raises(ParameterError, match="secagg-most-weight > 0 must hold"):
+        from_node(enrolled, most_weight=0)
+
+
+def test_a_simulation_says_what_a_screened_round_may_do(enrolled: Path) -> None:
+    context = Context(7, 100, {"partition-id": 0}, RecordDict(), {})
+    terms = {"opened": 129, "opened_of": 4, "most_weight": 3, "most_audit": 0.5}
+    mine = simulated_settings(enrolled, **terms)(context)
+    assert (mine.floors.opened, mine.floors.opened_of) == (129, 4)
+    assert (mine.most_weight, mine.most_audit) == (3, 0.5)
+    mine.check_terms(plan(NormClip(1.0)), None)
+
+
+@pytest.mark.parametrize(("most", "accepted"), [(0, False), (3, False), (4, True)])
+def test_public_weights_are_within_what_a_client_accepts(
+    most: int, accepted: bool, enrolled: Path
+) -> None:
+    mine = settings(enrolled, most_weight=most)
+    weights = PublicWeights(clients=(1, 2), values=(4, 1), most=4)
+    if accepted:
+        mine.check_terms(plan(NormClip(1.0)), weights)
+    else:
+        with pytest.raises(ParameterError, match=f"most <= {most} must hold of public weights"):
+            mine.check_terms(plan(NormClip(1.0)), weights)
