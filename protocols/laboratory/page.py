@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dp.audit.measure import Interval
+from protocols.html import whole_page
 from protocols.laboratory.images import SHAPE
 from protocols.laboratory.suite import Exposure, Row
 from robust.observe import Array
@@ -30,15 +31,9 @@ def page(rows: Sequence[Row], *, title: str, command: str) -> str:
     """The whole page. command: what to type to get the figures again."""
     groups = groupby(rows, key=lambda row: (row.exposure, row.question))
     tables = [_table(exposure, question, list(each)) for (exposure, question), each in groups]
-    return "\n".join(
-        [
-            _HEAD.format(title=escape(title), style=_STYLE),
-            f"<body><main><h1>{escape(title)}</h1>",
-            f"<p>{_LEAD}</p>",
-            *tables,
-            f"<footer>{_FOOTER} Again: <code>{escape(command)}</code></footer>",
-            "</main></body></html>\n",
-        ]
+    footer = f"<footer>{_FOOTER} Again: <code>{escape(command)}</code></footer>"
+    return whole_page(
+        title=title, body="\n".join([f"<p>{_LEAD}</p>", *tables, footer]), style=_STYLE
     )
 
 
@@ -129,35 +124,9 @@ _FOOTER = (
     "Clients are simulated on scikit-learn's digits. What is found is a lower bound on what leaks: "
     "a better attack may find more, and another model may leak more."
 )
-_HEAD = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>{style}</style>
-</head>"""
 _STYLE = """
-:root { --ink: #1b1e24; --paper: #ffffff; --faint: #595f69; --line: #d5d9e0; --bad: #b3261e; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e8ec; --paper: #16181c; --faint: #a3a9b4;
-  --line: #3a3f48; --bad: #ff8a80; } }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 1rem/1.5 system-ui, sans-serif; }
-main { max-width: 72rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
-h1 { font-size: 1.6rem; line-height: 1.2; }
-h2 { font-size: 1.2rem; margin: 2rem 0 0; padding-top: .8rem; border-top: 1px solid var(--line); }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { padding: .2rem .9rem .2rem 0; text-align: left; border-bottom: 1px solid var(--line);
-  font-weight: normal; }
+main { max-width: 72rem; }
+table { font-size: .9rem; }
 td:nth-child(n+3) { white-space: nowrap; }
-th { color: var(--faint); }
 tr.leaks td:last-child, tr.beyond td { color: var(--bad); font-weight: bold; }
-.note, footer { color: var(--faint); font-size: .9rem; margin: .2rem 0 .6rem; }
-figure { margin: 1rem 0; break-inside: avoid; }
-figure svg { max-width: 100%; height: auto; }
-figcaption { color: var(--faint); font-size: .9rem; }
-tr { break-inside: avoid; }
 """
