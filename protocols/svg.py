@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["INK", "NEEDED", "can_plot", "framed", "svg_of"]
+__all__ = ["INK", "NEEDED", "can_plot", "framed", "standalone", "svg_of"]
 
 NEEDED = "plots need matplotlib: pip install 'secagg[report]'"
 
@@ -53,6 +53,11 @@ def svg_of(draw: Callable[[Figure], Any], *, size: tuple[float, float], label: s
         plain = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(out, format="svg", transparent=True, metadata=plain)
     return _embedded(out.getvalue(), prefix=f"p{salt}-", label=label)
+
+
+def standalone(svg: str) -> str:
+    """The same element as a file of its own: dark on white, in whatever it is shown."""
+    return svg.replace("<svg", '<svg style="background:#ffffff;color:#1b1e24"', 1) + "\n"
 
 
 def framed(axes: Axes) -> None:
