@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import islice
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ from dp.audit.tails_scipy import rate_above, rate_below
 from protocols.federation.data import digits, split
 from protocols.federation.model import Training
 from protocols.laboratory.modes import NOTHING, Kind, Mode
-from protocols.laboratory.opened import Strongest, measured, strongest
+from protocols.laboratory.opened import Seen, Strongest, measured, strongest
 from protocols.laboratory.screened import CLIP_FACTOR, Ranked, defense_of
 from protocols.laboratory.statistics import clients
 from protocols.trial.trial import Case, played
@@ -83,22 +84,27 @@ class Detection:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One mode. sides: name -> detection of attackers of this kind."""
+    """One mode. told: what each attack finds. sides: kind of attackers -> their detection."""
 
     mode: Mode
-    leakage: Strongest
+    told: tuple[Seen, ...]
     sides: Mapping[str, Detection]
+
+    @cached_property
+    def leakage(self) -> Strongest:
+        """The attack of the greatest advantage."""
+        return strongest(self.told)
 
     def document(self) -> dict[str, Any]:
         """JSON types."""
-        seen = self.leakage.seen
         return {
             "mode": self.mode.name,
             **asdict(self.mode),
             "kind": self.mode.kind.value,
             "offered": self.mode.offered,
             "leakage": asdict(self.leakage.advantage),
-            "by": {"question": seen.question, "how": seen.how, **asdict(seen.figure)},
+            "by": _record(self.leakage.seen),
+            "figures": [_record(seen) for seen in self.told],
             "detection": {name: asdict(side) for name, side in self.sides.items()},
         }
 
@@ -126,18 +132,24 @@ def points(scale: Scale, *, seed: int, jobs: int = 1) -> Iterator[Point]:
         for mode in scale.modes:
             yield Point(
                 mode=mode,
-                leakage=strongest(measured(mode, found, bound, rng, question=asked)),
+                told=tuple(measured(mode, found, bound, rng, question=asked)),
                 sides=_sides(scale, results),
             )
     finally:
         results.close()
 
 
+def _record(seen: Seen) -> dict[str, Any]:
+    return {"question": seen.question, "how": seen.how, **asdict(seen.figure)}
+
+
 def advice(found: Sequence[Point]) -> str:
-    """What follows from the figures for somebody who has to choose, of what plans can declare."""
+    """What follows from the figures for somebody who has to choose, of what plans can declare: a
+    line for each kind of attackers.
+    """
     offered = [point for point in found if point.mode.offered]
     names = list(offered[0].sides) if offered else []
-    return " ".join(_advice(name, offered) for name in names)
+    return "\n".join(_advice(name, offered) for name in names)
 
 
 def _advice(name: str, offered: Sequence[Point]) -> str:

@@ -8,7 +8,7 @@ beyond two is not measured: docs/explanation/leakage.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -88,7 +88,7 @@ def one_map(mode: Mode, found: Clients, bound: float, rng: np.random.Generator) 
     return Seen(_LINK, "if rounds had one map", measure(Linked(), trials, rng, mu=mode.mu(2))[0])
 
 
-def strongest(figures: Iterator[Seen]) -> Strongest:
+def strongest(figures: Iterable[Seen]) -> Strongest:
     """Of at least one figure."""
     seen = max(figures, key=lambda each: advantage(each.figure).value)
     return Strongest(advantage=advantage(seen.figure), seen=seen)

@@ -14,7 +14,8 @@ from dp.audit.measure import Interval
 from protocols.html import whole_page
 from protocols.laboratory.curves import Curve
 from protocols.laboratory.exposure import Exposure, Row, Skipped
-from protocols.laboratory.frontier import Point, advice
+from protocols.laboratory.frontier import Detection, Point, advice
+from protocols.laboratory.modes import Kind
 from protocols.laboratory.plots import curve_svg, frontier_svg
 from protocols.svg import NEEDED, can_plot
 from robust.observe import Array
@@ -86,10 +87,14 @@ def shown_point(point: Point) -> tuple[str, ...]:
     sides = (
         cell
         for side in point.sides.values()
-        for cell in (_percent(side.recall), f"{side.wronged:.1%}")
+        for cell in (_percent(side.recall), _wronged(point, side))
     )
     offered = "yes" if point.mode.offered else "no"
     return (point.mode.name, offered, _percent(point.leakage.advantage), by, *sides)
+
+
+def _wronged(point: Point, side: Detection) -> str:
+    return "the budget" if point.mode.kind is Kind.GROUPS else f"{side.wronged:.1%}"
 
 
 def _record(row: Row) -> dict[str, Any]:
@@ -115,7 +120,8 @@ def _result(row: Row) -> str:
 
 
 def _frontier(points: Sequence[Point]) -> Iterator[str]:
-    yield f"<section><h2>Detection against leakage</h2><p>{escape(advice(points))}</p>"
+    yield "<section><h2>Detection against leakage</h2>"
+    yield from (f"<p>{escape(line)}</p>" for line in advice(points).splitlines())
     if can_plot():
         label = "Detection against leakage, for each mode: the figures are in the table below"
         yield f"<figure>{frontier_svg(points, label=label)}"
@@ -123,7 +129,8 @@ def _frontier(points: Sequence[Point]) -> Iterator[str]:
     else:
         yield f'<p class="note">{_FRONTIER}</p>'
     sides = (cell for name in points[0].sides for cell in (f"{name}: out", "honest ever out"))
-    yield f"{_cells((*POINT_HEAD, *sides), [('', shown_point(one)) for one in points])}</section>"
+    rows = [("", shown_point(one)) for one in points]
+    yield f"{_cells((*POINT_HEAD, *sides), rows, kind='points')}</section>"
 
 
 def _curves(curves: Sequence[Curve]) -> Iterator[str]:
@@ -172,17 +179,19 @@ def _skipped(skipped: Sequence[Skipped]) -> Iterator[str]:
         yield f"{_cells(('question', 'attack', 'why'), rows)}</section>"
 
 
-def _cells(head: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """A table of any texts; each row with its class."""
+def _cells(
+    head: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], *, kind: str = "figures"
+) -> str:
+    """A table of any texts, of a class; each row with a class of its own, or none."""
     titles = "".join(f"<th scope=col>{escape(cell)}</th>" for cell in head)
     body = "\n".join(
-        f"<tr{f' class={kind}' if kind else ''}>"
+        f"<tr{f' class={one}' if one else ''}>"
         f"{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
-        for kind, cells in rows
+        for one, cells in rows
     )
     return (
-        f"<div class=wide><table><thead><tr>{titles}</tr></thead>\n<tbody>{body}</tbody></table>"
-        "</div>"
+        f"<div class=wide><table class={kind}><thead><tr>{titles}</tr></thead>\n"
+        f"<tbody>{body}</tbody></table></div>"
     )
 
 
@@ -244,7 +253,9 @@ _FOOTER = (
 _STYLE = """
 main { max-width: 72rem; }
 table { font-size: .9rem; }
-td:nth-child(n+3) { white-space: nowrap; }
+.figures td:nth-child(n+3), .points td { white-space: nowrap; }
+.points td:nth-child(4) { white-space: normal; min-width: 9rem; }
+.points td, .points th { padding-right: .6rem; }
 tr.leaks td:last-child, tr.beyond td { color: var(--bad); font-weight: bold; }
 .pairs { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 0 1rem; }
 .pairs figure svg { width: 100%; }

@@ -30,7 +30,7 @@ from protocols.laboratory.frontier import (
     points,
 )
 from protocols.laboratory.modes import NOTHING, Kind, Mode
-from protocols.laboratory.opened import Seen, Strongest
+from protocols.laboratory.opened import Seen
 from protocols.laboratory.page import document, page
 from protocols.laboratory.place import Box, spot
 from protocols.laboratory.plots import curve_svg, frontier_svg
@@ -63,10 +63,12 @@ def figure(value: float, control: float = 0.1, bound: float | None = None) -> Fi
 
 
 def point(mode: Mode, told: float, recall: float, wronged: float = 0.0) -> Point:
-    seen = Seen("which <label>?", "", figure(told))
     side = Detection(recall=interval(recall), wronged=wronged, runs=4)
-    leakage = Strongest(advantage=interval(told), seen=seen)
-    return Point(mode=mode, leakage=leakage, sides={"riders": side})
+    seen = [
+        Seen("which <label>?", how, figure(value, 0.0))
+        for how, value in (("", told), ("by chance", 0.0))
+    ]
+    return Point(mode=mode, told=tuple(seen), sides={"riders": side})
 
 
 # -- defenses ----------------------------------------------------------------------------------
@@ -150,6 +152,7 @@ def test_points_say_what_is_found_and_what_is_told() -> None:
     written = json.loads(json.dumps(document([], points=[none, many])))
     assert [one["kind"] for one in written["frontier"]] == ["nothing", "sketch"]
     assert written["frontier"][1]["by"]["control"]["value"] < 0.3
+    assert written["frontier"][1]["by"] in written["frontier"][1]["figures"]
     assert written["advice"]
 
 

@@ -139,7 +139,7 @@ def told(mode: Mode) -> list[Seen]:
 
 def test_more_numbers_tell_more_and_groups_and_noise_tell_less() -> None:
     few, many, noisy, grouped = (
-        strongest(iter(told(mode))).advantage.value
+        strongest(told(mode)).advantage.value
         for mode in (sketch(4), sketch(64), sketch(64, noise=2.0), groups(10))
     )
     assert few < many
@@ -191,5 +191,5 @@ def test_an_advantage_is_between_nothing_and_certainty(found: float, control: fl
 
 def test_the_strongest_is_not_the_one_with_the_highest_figure() -> None:
     seen = [Seen("one", "", figure(0.9, 0.85)), Seen("other", "", figure(0.6, 0.1))]
-    assert strongest(iter(seen)).seen.question == "other"
+    assert strongest(seen).seen.question == "other"
     assert advantage(figure(1.0, 1.0)).value == 0
