@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import warnings
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -15,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dp.audit.measure import Figure, Interval
+from protocols.federation.data import digits, split
 from protocols.federation.federation import RoundData
-from protocols.laboratory import frontier
+from protocols.laboratory import curves, frontier
 from protocols.laboratory.curves import Curve, Line
 from protocols.laboratory.frontier import (
     BUDGET,
@@ -29,6 +32,7 @@ from protocols.laboratory.frontier import (
     advice,
     points,
 )
+from protocols.laboratory.membership import users
 from protocols.laboratory.modes import NOTHING, Kind, Mode
 from protocols.laboratory.opened import Seen
 from protocols.laboratory.page import document, page
@@ -39,6 +43,13 @@ from protocols.svg import can_plot, standalone
 from protocols.trial.methods import Defense, Taken
 from protocols.trial.trial import Case, Run, played, run
 from secagg.errors import ParameterError
+
+with warnings.catch_warnings():
+    # typer 0.20, the last that Flower allows, imports names that click 8.5 deprecates
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from typer.testing import CliRunner
+
+    from protocols.cli import app
 
 plots = pytest.mark.skipif(not can_plot(), reason="needs matplotlib, the extra `report`")
 CASE = Case(
@@ -287,3 +298,34 @@ def test_intervals_of_detection_are_the_wider_ones() -> None:
     assert (same.high, same.low) == (1.0, pytest.approx(0.794, abs=1e-3))  # of 16 attackers
     assert detection.wronged == pytest.approx(0.05)
     assert np.isfinite(detection.recall.low)
+
+
+# -- the command, and real curves ---------------------------------------------------------------
+
+
+def test_the_command_writes_page_figures_and_plot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frontier, "points", lambda scale, *, seed, jobs: iter(made()))
+    done = CliRunner().invoke(app, ["audit", "frontier", "-o", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert advice(made())[:30] in done.stdout
+    assert "not run" not in done.stdout
+    written = json.loads((tmp_path / "out" / "frontier.json").read_text("utf-8"))
+    assert written == json.loads(json.dumps(document([], points=made())))
+    assert "Detection against leakage" in (tmp_path / "out" / "frontier.html").read_text("utf-8")
+    assert (tmp_path / "out" / "frontier.svg").exists() is can_plot()
+    late = CliRunner().invoke(app, ["audit", "frontier", "--seconds", "0", "--json"])
+    assert len(json.loads(late.stdout)["frontier"]) == 1
+
+
+def test_larger_cohorts_and_noise_tell_less_and_keep_to_their_bound() -> None:
+    rng = np.random.default_rng(1)
+    pool = users(split(digits(), rng), rng, count=120)
+    found = curves._cohort(pool, rng, (1, 50), 100)
+    free, noisy = ([one for _, one in line.figures] for line in found.lines)
+    assert [line.name for line in found.lines] == ["no noise", "noise 1"]
+    assert free[0].found.value > free[1].found.value
+    assert noisy[0].found.value < free[0].found.value
+    assert {one.bound for one in free} == {None}
+    assert not any(one.exceeds for one in noisy)
