@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -79,7 +80,7 @@ def audit_leakage(
     if out is not None and not attacks_only:
         curves, points = _around(clock, seed, full=full, jobs=jobs)
     if out is not None:
-        command = " ".join(["secagg", *sys.argv[1:]])
+        command = shlex.join(["secagg", *sys.argv[1:]])
         whose = {} if model is None else {"whose": f"Clients train {model} on {data}."}
         text = page(
             found, title="What leaks, measured", command=command, curves=curves, points=points,
@@ -114,7 +115,7 @@ def audit_frontier(
     scale = FULL if full else QUICK
     points = clock.taken(made(scale, seed=seed, jobs=jobs), "modes", len(scale.modes))
     if out is not None:
-        command = " ".join(["secagg", *sys.argv[1:]])
+        command = shlex.join(["secagg", *sys.argv[1:]])
         text = page([], title="Detection against leakage", command=command, points=points)
         _write(out, "frontier", document([], points=points), text)
         if can_plot() and points:

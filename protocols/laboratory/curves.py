@@ -43,7 +43,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """One plot: lines over the same axis, which is logarithmic.
+    """One plot: two lines over the same axis, which is logarithmic.
 
     title, along: in words; metric: what the figures are of.
     """
