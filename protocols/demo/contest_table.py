@@ -73,9 +73,9 @@ def rounds_table(contest: Contest, matches: Sequence[Match]) -> RenderableType:
         ("accuracy\n(open)", "bold"),
         *([("backdoor\n(open)", "bold")] if backdoor else []),
         ("in\nsum", ""),
-        ("kept out\nattackers", "green"),
-        ("kept out\nhonest", "red"),
-        ("label %\n·guess", "magenta"),
+        ("attack-\ners out", "green"),
+        ("honest\nout", "red"),
+        ("label\nread", "magenta"),
         ("ms client\n·server", ""),
         ("\nexact", ""),
     ):
@@ -90,8 +90,8 @@ def rounds_table(contest: Contest, matches: Sequence[Match]) -> RenderableType:
 _LEGEND = """\
 (open)      the same clients and attacks, without any screening
 backdoor    share of other digits that the trigger turns into a 3
-kept out    beyond the norm bound, or excluded by a test, of those not silent
-label %     of honest clients: most frequent digit, told from what is opened
+out         beyond the norm bound, or excluded by a test, of those not silent
+label read  most frequent digits, told by what is opened · guessed, in %
 exact       the sum is, bit for bit, that of what the clients in it encoded
 """
 
