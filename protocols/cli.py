@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from protocols.cli_contest import refuse_beside_attacks, require_attacks, run_contest
-from protocols.cli_laboratory import audit_epsilon, audit_leakage
+from protocols.cli_laboratory import audit_epsilon, audit_frontier, audit_leakage
 from protocols.cli_parameters import params
 from protocols.cli_privacy import audit, privacy
 from protocols.cli_robust import benchmark_detectors, screen
@@ -77,6 +77,7 @@ for _command in (identity, roster, leader, helper, upload):
     app.command()(_command)
 audit.command("leakage")(audit_leakage)
 audit.command("epsilon")(audit_epsilon)
+audit.command("frontier")(audit_frontier)
 app.add_typer(audit, name="audit")
 
 
@@ -175,6 +176,7 @@ def main() -> None:
 def _train(file: PlanFile, *, as_json: bool, record: Path | None) -> None:
     # Only here: the other commands need neither PyTorch nor the seconds that it takes to import.
     from protocols.demo import table, training  # noqa: PLC0415
+    from protocols.demo.leak import where_more_is  # noqa: PLC0415
 
     start = time.perf_counter()
     federation = training.Federation(file, _recorder(record))
@@ -188,6 +190,8 @@ def _train(file: PlanFile, *, as_json: bool, record: Path | None) -> None:
     if federation.stopped is not None:
         console.print(table.stopped(federation, reports))
     console.print(table.verdict(reports, seconds))
+    many = federation.plan.scheme.honest_inputs
+    console.print(where_more_is(f"--clients {many}"), style="dim", highlight=False)
     if not table.all_exact(reports):
         raise typer.Exit(NOT_AS_PROMISED)
 

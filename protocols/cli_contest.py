@@ -29,6 +29,7 @@ def run_contest(
     from protocols.demo import contest_report as report  # noqa: PLC0415 -- slow to import
     from protocols.demo import contest_table as table  # noqa: PLC0415
     from protocols.demo.contest import ATTACKS, Contest, Settings  # noqa: PLC0415
+    from protocols.demo.leak import where_more_is  # noqa: PLC0415
     from protocols.report import terminal  # noqa: PLC0415
     from protocols.report.summary import summary_document  # noqa: PLC0415
 
@@ -58,6 +59,8 @@ def run_contest(
     if not all(match.outcome.failure is None for match in matches):
         console.print(table.failures(matches))
     console.print(table.verdict(contest, matches, seconds))
+    options = f"--clients {contest.plan.scheme.honest_inputs} --opened {contest.settings.rows}"
+    console.print(where_more_is(options), style="dim", highlight=False)
     if not table.all_exact(matches):
         raise typer.Exit(NOT_AS_PROMISED)
 

@@ -1,29 +1,45 @@
-"""`secagg audit leakage` and `secagg audit epsilon`: attacks, measured beside what was promised."""
+"""`secagg audit leakage`, `frontier` and `epsilon`: attacks, measured beside what was promised."""
 
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import numpy as np
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from protocols.cli_shared import NOT_AS_PROMISED, Json, grid, print_json
 from protocols.planfile import PlanFile
+from secagg.errors import ParameterError
 
 if TYPE_CHECKING:
-    from protocols.laboratory.suite import Row
+    from protocols.laboratory.curves import Curve
+    from protocols.laboratory.exposure import Exposure, Row, Skipped
+    from protocols.laboratory.frontier import Point
+    from protocols.laboratory.modes import Mode
+    from protocols.laboratory.suite import Subject
 
-__all__ = ["audit_epsilon", "audit_leakage"]
+__all__ = ["audit_epsilon", "audit_frontier", "audit_leakage"]
+
+T = TypeVar("T")
 
 _SIZE = 4096  # of the template for a plan whose figures do not depend on it
 _Plan = Annotated[Path, typer.Argument(metavar="PLAN.toml", help="A plan file.")]
 _Seed = Annotated[int, typer.Option(help="Of everything that is drawn but noise and keys.")]
+_Out = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write page and JSON here.")
+]
+_Full = Annotated[bool, typer.Option("--full", help="More trials, and longer searches.")]
+_Seconds = Annotated[float, typer.Option(help="Begin nothing more after so long.")]
+_Jobs = Annotated[int, typer.Option(help="Processes for the trials of the frontier.")]
 
 
 def audit_leakage(
@@ -32,36 +48,84 @@ def audit_leakage(
     clients: Annotated[int, typer.Option(help="In a sum, without a plan file.")] = 10,
     noise: Annotated[float, typer.Option(help="Over the clip bound, without a plan file.")] = 0.0,
     opened: Annotated[int, typer.Option(help="Numbers of each, without a plan file.")] = 0,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write page and JSON here.")
+    opened_noise: Annotated[float, typer.Option(help="In these numbers, over the bound.")] = 0.0,
+    group: Annotated[int, typer.Option(help="Clients of whose sum they are opened.")] = 1,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODULE:FACTORY", help="Your torch model; runs your code.")
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="More trials, and longer searches.")] = False,
-    seconds: Annotated[float, typer.Option(help="Begin no attack after so long.")] = 600.0,
+    data: Annotated[
+        str | None, typer.Option(metavar="MODULE:LOADER", help="Your records; runs your code.")
+    ] = None,
+    out: _Out = None,
+    full: _Full = False,
+    attacks_only: Annotated[
+        bool, typer.Option("--attacks-only", help="A page without curves and frontier.")
+    ] = False,
+    jobs: _Jobs = 1,
+    seconds: _Seconds = 600.0,
     seed: _Seed = 1,
     as_json: Json = False,
 ) -> None:
-    """Who learns what from a round: attacks on clients that train on digits."""
+    """Who learns what from a round: attacks on clients that train on digits, or on your data."""
     from protocols.laboratory.page import document, page  # noqa: PLC0415 -- extras, slow to import
-    from protocols.laboratory.suite import Exposure, rows  # noqa: PLC0415
+    from protocols.laboratory.suite import rows  # noqa: PLC0415
 
-    given = Exposure(clients=clients, noise=noise, opened=opened)
-    exposure = given if plan is None else Exposure.of(PlanFile.load(plan).plan(np.zeros(_SIZE)))
-    started, found, late = time.monotonic(), [], False
-    for row in rows(exposure, np.random.default_rng(seed), quick=not full):
-        found.append(row)
-        late = time.monotonic() - started > seconds
-        if late:
-            break
+    exposure = _exposure(plan, clients, noise, opened, opened_noise, group)
+    subject = _brought(model, data)
+    clock = _Clock(seconds, quiet=as_json)
+    rng = np.random.default_rng(seed)
+    found = clock.taken(rows(exposure, rng, quick=not full, subject=subject), "attacks")
+    curves: list[Curve] = []
+    points: list[Point] = []
+    if out is not None and not attacks_only:
+        curves, points = _around(clock, seed, full=full, jobs=jobs)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "leakage.json").write_text(json.dumps(document(found), indent=2), "utf-8")
-        command = f"secagg audit leakage {plan or ''} --seed {seed}{' --full' if full else ''}"
-        text = page(found, title="What leaks, measured", command=command)
-        (out / "leakage.html").write_text(text, "utf-8")
+        command = shlex.join(["secagg", *sys.argv[1:]])
+        whose = {} if model is None else {"whose": f"Clients train {model} on {data}."}
+        text = page(
+            found, title="What leaks, measured", command=command, curves=curves, points=points,
+            **whose,
+        )  # fmt: skip
+        _write(out, "leakage", document(found, curves, points), text)
     if as_json:
-        print_json(document(found))
+        print_json(document(found, curves, points))
     else:
-        _print_rows(found, late)
+        _print_rows(exposure, found)
+        _print_points(points)
+        clock.say_if_late()
+
+
+def audit_frontier(
+    *,
+    out: _Out = None,
+    full: _Full = False,
+    jobs: _Jobs = 1,
+    seconds: _Seconds = 600.0,
+    seed: _Seed = 1,
+    as_json: Json = False,
+) -> None:
+    """Detection against leakage, for everything that a plan can open of clients: on digits."""
+    from protocols.laboratory.frontier import FULL, QUICK  # noqa: PLC0415 -- extras
+    from protocols.laboratory.frontier import points as made  # noqa: PLC0415
+    from protocols.laboratory.page import document, page  # noqa: PLC0415
+    from protocols.laboratory.plots import frontier_svg  # noqa: PLC0415
+    from protocols.svg import can_plot, standalone  # noqa: PLC0415
+
+    clock = _Clock(seconds, quiet=as_json)
+    scale = FULL if full else QUICK
+    points = clock.taken(made(scale, seed=seed, jobs=jobs), "modes", len(scale.modes))
+    if out is not None:
+        command = shlex.join(["secagg", *sys.argv[1:]])
+        text = page([], title="Detection against leakage", command=command, points=points)
+        _write(out, "frontier", document([], points=points), text)
+        if can_plot() and points:
+            svg = standalone(frontier_svg(points, label="Detection against leakage"))
+            (out / "frontier.svg").write_text(svg, "utf-8")
+    if as_json:
+        print_json(document([], points=points))
+    else:
+        _print_points(points)
+        clock.say_if_late()
 
 
 def audit_epsilon(
@@ -100,15 +164,121 @@ def audit_epsilon(
         raise typer.Exit(NOT_AS_PROMISED)
 
 
-def _print_rows(found: list[Row], late: bool) -> None:
-    from protocols.laboratory.page import HEAD, described, shown  # noqa: PLC0415
+class _Clock:
+    """Takes what there is until the time is over, with a bar at a terminal."""
 
-    table = Table(title=described(found[0].exposure), title_justify="left")
+    def __init__(self, seconds: float, *, quiet: bool) -> None:
+        self._end, self._quiet, self.late = time.monotonic() + seconds, quiet, False
+
+    def taken(self, items: Iterator[T], what: str, total: int | None = None) -> list[T]:
+        """All items, or those that are done when the time is over, at least one."""
+        found: list[T] = []
+        console = Console(stderr=True)
+        columns = (SpinnerColumn(), TextColumn(what), BarColumn(), TimeElapsedColumn())
+        shown = console.is_terminal and not self._quiet
+        with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
+            task = bar.add_task("", total=total)
+            for item in items:
+                found.append(item)
+                bar.update(task, advance=1)
+                if time.monotonic() > self._end:
+                    self.late = True
+                    break
+        return found
+
+    def say_if_late(self) -> None:
+        """That something is missing, and why."""
+        if self.late:
+            said = "stopped: --seconds are over, some attacks were not run"
+            Console().print(said, style="yellow")
+
+
+def _exposure(
+    plan: Path | None, clients: int, noise: float, opened: int, opened_noise: float, group: int
+) -> Exposure:
+    from protocols.laboratory.exposure import Exposure  # noqa: PLC0415 -- extras, slow to import
+
+    if plan is None:
+        mode = _mode(opened, opened_noise, group)
+        return Exposure(clients=clients, noise=noise, mode=mode)
+    if opened or opened_noise or group != 1:
+        raise ParameterError("--opened, --opened-noise and --group go without a plan file")
+    return Exposure.of(PlanFile.load(plan).plan(np.zeros(_SIZE)))
+
+
+def _mode(opened: int, noise: float, group: int) -> Mode:
+    from protocols.laboratory.modes import NOTHING, Kind, Mode  # noqa: PLC0415 -- slow to import
+
+    if opened == 0 and group == 1 and noise == 0:
+        return NOTHING
+    kind = Kind.SKETCH if group == 1 else Kind.GROUPS
+    return Mode(kind=kind, numbers=opened, noise=noise, group=group)
+
+
+def _brought(model: str | None, data: str | None) -> Subject | None:
+    """What the user brings; nobody's code is imported unless both options ask for it."""
+    if (model is None) != (data is None):
+        raise ParameterError("--model and --data go together")
+    if model is None or data is None:
+        return None
+    from protocols.laboratory.brought import subject_of  # noqa: PLC0415 -- extras
+
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: modules of the user's project
+    return subject_of(model, data)
+
+
+def _around(clock: _Clock, seed: int, *, full: bool, jobs: int) -> tuple[list[Curve], list[Point]]:
+    from protocols.laboratory.curves import curves  # noqa: PLC0415 -- extras, slow to import
+    from protocols.laboratory.frontier import FULL, QUICK, points  # noqa: PLC0415
+
+    rng, scale = np.random.default_rng(seed), FULL if full else QUICK
+    drawn = [] if clock.late else clock.taken(curves(rng, quick=not full), "curves", 3)
+    if clock.late:
+        return drawn, []
+    modes = points(scale, seed=seed, jobs=jobs)
+    return drawn, clock.taken(modes, "modes of the frontier", len(scale.modes))
+
+
+def _write(out: Path, name: str, document: dict[str, object], text: str) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.json").write_text(json.dumps(document, indent=2), "utf-8")
+    (out / f"{name}.html").write_text(text, "utf-8")
+
+
+def _print_rows(exposure: Exposure, found: list[Row | Skipped]) -> None:
+    from protocols.laboratory.exposure import Row  # noqa: PLC0415
+    from protocols.laboratory.page import HEAD, shown  # noqa: PLC0415
+
+    table = Table(title=exposure.name, title_justify="left")
     for name in ("question", *HEAD):
         table.add_column(name)
-    for row in found:
-        table.add_row(row.question, *shown(row))
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    for one in found:
+        if isinstance(one, Row):
+            table.add_row(one.question, *shown(one))
+    console = _wide()
     console.print(table)
-    if late:
-        console.print("stopped: --seconds are over, some attacks were not run", style="yellow")
+    for one in found:
+        if not isinstance(one, Row):
+            said = f"not run: {one.attack}, {one.question} {one.why}"
+            console.print(said, style="dim", highlight=False)
+
+
+def _print_points(points: list[Point]) -> None:
+    from protocols.laboratory.frontier import advice  # noqa: PLC0415
+    from protocols.laboratory.page import POINT_HEAD, shown_point  # noqa: PLC0415
+
+    if not points:
+        return
+    table = Table(title="Detection against leakage", title_justify="left")
+    sides = (cell for name in points[0].sides for cell in (f"{name}: out", "honest ever out"))
+    for name in (*POINT_HEAD, *sides):
+        table.add_column(name)
+    for point in points:
+        table.add_row(*shown_point(point))
+    console = _wide()
+    console.print(table)
+    console.print(advice(points), highlight=False)
+
+
+def _wide() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 140)

@@ -15,7 +15,7 @@ from dp.audit import NoiseVerdict
 from dp.calibrate import choose_within
 from protocols.audit import NoiseAudit
 from protocols.audit import audit_noise as run_null_round
-from protocols.cli_shared import NOT_AS_PROMISED, PRIVATE_CLIP, Commands, Json, grid, print_json
+from protocols.cli_shared import NOT_AS_PROMISED, PRIVATE_CLIP, Audits, Json, grid, print_json
 from protocols.planfile import PlanFile, PrivacyChoice, Quantizer, Training
 from secagg.schemes.secagg_plus import SecAggPlus
 
@@ -27,7 +27,11 @@ _AUDITED = PlanFile(
     training=Training(rounds=1, drop=0.0),
 )
 
-audit = typer.Typer(cls=Commands, help="Is what was promised really there?", no_args_is_help=True)
+audit = typer.Typer(
+    cls=Audits,
+    help="Is what was promised really there? With a plan file alone: `leakage`.",
+    no_args_is_help=True,
+)
 
 
 def privacy(

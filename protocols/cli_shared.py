@@ -18,7 +18,16 @@ from dp.errors import DPError
 from robust.errors import RobustError
 from secagg.errors import ParameterError, SecAggError
 
-__all__ = ["NOT_AS_PROMISED", "PRIVATE_CLIP", "Commands", "Json", "grid", "print_json", "watched"]
+__all__ = [
+    "NOT_AS_PROMISED",
+    "PRIVATE_CLIP",
+    "Audits",
+    "Commands",
+    "Json",
+    "grid",
+    "print_json",
+    "watched",
+]
 
 T = TypeVar("T")
 
@@ -46,6 +55,16 @@ class Commands(TyperGroup):
             path = " ".join(filter(None, ("secagg", *_above(ctx), ctx.invoked_subcommand)))
             typer.echo(f"{path}: {_one_line(path, error)}", err=True)
             raise typer.Exit(_REFUSED) from None
+
+
+class Audits(Commands):
+    """`secagg audit PLAN.toml …` is short for `secagg audit leakage PLAN.toml …`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0].endswith(".toml"):
+            args = ["leakage", *args]
+        found: list[str] = super().parse_args(ctx, args)
+        return found
 
 
 def _above(ctx: Any) -> list[str]:

@@ -89,7 +89,9 @@ class Figure:
 
 
 class Metric(NamedTuple):
-    """A name, conclusions and truths -> an estimate, and the control's value -> a bound or None."""
+    """A name; an estimate from conclusions and truths; a bound, or None, from the most that the
+    control may do.
+    """
 
     name: str
     of: Callable[[Sequence[Array], Sequence[Array]], Interval]
@@ -124,7 +126,8 @@ def compare(
             metric=metric.name,
             found=metric.of(found, truths),
             control=(nothing := metric.of(control, truths)),
-            bound=metric.bound(nothing.value),
+            # what the control does in truth is not known: at most this much, and so is the bound
+            bound=metric.bound(nothing.high),
             trials=len(trials),
         )
         for metric in metrics

@@ -16,7 +16,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from dp.audit.measure import Figure
 from protocols.audit_rounds import AuditRounds
+from protocols.demo.leak import labels_read
 from protocols.demo.training import fallen_silent
 from protocols.federation.data import Owners, Split, digits, owners_dirichlet, parts, split
 from protocols.federation.federation import Federation, RoundData
@@ -99,7 +101,8 @@ class Match:
     outcome: of the secure round. seen: what detectors saw of it, of those within the bounds.
     verdicts: on everybody whose update arrived. beyond: who was not within the bounds.
     excluded: attackers whose update was kept out, and honest clients whose update was.
-    opened: numbers opened of each client.
+    opened: numbers opened of each client. read: how often they tell an honest client's most
+    frequent digit.
     """
 
     number: int
@@ -114,6 +117,7 @@ class Match:
     beyond: frozenset[PartyId]
     excluded: tuple[frozenset[PartyId], frozenset[PartyId]]
     opened: int
+    read: Figure | None
     seconds: float = 0.0
 
 
@@ -138,6 +142,11 @@ class Contest:
             clip=NormClip(_CLIP),
             screen=SketchScreen(rows=settings.rows, tables=4, buckets=1 << 11),
         )
+        self._labels = {
+            client: int(np.bincount(owned.labels).argmax())
+            for client, owned in enumerate(self.examples, start=1)
+            if client not in self.screened.malicious
+        }
         self._people = Population.generate(self.screened.clients)
         self._session = os.urandom(16)
 
@@ -235,6 +244,7 @@ class Contest:
             beyond=frozenset(one.client for one in beyond),
             excluded=(frozenset(out & attackers), frozenset(out - attackers)),
             opened=self.plan.scheme.opened,
+            read=labels_read(seen, self._labels),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -72,8 +73,9 @@ def rounds_table(contest: Contest, matches: Sequence[Match]) -> RenderableType:
         ("accuracy\n(open)", "bold"),
         *([("backdoor\n(open)", "bold")] if backdoor else []),
         ("in\nsum", ""),
-        ("kept out\nattackers", "green"),
-        ("kept out\nhonest", "red"),
+        ("attack-\ners out", "green"),
+        ("honest\nout", "red"),
+        ("label\nread", "magenta"),
         ("ms client\n·server", ""),
         ("\nexact", ""),
     ):
@@ -88,7 +90,8 @@ def rounds_table(contest: Contest, matches: Sequence[Match]) -> RenderableType:
 _LEGEND = """\
 (open)      the same clients and attacks, without any screening
 backdoor    share of other digits that the trigger turns into a 3
-kept out    beyond the norm bound, or excluded by a test, of those not silent
+out         beyond the norm bound, or excluded by a test, of those not silent
+label read  most frequent digits, told by what is opened · guessed, in %
 exact       the sum is, bit for bit, that of what the clients in it encoded
 """
 
@@ -110,9 +113,15 @@ def _cells(match: Match, attackers: int, *, backdoor: bool) -> list[str | Text]:
         f"{included}/{len(costs)}",
         f"{len(caught)} of {attackers}",
         str(len(wronged)) if wronged else "-",
+        _read(match),
         f"{mean * 1000:.0f}·{outcome.server_cpu * 1000:.0f}",
         Text("✓", style="green") if outcome.exact else Text("✗", style="bold red"),
     ]
+
+
+def _read(match: Match) -> str:
+    read = match.read
+    return "-" if read is None else f"{read.found.value * 100:.0f}·{read.control.value * 100:.0f}"
 
 
 def _beside(screened: float, unprotected: float) -> Text:
@@ -203,6 +212,7 @@ def _fields(match: Match) -> dict[str, object]:
         "attackers_kept_out": sorted(match.excluded[0]),
         "honest_kept_out": sorted(match.excluded[1]),
         "opened": match.opened,
+        "labels_read": None if match.read is None else asdict(match.read),
         "exact": match.outcome.exact,
         "failure": None if match.outcome.failure is None else str(match.outcome.failure),
         "seconds": match.seconds,

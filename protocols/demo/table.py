@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -52,12 +54,18 @@ def rounds_table(reports: list[RoundReport]) -> RenderableType:
         ("kB\ndown", ""),
         ("ms client\n·server", ""),
         *([("\nclip", ""), ("\nepsilon", "magenta")] if spends else [("off\nby", "")]),
+        ("\ntold", "magenta"),
         ("\nexact", ""),
     ):
         table.add_column(header, style=style, justify="right", no_wrap=True)
     for report in reports:
-        table.add_row(*_cells(report), *(_spent(report) if spends else _off(report)), _mark(report))
-    legend = _LEGEND.format(stages="·".join(stages)) + (_SPENT if spends else _OFF) + _EXACT
+        table.add_row(
+            *_cells(report),
+            *(_spent(report) if spends else _off(report)),
+            _told(report),
+            _mark(report),
+        )
+    legend = _LEGEND.format(stages="·".join(stages)) + (_SPENT if spends else _OFF) + _TOLD + _EXACT
     failures = [
         Text(f"round {report.number}: {report.failure}", style="red")
         for report in reports
@@ -75,6 +83,9 @@ _OFF = "off by      largest distance from the plaintext mean of the clients in t
 _SPENT = """\
 clip        the L2 norm that an update is cut to
 epsilon     what all rounds so far tell about one client's updates, at most
+"""
+_TOLD = """\
+told        is a client in the sum? Asked by who knows its update: 0.5 is a coin
 """
 _EXACT = """\
 exact       the sum is, bit for bit, that of what these clients encoded,
@@ -124,7 +135,8 @@ def json_document(
 def _fields(report: RoundReport) -> dict[str, object]:
     # JSON has no NaN: a round without a sum has no deviation.
     deviation = report.deviation if report.failure is None else None
-    return {**vars(report), "deviation": deviation}
+    told = None if report.told is None else asdict(report.told)
+    return {**vars(report), "deviation": deviation, "told": told}
 
 
 def _scheme(scheme: Scheme) -> str:
@@ -177,6 +189,10 @@ def _spent(report: RoundReport) -> tuple[str, ...]:
 
 def _off(report: RoundReport) -> tuple[str, ...]:
     return ("-" if report.failure else f"{report.deviation:.0e}",)
+
+
+def _told(report: RoundReport) -> str:
+    return "-" if report.told is None else f"{report.told.found.value:.2f}"
 
 
 def _mark(report: RoundReport) -> Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from dp.audit.measure import Figure
 from dp.errors import BudgetExceeded
 from protocols.authority_process import AuthorityProcess
 from protocols.demo import model
 from protocols.demo.data import split_digits
+from protocols.demo.leak import in_the_sum
 from protocols.demo.model import Tree
 from protocols.invitation import round_name
 from protocols.ledger import PrivacyLedger
@@ -53,7 +56,8 @@ class RoundReport:
     deviation, exact, largest_frame, peak_memory: see `Outcome`.
     failure: why no sum was released, or None. seconds: wall time, training included.
     epsilon: what the budget has spent after the round; None without one. clip: the bound of an
-    update in this round.
+    update in this round. told: how well a server that knows a client's update tells whether it is
+    in the sum; None without one.
     """
 
     number: int
@@ -73,6 +77,7 @@ class RoundReport:
     seconds: float
     epsilon: float | None
     clip: float
+    told: Figure | None
 
 
 class Federation:
@@ -123,7 +128,8 @@ class Federation:
             outcome = self._sum(number, updates)
             if outcome.result is not None:
                 self._weights = model.step(self._weights, outcome.result.mean)
-            yield self._report(number, outcome, spent, time.perf_counter() - start)
+            told = self._told(outcome, updates)
+            yield self._report(number, outcome, told, spent, time.perf_counter() - start)
             self._follow(outcome)
 
     def _serve(self, file: PlanFile) -> Served:
@@ -203,7 +209,12 @@ class Federation:
         return replace(outcome, result=replace(outcome.result, mean=mean))
 
     def _report(
-        self, number: int, outcome: Outcome, epsilon: float | None, seconds: float
+        self,
+        number: int,
+        outcome: Outcome,
+        told: Figure | None,
+        epsilon: float | None,
+        seconds: float,
     ) -> RoundReport:
         gone = set().union(*outcome.dropped.values()) | outcome.stopped.keys()
         stayed = [cost for client, cost in outcome.clients.items() if client not in gone]
@@ -224,8 +235,20 @@ class Federation:
             failure=None if outcome.failure is None else str(outcome.failure),
             seconds=seconds,
             epsilon=epsilon,
-            clip=self._file.quantize.bound if self._bound is None else self._bound.bound,
+            clip=self._clip,
+            told=told,
         )
+
+    @property
+    def _clip(self) -> float:
+        return self._file.quantize.bound if self._bound is None else self._bound.bound
+
+    def _told(self, outcome: Outcome, updates: dict[PartyId, tuple[Any, int]]) -> Figure | None:
+        if outcome.result is None:
+            return None
+        included = {client: updates[client] for client in outcome.result.included}
+        bound = self._clip if self._file.quantize.clip == "norm" else math.inf
+        return in_the_sum(outcome.result.mean, outcome.result.total_weight, included, bound)
 
 
 def fallen_silent(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -22,7 +22,21 @@ from robust.attacks.attack import Examples
 from robust.observe import Array
 from secagg.errors import ParameterError
 
-__all__ = ["Perceptron", "image_trials"]
+__all__ = ["Invertible", "Perceptron", "image_trials"]
+
+
+class Invertible(Protocol):
+    """A model that clients train; see `dp.audit.invert_torch.Logits`."""
+
+    @property
+    def size(self) -> int:
+        """d, the parameters."""
+
+    def fresh(self, rng: np.random.Generator) -> Array:
+        """Weights to start from, (d,)."""
+
+    def __call__(self, weights: Tensor, inputs: Tensor) -> Tensor:
+        """Weights (n, d), inputs (n, b, f) -> logits (n, b, c), twice differentiable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +74,7 @@ class Perceptron:
 
 def image_trials(
     examples: Examples,
-    model: Perceptron,
+    model: Invertible,
     rng: np.random.Generator,
     *,
     clients: int,
@@ -100,7 +114,7 @@ def image_trials(
 class _Setting(NamedTuple):
     """What the trials of one experiment share."""
 
-    model: Perceptron
+    model: Invertible
     weights: Array
     typical: Array
     project: Array | None
@@ -130,7 +144,7 @@ def _trial(chosen: Examples, setting: _Setting, rng: np.random.Generator) -> Tri
 
 def _updates(chosen: Examples, setting: _Setting) -> Array:
     """(n, d), of clients that have as many of the images each."""
-    inputs = torch.tensor(chosen.inputs.reshape(setting.clients, -1, setting.model.inputs))
+    inputs = torch.tensor(chosen.inputs.reshape(setting.clients, -1, chosen.inputs.shape[1]))
     labels = torch.tensor(chosen.labels.reshape(setting.clients, -1))
     weights = torch.tensor(setting.weights)
     found = local_updates(setting.model, weights, inputs, labels, setting.steps, setting.rate)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +27,11 @@ from secagg.errors import ParameterError
 
 __all__ = [
     "Clients",
+    "Sides",
     "Statistic",
     "both",
     "clients",
+    "clients_of",
     "cosine",
     "label_trials",
     "lifted",
@@ -84,21 +87,48 @@ def clients(
 
     Half of the data is the attacker's. Raises `ParameterError` unless each number >= 1, alpha > 0.
     """
-    if min(count, imitated, records) < 1 or not 0 < alpha < np.inf:
-        raise ParameterError("count, imitated, records >= 1 and 0 < alpha < inf must hold")
     work = training or Training(steps=3, batch=10, rate=0.1)
-    data, root = split.train, split.root
+    data = split.train
     network = Network(inputs=data.inputs.shape[1], hidden=hidden, classes=data.classes)
     start = network.fresh(rng)
     theirs, own = parts(data, owners_iid(data, 2, rng))
-    cohorts = [
-        _mixed(half, n, records, alpha, rng) for half, n in ((theirs, count), (own, imitated))
-    ]
 
     def trained(cohort: Sequence[Examples]) -> Array:
         batches = [draws(len(one), work, rng) for one in cohort]
         return network.updates(start, cohort, batches, work.rate)
 
+    sides = Sides(theirs, own, split.root)
+    return clients_of(
+        sides, trained, rng, count=count, imitated=imitated, records=records, alpha=alpha
+    )
+
+
+class Sides(NamedTuple):
+    """Data of the clients, of the attacker, and what the server has of each class."""
+
+    theirs: Examples
+    own: Examples
+    root: Examples
+
+
+def clients_of(
+    sides: Sides,
+    trained: Callable[[Sequence[Examples]], Array],
+    rng: np.random.Generator,
+    *,
+    count: int,
+    imitated: int,
+    records: int,
+    alpha: float,
+) -> Clients:
+    """The same with any training: data of n clients -> their updates (n, d)."""
+    if min(count, imitated, records) < 1 or not 0 < alpha < np.inf:
+        raise ParameterError("count, imitated, records >= 1 and 0 < alpha < inf must hold")
+    root = sides.root
+    cohorts = [
+        _mixed(half, n, records, alpha, rng)
+        for half, n in ((sides.theirs, count), (sides.own, imitated))
+    ]
     each = [root.take(np.flatnonzero(root.labels == one)) for one in range(root.classes)]
     return Clients(
         updates=trained(cohorts[0]),
@@ -175,13 +205,28 @@ def label_trials(
 
 
 def link_trials(
-    found: Clients, statistic: Statistic, later: Statistic | None = None
+    found: Clients,
+    statistic: Statistic,
+    later: Statistic | None = None,
+    *,
+    group: int = 1,
+    rng: np.random.Generator | None = None,
 ) -> Sequence[Trial]:
     """Each client of a round is looked for among those of the round before.
 
-    later: the statistic of the second round, where it is another.
+    later: the statistic of the second round, where it is another. group: how many clients a
+    statistic is opened of; the others are drawn anew, by `rng`, in each round.
+
+    Raises `ParameterError` unless 1 <= group <= clients, and for a group without a generator.
     """
-    earlier, now = statistic(found.updates), (later or statistic)(found.again)
+    if not 1 <= group <= len(found.updates) or (group > 1 and rng is None):
+        raise ParameterError(
+            f"1 <= group <= {len(found.updates)} must hold, and rng for groups, got {group}"
+        )
+    rows = (found.updates, found.again)
+    if rng is not None:
+        rows = (_grouped(found.updates, group, rng), _grouped(found.again, group, rng))
+    earlier, now = statistic(rows[0]), (later or statistic)(rows[1])
     many = len(earlier)
     prior = {Access.EARLIER: earlier, Access.SHARES: np.full(many, 1 / many)}
     return [

@@ -1,7 +1,6 @@
 """One HTML file that says why clients were excluded. It loads nothing and runs nothing.
 
-Every text from outside is escaped; a policy in the page forbids scripts and requests. It follows
-the reader's light or dark scheme. Plots have a text beside them and a table below them.
+Every text from outside is escaped. Plots have a text beside them and a table below them.
 """
 
 from __future__ import annotations
@@ -9,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from protocols.report.plot import NEEDED, can_plot, history_svg
+from protocols.html import whole_page
+from protocols.report.plot import history_svg
 from protocols.report.summary import Summary
 from protocols.report.words import (
     CONTRIBUTION,
@@ -23,6 +23,7 @@ from protocols.report.words import (
     spans,
     strip,
 )
+from protocols.svg import NEEDED, can_plot
 from robust.decide import Verdicts
 from robust.explain import Point, history_of
 from robust.fairness import FairnessReport, Part
@@ -54,20 +55,17 @@ def page(
     chosen = excluded if clients is None else tuple(clients)
     if unknown := sorted(set(chosen) - set(everybody)):
         raise ParameterError(f"client {unknown[0]} is in no round of the history")
-    return "\n".join(
-        [
-            _HEAD.format(title=escape(title), style=_STYLE),
-            f"<body><main>\n<h1>{escape(title)}</h1>",
-            _lead(history, everybody, excluded),
-            "" if can_plot() or not chosen else f'<p class="note">{escape(NEEDED)}</p>',
-            *_contents(chosen, history),
-            *([] if summary is None else _standings(summary)),
-            *(_section(client, history) for client in chosen),
-            *_abstained(history),
-            *([] if summary is None or summary.fairness is None else _fairness(summary.fairness)),
-            f"<footer>{_FOOTER}</footer>\n</main></body>\n</html>\n",
-        ]
-    )
+    parts = [
+        _lead(history, everybody, excluded),
+        "" if can_plot() or not chosen else f'<p class="note">{escape(NEEDED)}</p>',
+        *_contents(chosen, history),
+        *([] if summary is None else _standings(summary)),
+        *(_section(client, history) for client in chosen),
+        *_abstained(history),
+        *([] if summary is None or summary.fairness is None else _fairness(summary.fairness)),
+        f"<footer>{_FOOTER}</footer>",
+    ]
+    return whole_page(title=title, body="\n".join(parts), style=_STYLE)
 
 
 def _lead(history: Sequence[Verdicts], everybody: Sequence[int], excluded: Sequence[int]) -> str:
@@ -263,42 +261,12 @@ _FOOTER = (
     "the model which each test states."
 )
 
-_HEAD = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>{style}</style>
-</head>"""
-
 _STYLE = """
-:root { --ink: #1b1e24; --paper: #ffffff; --faint: #595f69; --line: #d5d9e0; --bad: #b3261e;
-  --link: #1a5fb4; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e8ec; --paper: #16181c; --faint: #a3a9b4;
-  --line: #3a3f48; --bad: #ff8a80; --link: #8ab4f8; } }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 1rem/1.5 system-ui, sans-serif; }
-main { max-width: 50rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; }
-h1 { font-size: 1.6rem; line-height: 1.2; overflow-wrap: anywhere; }
-h2 { font-size: 1.2rem; margin: 2.5rem 0 .5rem; padding-top: .8rem;
-  border-top: 1px solid var(--line); }
-a { color: var(--link); }
-table { border-collapse: collapse; margin: .8rem 0; font-variant-numeric: tabular-nums; }
-.wide { overflow-x: auto; }
-caption { text-align: left; color: var(--faint); font-size: .9rem; padding-bottom: .2rem; }
-th, td { padding: .2rem .9rem .2rem 0; text-align: left; border-bottom: 1px solid var(--line);
-  font-weight: normal; white-space: nowrap; }
+th, td { white-space: nowrap; }
 td:last-child { white-space: normal; }
-th[scope=col] { color: var(--faint); font-size: .85rem; }
 strong { color: var(--bad); }
 code { white-space: pre; }
 .reason { border-left: 3px solid var(--bad); padding-left: .8rem; }
-.note, footer, figcaption, summary { color: var(--faint); font-size: .9rem; }
-figure { margin: 1.2rem 0 .4rem; }
-figure svg { width: 100%; height: auto; max-width: 40rem; }
-footer { margin-top: 3rem; border-top: 1px solid var(--line); padding-top: .8rem; }
+figure svg { width: 100%; max-width: 40rem; }
 @media print { details { display: none; } }
 """

@@ -1,35 +1,21 @@
-"""The figures of one test over rounds, against its threshold: SVG that takes the page's colors."""
+"""The figures of one test over rounds, against its threshold."""
 
 from __future__ import annotations
 
-import hashlib
-import io
 import math
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from protocols.svg import INK, framed, svg_of
 from robust.explain import Point
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["NEEDED", "can_plot", "history_svg"]
+__all__ = ["history_svg"]
 
-NEEDED = "plots need matplotlib: pip install 'secagg[report]'"
-
-_INK = "#010203"  # replaced by the color of the page's text
 _FIGURE, _THRESHOLD = "#2878c8", "#d06010"  # contrast of at least 3 with white and with #16181c
 _FAR = 1e3
-
-
-def can_plot() -> bool:
-    """Whether matplotlib is there."""
-    try:
-        import matplotlib  # noqa: F401, PLC0415 -- an extra, and slow to import
-    except ImportError:
-        return False
-    return True
 
 
 def history_svg(
@@ -40,21 +26,12 @@ def history_svg(
 
     Raises `ImportError`, naming the extra, without matplotlib.
     """
-    try:
-        import matplotlib as mpl  # noqa: PLC0415
-        from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415
-        from matplotlib.figure import Figure  # noqa: PLC0415
-    except ImportError as error:
-        raise ImportError(NEEDED) from error
-    salt = hashlib.sha256(label.encode()).hexdigest()[:12]
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
-        figure = Figure(figsize=(5.6, 2.1), layout="constrained")
-        FigureCanvasSVG(figure)
-        _draw(figure.add_subplot(), points, test, span or (points[0].number, points[-1].number))
-        out = io.StringIO()
-        plain = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(out, format="svg", transparent=True, metadata=plain)
-    return _embedded(out.getvalue(), prefix=f"p{salt}-", label=label)
+    shown = span or (points[0].number, points[-1].number)
+    return svg_of(
+        lambda figure: _draw(figure.add_subplot(), points, test, shown),
+        size=(5.6, 2.1),
+        label=label,
+    )
 
 
 def _draw(axes: Axes, points: Sequence[Point], test: str, span: tuple[int, int]) -> None:
@@ -72,13 +49,10 @@ def _draw(axes: Axes, points: Sequence[Point], test: str, span: tuple[int, int])
         markersize=9,
     )
     axes.set_xlim(span[0] - 0.5, span[1] + 0.5)
-    axes.set_xlabel("round", color=_INK)
+    axes.set_xlabel("round", color=INK)
     axes.locator_params(axis="x", integer=True)
-    axes.tick_params(colors=_INK)
-    for name, spine in axes.spines.items():
-        spine.set_color(_INK)
-        spine.set_visible(name in {"left", "bottom"})
-    axes.legend(frameon=False, labelcolor=_INK, ncols=3, fontsize="small", loc="best")
+    framed(axes)
+    axes.legend(frameon=False, labelcolor=INK, ncols=3, fontsize="small", loc="best")
 
 
 def _shown(points: Sequence[Point]) -> list[float]:
@@ -87,14 +61,3 @@ def _shown(points: Sequence[Point]) -> list[float]:
     largest = max((abs(point.finding.figure) for point in points), default=0.0)
     room = _FAR * max(largest, min(map(abs, found), default=0.0))
     return [one if abs(one) <= room else math.nan for one in found]
-
-
-def _embedded(svg: str, *, prefix: str, label: str) -> str:
-    """The element alone, with ids of its own, in the color of the text, and with a name."""
-    svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(r'\bid="([^"]*)"', rf'id="{prefix}\1"', svg)
-    svg = re.sub(r"url\(#([^)]*)\)", rf"url(#{prefix}\1)", svg)
-    svg = re.sub(r'href="#([^"]*)"', rf'href="#{prefix}\1"', svg)
-    svg = svg.replace(_INK, "currentColor")
-    quoted = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    return svg.replace("<svg", f'<svg role="img" aria-label="{quoted}"', 1)

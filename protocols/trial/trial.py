@@ -19,11 +19,11 @@ from protocols.federation import data as data_sets
 from protocols.federation.data import Owners, Split
 from protocols.federation.federation import Federation
 from protocols.trial.attacks import attack_names, attacks, trigger_of
-from protocols.trial.methods import Setting, Taken, method_of
+from protocols.trial.methods import Defense, Setting, Taken, method_of
 from robust.attacks.attack import Examples
 from secagg.errors import ParameterError
 
-__all__ = ["NO_ATTACK", "Case", "Run", "run"]
+__all__ = ["NO_ATTACK", "Case", "Run", "played", "run"]
 
 NO_ATTACK = "none"
 _EXPECTED = 0.2  # share of attackers that a defense is told to expect, where it must be told
@@ -156,13 +156,17 @@ class Run:
 
 def run(case: Case) -> Run:
     """Plays all rounds. Raises `ImportError` where the data set, or scikit-learn, is missing."""
+    return played(case, method_of(case.method).start(_setting(case)))
+
+
+def played(case: Case, defense: Defense) -> Run:
+    """The same with another defense than the case names, one that has not seen a round."""
     split, owners = _shared(case.data, case.alpha, case.clients, case.seed)
     shape = split.train.inputs.shape[1], split.train.classes
     sides = [(attacks(*shape)[case.attack], case.attackers)] if case.attackers else []
     federation = Federation(
         split=split, owners=owners, seed=case.seed, attackers=sides, hidden=_HIDDEN
     )
-    defense = method_of(case.method).start(_setting(case))
     taken: list[Taken] = []
     accuracy, success = [], []
     for _ in range(case.rounds):

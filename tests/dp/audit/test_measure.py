@@ -164,7 +164,7 @@ def test_success_is_a_rate_with_the_exact_interval() -> None:
         value=0.3, low=pytest.approx(exact.low), high=pytest.approx(exact.high)
     )
     assert figure.control.value == 0.3  # the prior's favorite is the attack's
-    assert figure.bound == pytest.approx(most_success(1.0, 0.3))
+    assert figure.bound == pytest.approx(most_success(1.0, figure.control.high))
     assert not figure.leaks
 
 

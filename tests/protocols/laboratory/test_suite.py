@@ -18,9 +18,12 @@ from dp.audit.member_whitened import Whitened
 from dp.audit.testing import assert_leakage_below, exchanged
 from protocols import DistributedNoise, RoundPlan
 from protocols.federation.data import digits, split
+from protocols.laboratory.exposure import Exposure, Row, Skipped
 from protocols.laboratory.membership import sum_trials, users
+from protocols.laboratory.modes import NOTHING, Kind, Mode
 from protocols.laboratory.page import document, page
-from protocols.laboratory.suite import Exposure, Row, rows
+from protocols.laboratory.suite import rows
+from protocols.presets import plain_insecure
 from protocols.screening import SketchScreen
 from secagg.errors import ParameterError
 from secagg.quantize import NormClip
@@ -68,8 +71,8 @@ class Texts(HTMLParser):
 
 
 def test_every_attack_that_applies_is_run() -> None:
-    exposure = Exposure(clients=2, opened=16)
-    found = list(rows(exposure, np.random.default_rng(1)))
+    exposure = Exposure(clients=2, mode=Mode(kind=Kind.SKETCH, numbers=16))
+    found = [one for one in rows(exposure, np.random.default_rng(1)) if isinstance(one, Row)]
     assert {each.question for each in found} == {
         "the label of a record?",
         "the most frequent label of 20?",
@@ -88,7 +91,11 @@ def test_every_attack_that_applies_is_run() -> None:
 
 
 def test_noise_comes_with_bounds_and_what_is_not_opened_is_not_attacked() -> None:
-    found = list(rows(Exposure(clients=40, noise=2.0), np.random.default_rng(2)))
+    every = list(rows(Exposure(clients=40, noise=2.0), np.random.default_rng(2)))
+    found = [one for one in every if isinstance(one, Row)]
+    skipped = {one.attack: one.why for one in every if isinstance(one, Skipped)}
+    assert skipped.keys() == {"whitened", "inversion"}
+    assert "sums of 5 clients at most" in skipped["inversion"]
     assert {each.question for each in found} == {"is a client in the sum?", "which image was it?"}
     bounds = [each.figure.bound for each in found if each.question.startswith("is a client")]
     assert None not in bounds
@@ -104,16 +111,18 @@ def test_the_exposure_of_a_plan_is_its_worst() -> None:
         template, clients=10, clip=clip, privacy=DistributedNoise(multiplier=1.5)
     )
     assert Exposure.of(noisy).noise == pytest.approx(1.5, rel=1e-2)
+    assert Exposure.of(exact).mode == NOTHING
     screen = SketchScreen(rows=64, tables=4, buckets=1 << 11)
     screened = RoundPlan.for_update(template, clients=10, clip=clip, screen=screen)
-    assert Exposure.of(screened).opened == 64
+    assert Exposure.of(screened).mode == Mode(kind=Kind.SKETCH, numbers=64)
+    assert Exposure.of(plain_insecure(template, clients=10, clip=clip)).clients == 1
     large = RoundPlan.for_update(template, clients=1000, clip=clip)
     assert Exposure.of(large).clients == 400
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"clients": 0}, {"clients": 401}, {"clients": 1, "noise": -1.0}, {"clients": 1, "opened": -1}],
+    [{"clients": 0}, {"clients": 401}, {"clients": 1, "noise": -1.0}],
 )
 def test_impossible_exposures_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ParameterError, match="1 <= clients <= 400"):
@@ -138,6 +147,14 @@ def test_a_page_shows_images_above_what_was_found_of_them() -> None:
     assert "<svg" not in page([row()], title="t", command="c")
 
 
+def test_what_was_not_run_is_on_the_page_and_in_the_document() -> None:
+    skipped = Skipped(question="who & when?", attack="inversion", why="no <model>")
+    text = page([row(), skipped], title="t", command="c")
+    assert {"who & when?", "inversion", "no <model>", "Not run"} <= set(Texts(text).seen)
+    assert document([skipped])["skipped"] == [dataclasses.asdict(skipped)]
+    assert "Not run" not in page([row()], title="t", command="c")
+
+
 def test_a_document_has_figures_with_their_lines() -> None:
     (found,) = document([row(bound=0.95)])["rows"]
     assert found["found"] == {"value": 0.9, "low": 0.8, "high": 1.0}
@@ -149,7 +166,9 @@ def test_a_document_has_figures_with_their_lines() -> None:
 
 def test_the_command_writes_page_and_figures(tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(PLAN.format(1.0))
-    done = secagg("audit", "leakage", tmp_path / "plan.toml", "--json", "-o", tmp_path / "out")
+    done = secagg(
+        "audit", tmp_path / "plan.toml", "--json", "-o", tmp_path / "out", "--attacks-only"
+    )
     assert done.exit_code == 0, done.output
     written = json.loads((tmp_path / "out" / "leakage.json").read_text())
     assert json.loads(done.stdout) == written
@@ -164,10 +183,28 @@ def test_the_command_stops_in_time_and_says_so() -> None:
     assert "some attacks were not run" in done.stdout
 
 
-def test_the_command_refuses_what_cannot_be_attacked() -> None:
-    done = secagg("audit", "leakage", "--clients", 0)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--clients", 0], "1 <= clients <= 400"),
+        (["--opened", 4, "--group", 0], "2 <= group <= 2**20"),
+        (["--opened-noise", 1], "1 <= numbers <= 16384"),
+        (["--model", "a:b"], "--model and --data go together"),
+        (["plan.toml", "--opened", 4], "--opened, --opened-noise and --group go without a plan"),
+        (["plan.toml"], "plan.toml: No such file"),
+    ],
+)
+def test_the_command_refuses_what_cannot_be_attacked(options: list[object], words: str) -> None:
+    done = secagg("audit", "leakage", *options)
     assert done.exit_code == 2
-    assert "1 <= clients <= 400" in done.stderr
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_word_that_is_no_plan_is_no_command() -> None:
+    done = secagg("audit", "leekage")
+    assert done.exit_code == 2
+    assert "leekage" in done.stderr
 
 
 def test_epsilon_is_audited_by_a_command(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ import pytest
 from rich.console import Console
 
 from protocols.report.page import page
-from protocols.report.plot import can_plot, history_svg
+from protocols.report.plot import history_svg
 from protocols.report.summary import Summary, trails_of
 from protocols.report.terminal import rendered
 from protocols.report.words import number, spans
+from protocols.svg import can_plot
 from robust.decide import Verdict, Verdicts
 from robust.detect import Abstained, Reason
 from robust.explain import history_of

@@ -1,0 +1,179 @@
+"""What a round may open of its clients beside the sum: every mode that a plan can declare.
+
+    nothing    no screen: the sum alone
+    bit        a proof that the norm is within the bound, or that it is not: `TwoAggregators`
+    norm       `NormScreen`: detectors see norms, and the server the numbers they are made from
+    sketch     `SketchScreen`: numbers of each update, by a map drawn anew in each round
+    groups     `GroupScreen`: the same of sums over groups, drawn anew in each round
+
+Numbers are made here in the clear, by a Gaussian map in place of the scheme's: rows estimate inner
+products in either, with the same error. Honest clients clip.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from protocols.plan import RoundPlan
+from protocols.screening import CosineProof, GroupScreen, MaskedScreen, NormScreen
+from robust.attacks.vectors import lengths
+from robust.observe import Array, Mask
+from secagg.errors import ParameterError
+from secagg.schemes.pine import TwoAggregators
+from secagg.schemes.secagg_plus.verified import Screen
+from secagg.sketch import slack
+
+__all__ = ["NOTHING", "Kind", "Mode", "clipped"]
+
+_MOST_NUMBERS = 1 << 14
+_HAIR = 1 + 1e-9  # a clipped update may be a rounding error beyond its bound
+
+
+class Kind(enum.Enum):
+    """Of what is opened; the value is its name in figures and files."""
+
+    NOTHING = "nothing"
+    BIT = "bit"
+    NORM = "norm"
+    SKETCH = "sketch"
+    GROUPS = "groups"
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the server gets numbers of a linear map."""
+        return self in (Kind.NORM, Kind.SKETCH, Kind.GROUPS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mode:
+    """What is opened of each update, or of each group.
+
+    Attributes
+    ----------
+    kind: of what there are `numbers`.
+    numbers: k, of a linear map; 0 where there is none.
+    noise: standard deviation of what clients commit to, in each number, over the clip bound.
+    group: clients in a group; 1 where there are none.
+
+    Raises `ParameterError` unless 1 <= numbers <= 2**14 for a linear map, 0 <= noise <= 100,
+    2 <= group <= 2**20 for groups, and each is 0, 0 and 1 where it has no meaning.
+    """
+
+    kind: Kind
+    numbers: int = 0
+    noise: float = 0.0
+    group: int = 1
+
+    def __post_init__(self) -> None:
+        linear, grouped = self.kind.is_linear, self.kind is Kind.GROUPS
+        _require(
+            1 <= self.numbers <= _MOST_NUMBERS if linear else self.numbers == 0,
+            f"1 <= numbers <= {_MOST_NUMBERS}" if linear else "numbers = 0",
+            self.numbers,
+        )
+        _require(
+            0 <= self.noise <= 100 if linear else self.noise == 0,
+            "0 <= noise <= 100" if linear else "noise = 0",
+            self.noise,
+        )
+        _require(
+            2 <= self.group <= 1 << 20 if grouped else self.group == 1,
+            "2 <= group <= 2**20" if grouped else "group = 1",
+            self.group,
+        )
+
+    @classmethod
+    def of(cls, plan: RoundPlan) -> Self:
+        """What this plan opens."""
+        screen = plan.screen
+        if screen is None or isinstance(screen, CosineProof):
+            bits = isinstance(plan.scheme, TwoAggregators)
+            return cls(kind=Kind.BIT if bits else Kind.NOTHING)
+        if not isinstance(screen, MaskedScreen):
+            raise ParameterError(f"no attack here knows what a {type(screen).__name__} opens")
+        kind, group = Kind.NORM if isinstance(screen, NormScreen) else Kind.SKETCH, 1
+        if isinstance(screen, GroupScreen):
+            kind, group = Kind.GROUPS, screen.size
+        return cls(kind=kind, numbers=screen.rows, noise=float(screen.noise), group=group)
+
+    @property
+    def offered(self) -> bool:
+        """Whether a plan can declare it: fewer numbers would not hold a norm to its bound."""
+        return not self.kind.is_linear or self.numbers >= Screen.least_rows
+
+    @property
+    def name(self) -> str:
+        """A few words, for tables and plots."""
+        noise = f", noise {self.noise:g}" if self.noise else ""
+        match self.kind:
+            case Kind.NOTHING:
+                return "nothing"
+            case Kind.BIT:
+                return "pass or fail"
+            case Kind.GROUPS:
+                return f"groups of {self.group}, {self.numbers} numbers{noise}"
+            case _:
+                return f"{self.kind.value}, {_counted(self.numbers)}{noise}"
+
+    def deviation(self, bound: float) -> float:
+        """Of the noise in each number, for updates of at most this norm."""
+        return self.noise * bound * math.sqrt(self.group)
+
+    def mu(self, rounds: int = 1) -> float | None:
+        """The Gaussian differential privacy of what so many rounds open of one client, against a
+        server that knows all others; None without noise, which bounds nothing.
+
+        A sketch of an update of norm B is longer than (1 + slack) B with probability 2**-32.
+        """
+        if not self.noise:
+            return None
+        return math.sqrt(rounds) * (1 + slack(self.numbers)) / (self.noise * math.sqrt(self.group))
+
+    def opened(
+        self, rows: Array, projection: Array | None, bound: float, rng: np.random.Generator
+    ) -> Array:
+        """What the server sees (n, k) of clipped updates (n, d), or of sums over groups of them.
+
+        projection: (k, d), of a linear map; None for any other. bound: the norm of one update.
+        """
+        if self.kind is Kind.NOTHING:
+            return np.zeros((len(rows), 1))
+        if projection is None:
+            return self.within(lengths(rows) ** 2, bound).astype(np.float64)
+        numbers: Array = rows @ projection.T
+        return numbers + self.deviation(bound) * rng.standard_normal(numbers.shape)
+
+    def within(self, squares: Array, bound: float) -> Mask:
+        """Whether honest clients, or groups, may have this (n,): the squared norms of what is
+        opened, or for a bit of updates.
+        """
+        if not self.kind.is_linear:
+            short: Mask = squares <= (bound * _HAIR) ** 2
+            return short
+        honest = (self.group * bound) ** 2 + self.numbers * self.deviation(bound) ** 2
+        found: Mask = squares <= (1 + slack(self.numbers)) ** 2 * honest
+        return found
+
+
+def clipped(rows: Array, bound: float) -> Array:
+    """Updates (n, d), those longer than the bound made as long."""
+    scaled: Array = rows * np.minimum(1.0, bound / np.maximum(lengths(rows), 1e-300))
+    return scaled
+
+
+def _counted(numbers: int) -> str:
+    return "1 number" if numbers == 1 else f"{numbers} numbers"
+
+
+def _require(holds: bool, inequality: str, found: float) -> None:
+    if not holds:
+        raise ParameterError(f"{inequality} must hold, got {found}")
+
+
+NOTHING = Mode(kind=Kind.NOTHING)
+"""No screen, and no proof."""
