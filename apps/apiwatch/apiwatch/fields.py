@@ -1,8 +1,9 @@
 """STAGE request -> fields: every segment, parameter, header and cookie, and which there are.
 
 A field belongs to the endpoint, but for headers and cookies, which look the same everywhere, and
-for segments of the path, which belong to the path before them. Three kinds of field hold structure
-and no text: the method, each parameter's name, and the set of all names.
+for segments of the path, which belong to the path before them. Some kinds of field hold structure
+and no text: the method, each parameter's name, the set of all names, where a path ends, and what
+its segments' names end in.
 """
 
 from __future__ import annotations
@@ -53,7 +54,15 @@ def _of_path(segments: list[str]) -> tuple[list[Field], str]:
     # that the path ends here is a step like any other: a parent folder is not an endpoint
     endpoint = "/".join(before)
     found.append(Field(Place.NAME, endpoint, "end", ""))
+    found += _of_kinds(before)
     return found, endpoint
+
+
+def _of_kinds(templates: list[str]) -> Iterator[Field]:
+    """What each segment's name ends in, such as `jsp`, with a slash where the path goes on."""
+    ends = [part.rpartition(".")[2] if "." in part else "" for part in templates]
+    for end in [*(f"{end}/" for end in ends[:-1]), ends[-1]]:
+        yield Field(Place.NAME, "", "kind", end)
 
 
 def _urlencoded(text: str, place: Place) -> Iterator[_Pair]:

@@ -29,8 +29,8 @@ from apiwatch.table import Table
 
 __all__ = ["Profile"]
 
-_VERSION = 1
-_MAGIC = b"apiwatch profile 1\n"
+_VERSION = 2
+_MAGIC = b"apiwatch profile 2\n"
 
 
 @dataclass(kw_only=True)

@@ -33,7 +33,8 @@ _Index = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Cells:
-    """Where the events of f fields are counted: (3, f), (3, g) or (3, c); the last two are (f,).
+    """Where the events of f fields are counted: (3, f), (3, g) or (3, c); the last two (2, f), for
+    a value says little where only the kind of text is known.
 
     again: a second cell of the whole, for structure: each value of it that is new counts, and one
     cell that is taken by chance must not hide it.
@@ -65,8 +66,8 @@ def cells_of(found: Events, settings: Settings) -> Cells:
         shape=cell(levels, found.shape),
         gram=cell(levels[:, found.owner_gram], found.gram),
         char=cell(levels[:, found.owner_char], found.char),
-        whole=cell(levels[0], found.whole),
-        again=cell(levels[0], found.whole),
+        whole=cell(levels[:2], found.whole),
+        again=cell(levels[:2], found.whole),
     )
 
 
@@ -161,9 +162,11 @@ def _add(total: NDArray[np.int64], found: Events, cells: Cells, weight: NDArray[
         _count(total, cells.shape[level][text], weight[text])
         _count(total, cells.gram[level], weight[found.owner_gram])
         _count(total, cells.char[level], weight[found.owner_char])
-    _count(total, cells.whole, weight)
-    closed = found.closed
-    _count(total, cells.again[closed], weight[closed])
+    closed, atom = found.closed, found.atom
+    _count(total, cells.whole[0], weight)
+    _count(total, cells.again[0][closed], weight[closed])
+    _count(total, cells.whole[1][atom], weight[atom])
+    _count(total, cells.again[1][atom], weight[atom])
 
 
 def _count(total: NDArray[np.int64], cells: _Index, weight: NDArray[np.int64]) -> None:
