@@ -22,7 +22,7 @@ from apiwatch.settings import Settings
 from apiwatch.surprise import KINDS, surprises
 from apiwatch.table import Table, in_batches
 
-__all__ = ["MOST_FIELDS", "Calibration", "total"]
+__all__ = ["CAPPED_BITS", "MOST_FIELDS", "Calibration", "total"]
 
 _UNITS = 16
 _CAP = 1 << 16  # of one surprise, in units: 4096 bits
@@ -32,6 +32,9 @@ MOST_FIELDS = 1 << 25
 _WEIGHTS = np.array([1.0, 1.0, 0.25, 0.5, 0.5, 0.5, 1.5])
 """Of the kinds: usual requests have strange shapes and neighborhoods more often than they have
 strange lengths and characters, by as many standard deviations. Chosen on half of CSIC 2010."""
+
+CAPPED_BITS = 32.0
+"""Of one surprise where noise is added: a larger one would need more."""
 
 _PRIOR = 2.0  # fields that the average over all contexts is worth
 _SPREAD, _SPREAD_ATOM = 1.0, 0.1  # least variances, in bits squared: structure hardly varies
@@ -73,6 +76,18 @@ class Calibration:
             rows = np.concatenate([np.ones((len(found), 1), np.int64), units, units**2], axis=1)
             np.add.at(sums, slots_of(found, settings), rows * weight[:, None])
         return cls(settings, sums)
+
+    @classmethod
+    def of_noisy(cls, settings: Settings, sums: _Floats, least: float) -> Self:
+        """From sums of `contributions.measured`, in fields, with noise.
+
+        least: fields that a context must have more of; others count as never seen.
+        """
+        rows = sums.reshape(1 << settings.slots, -1)
+        bits = CAPPED_BITS / 4.0 * _UNITS
+        scale = np.repeat([1.0, bits, bits**2], [1, len(KINDS), len(KINDS)])
+        known = np.where(rows[:, :1] > least, np.maximum(rows, 0.0) * scale, 0.0)
+        return cls(settings, np.rint(known).astype(np.int64))
 
     def __add__(self, other: Calibration) -> Calibration:
         if other.settings != self.settings:

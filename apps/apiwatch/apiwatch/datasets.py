@@ -22,7 +22,17 @@ from apiwatch.fields import fields
 from apiwatch.normalize import fold, template
 from apiwatch.settings import Settings
 
-__all__ = ["Split", "Value", "atrdf", "csic", "csic_stream", "records", "training", "values"]
+__all__ = [
+    "Split",
+    "Value",
+    "atrdf",
+    "csic",
+    "csic_repeated",
+    "csic_stream",
+    "records",
+    "training",
+    "values",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +90,16 @@ def csic_stream(folder: Path) -> list[Request]:
     """The usual requests of CSIC 2010 in their order, repeats included."""
     rows = (row for row in records(folder, "csic2010") if row["label"] == "normal")
     return [_request(row["method"], row["path"], row["params"]) for row in rows]
+
+
+def csic_repeated(folder: Path) -> list[Request]:
+    """What `csic` learns from, as it came: with all repeats."""
+    rows = (row for row in records(folder, "csic2010") if row["label"] == "normal")
+    return [
+        _request(row["method"], row["path"], row["params"])
+        for row in rows
+        if part(row["path"], row["params"]) < 0.6
+    ]
 
 
 def atrdf(folder: Path) -> Split:

@@ -23,7 +23,7 @@ from apiwatch.fields import fields
 from apiwatch.hashing import U64, mix
 from apiwatch.settings import Settings
 
-__all__ = ["LEVELS", "Cells", "Table", "cells_of", "gather", "in_batches"]
+__all__ = ["LEVELS", "Cells", "Table", "Touched", "cells_of", "gather", "in_batches", "touched"]
 
 LEVELS = 3
 _BATCH = 1 << 13
@@ -112,7 +112,8 @@ class Table:
         """The table of what `gather` found."""
         total = np.zeros(1 << settings.cells, np.int64)
         for found, cells, weight in in_batches(counts, settings):
-            _add(total, found, cells, weight)
+            at = touched(found, cells)
+            np.add.at(total, at.cell, weight[at.owner])
         return cls(settings, total)
 
     def __add__(self, other: Table) -> Table:
@@ -154,20 +155,30 @@ class Table:
             raise ProfileMismatch("two tables under different settings do not add up")
 
 
-def _add(total: NDArray[np.int64], found: Events, cells: Cells, weight: NDArray[np.int64]) -> None:
-    text = ~found.atom
-    for level in range(LEVELS):
-        _count(total, cells.total[level], weight)
-        _count(total, cells.length[level][text], weight[text])
-        _count(total, cells.shape[level][text], weight[text])
-        _count(total, cells.gram[level], weight[found.owner_gram])
-        _count(total, cells.char[level], weight[found.owner_char])
-    closed, atom = found.closed, found.atom
-    _count(total, cells.whole[0], weight)
-    _count(total, cells.again[0][closed], weight[closed])
-    _count(total, cells.whole[1][atom], weight[atom])
-    _count(total, cells.again[1][atom], weight[atom])
+@dataclass(frozen=True)
+class Touched:
+    """All cells that fields count in, (e,), and the field of each, (e,)."""
+
+    owner: _Index
+    cell: _Index
 
 
-def _count(total: NDArray[np.int64], cells: _Index, weight: NDArray[np.int64]) -> None:
-    np.add.at(total, cells, weight)
+def touched(found: Events, cells: Cells) -> Touched:
+    """Everything that the fields add one to."""
+    field = np.arange(len(found))
+    text, closed, atom = field[~found.atom], field[found.closed], field[found.atom]
+    parts = [
+        (owner, cell[level][owner] if local else cell[level])
+        for level in range(LEVELS)
+        for owner, cell, local in (
+            (field, cells.total, True),
+            (text, cells.length, True),
+            (text, cells.shape, True),
+            (found.owner_gram, cells.gram, False),
+            (found.owner_char, cells.char, False),
+        )
+    ]
+    parts += [(field, cells.whole[0]), (closed, cells.again[0][closed])]
+    parts += [(atom, cells.whole[1][atom]), (atom, cells.again[1][atom])]
+    owners, counted = zip(*parts, strict=True)
+    return Touched(np.concatenate(owners), np.concatenate(counted))
