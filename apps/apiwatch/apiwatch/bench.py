@@ -24,6 +24,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 from sklearn.metrics import roc_auc_score
 
+from apiwatch.bench_cost import bench_cost
+from apiwatch.bench_crs import bench_crs
 from apiwatch.bench_names import bench_classes, bench_unknown
 from apiwatch.bench_privacy import bench_leaks, bench_privacy, bench_proofs
 from apiwatch.calibration import Calibration
@@ -192,6 +194,12 @@ def _speed(folder: Path, split: Split, detector: Detector) -> dict[str, Any]:
     return rates
 
 
+def _bench_neural(folder: Path, half: str) -> list[Any]:
+    from apiwatch.bench_neural import bench_neural  # noqa: PLC0415 -- an extra
+
+    return bench_neural(folder, half)
+
+
 BENCHES: dict[str, Callable[[Path, str], list[Any]]] = {
     "csic": bench_csic,
     "atrdf": bench_atrdf,
@@ -202,6 +210,9 @@ BENCHES: dict[str, Callable[[Path, str], list[Any]]] = {
     "privacy": bench_privacy,
     "leaks": bench_leaks,
     "proofs": bench_proofs,
+    "cost": bench_cost,
+    "crs": bench_crs,
+    "neural": _bench_neural,
 }
 
 
@@ -224,13 +235,21 @@ def run(
         _show(name, found)
 
 
+_COLUMNS = (
+    "model", "AUROC", "at 1 %", "at 0.1 %",
+    "found", "false", "per million",
+    "found (0.3 %)", "false", "per million",
+)  # fmt: skip
+
+
 def _show(name: str, found: list[Any]) -> None:
     console = Console()
     figures = [row for row in found if isinstance(row, Figures)]
-    grid = Grid("model", "AUROC", "at 1 %", "at 0.1 %", "found", "false", "per million", title=name)
+    grid = Grid(*_COLUMNS, title=name)
     for row in figures:
         rates = (row.auroc, row.at_1, row.at_01, row.found, row.false_alarms)
-        grid.add_row(row.name, *(f"{rate:.4f}" for rate in rates), f"{row.per_million:,}")
+        few = f"{row.few_found:.4f}", f"{row.few_false:.4f}", f"{round(1e6 * row.few_false):,}"
+        grid.add_row(row.name, *(f"{rate:.4f}" for rate in rates), f"{row.per_million:,}", *few)
     if figures:
         console.print(grid)
     for row in found:

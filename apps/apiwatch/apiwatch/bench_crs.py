@@ -27,7 +27,7 @@ SecAction "id:900000,phase:1,pass,t:none,nolog,setvar:tx.blocking_paranoia_level
 
 
 def bench_crs(folder: Path, half: str) -> list[Any]:
-    """Requests that the rules would block, by their default threshold, at two levels of paranoia."""
+    """Requests that the rules would block by their defaults, at two levels of paranoia."""
     rules = os.environ.get("APIWATCH_CRS")
     if find_spec("libmodsecurity") is None:
         return [{"OWASP CRS": "not measured: libmodsecurity is not installed (apiwatch[crs])"}]

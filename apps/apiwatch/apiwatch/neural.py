@@ -37,7 +37,7 @@ class Learning:
     weight of the supervised contrastive loss [Khosla20], 0 for none.
     """
 
-    rounds: int = 15
+    rounds: int = 10
     rate: float = 2e-3
     contrast: float = 0.0
 
