@@ -15,6 +15,7 @@ from apiwatch.table import gather
 __all__ = ["bench_cost"]
 
 _SITES = (5, 20, 50, 100, 200)
+_CELLS = 14  # bytes are proportional to the cells, and so is most of the time
 
 
 def bench_cost(folder: Path, half: str) -> list[Any]:
@@ -23,7 +24,7 @@ def bench_cost(folder: Path, half: str) -> list[Any]:
     rows: list[Any] = []
     for count in _SITES:
         dealt = {site + 1: gather(requests[site::count]) for site in range(count)}
-        federation = Federation(dealt, Settings(salt=SALT))
+        federation = Federation(dealt, Settings(salt=SALT, cells=_CELLS, slots=8))
         start = time.process_time()
         federation.learn()
         spent = time.process_time() - start

@@ -41,9 +41,7 @@ def bench_privacy(folder: Path, half: str) -> list[Any]:
     rows: list[Any] = []
     for name, requests, privacy in (
         ("distinct requests, epsilon 3", split.train, Privacy(epsilon=3.0)),
-        ("as they came, epsilon 1", repeated, Privacy(epsilon=1.0)),
         ("as they came, epsilon 3", repeated, Privacy(epsilon=3.0)),
-        ("as they came, epsilon 8", repeated, Privacy(epsilon=8.0)),
         ("sites, epsilon 8", repeated, Privacy(epsilon=8.0, protects=Protects.SITE, **_SITE_CLIPS)),
     ):
         groups = {site + 1: requests[site::SITES] for site in range(SITES)}

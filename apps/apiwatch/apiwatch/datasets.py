@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from apiwatch.calibration import total
 from apiwatch.detector import Detector
 from apiwatch.errors import DataMissing
 from apiwatch.event import Request
@@ -160,7 +161,7 @@ def values(folder: Path) -> list[Value]:
     """Values of benign requests and of seven classes of attacks, near-duplicates folded to one.
 
     HttpParams has values; of the others the most unusual field is taken: of CRS tests the longest
-    that is not in every test, of ATRDF what a profile of its benign requests blames.
+    that is not in every test, of ATRDF the text that is strangest to a profile of benign requests.
     """
     found = [
         Value(fold(row["value"]), _HTTPPARAMS.get(row["label"], row["label"]), "httpparams")
@@ -207,9 +208,12 @@ def _atrdf_values(folder: Path) -> Iterator[Value]:
     detector = Detector.learn(split.train, Settings(salt=bytes(16)))
     requests = [*split.normal, *split.attacks]
     labels = ["Benign"] * len(split.normal) + split.labels
-    for judged, label in zip(detector.judge(requests), labels, strict=True):
+    split_up = [[f for f in fields(request)[1] if not f.place.is_atom] for request in requests]
+    texts = list({field: None for found in split_up for field in found})
+    scores = dict(zip(texts, total(detector.field_scores(texts)).tolist(), strict=True))
+    for found, label in zip(split_up, labels, strict=True):
         if label in _ATRDF:
-            yield Value(judged.field.value, _ATRDF[label], "atrdf")
+            yield Value(max(found, key=scores.__getitem__).value, _ATRDF[label], "atrdf")
 
 
 def _csic_values(folder: Path) -> Iterator[Value]:

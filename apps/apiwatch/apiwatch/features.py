@@ -173,19 +173,18 @@ def _grams(classes: NDArray[np.uint8], starts: NDArray[np.int64]) -> tuple[NDArr
 
 def _chars(classes: NDArray[np.uint8], starts: NDArray[np.int64]) -> tuple[NDArray[np.int64], U64]:
     """Each class in a frame with how often it occurs, up to 3; of words only that there is one."""
-    pairs, counts = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    counts = np.zeros(starts.size << _BITS, np.int64)
     for low in range(0, classes.size, _SLICE):
         part = classes[low : low + _SLICE].astype(np.int64)
         frame = np.searchsorted(starts, low) - 1 + np.cumsum(part == _START)
-        found, often = np.unique((frame << _BITS) | part, return_counts=True)
-        pairs.append(found)
-        counts.append(often)
-    distinct, at = np.unique(np.concatenate(pairs), return_inverse=True)
-    often = np.bincount(at, np.concatenate(counts), distinct.size).astype(np.int64)
-    code = distinct & ((1 << _BITS) - 1)
-    often = np.where(_COUNTED[code], np.minimum(often, _MOST_OFTEN), 1)
-    shown = code != _START
-    return (distinct >> _BITS)[shown], ((often << _BITS) | code)[shown].astype(np.uint64)
+        first = int(frame[0])
+        often = np.bincount(((frame - first) << _BITS) | part)
+        counts[first << _BITS : (first << _BITS) + often.size] += often
+    counts.reshape(-1, 1 << _BITS)[:, _START] = 0
+    pairs = np.flatnonzero(counts)
+    code = pairs & ((1 << _BITS) - 1)
+    often = np.where(_COUNTED[code], np.minimum(counts[pairs], _MOST_OFTEN), 1)
+    return pairs >> _BITS, ((often << _BITS) | code).astype(np.uint64)
 
 
 def _distinct(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from apiwatch.event import Field, Place, Request
@@ -54,15 +55,16 @@ def _of_path(segments: list[str]) -> tuple[list[Field], str]:
     # that the path ends here is a step like any other: a parent folder is not an endpoint
     endpoint = "/".join(before)
     found.append(Field(Place.NAME, endpoint, "end", ""))
-    found += _of_kinds(before)
+    found += _of_kinds(tuple(before))
     return found, endpoint
 
 
-def _of_kinds(templates: list[str]) -> Iterator[Field]:
+@lru_cache(maxsize=1 << 12)
+def _of_kinds(templates: tuple[str, ...]) -> tuple[Field, ...]:
     """What each segment's name ends in, such as `jsp`, with a slash where the path goes on."""
     ends = [part.rpartition(".")[2] if "." in part else "" for part in templates]
-    for end in [*(f"{end}/" for end in ends[:-1]), ends[-1]]:
-        yield Field(Place.NAME, "", "kind", end)
+    kinds = [*(f"{end}/" for end in ends[:-1]), ends[-1]]
+    return tuple(Field(Place.NAME, "", "kind", kind) for kind in kinds)
 
 
 def _urlencoded(text: str, place: Place) -> Iterator[_Pair]:
