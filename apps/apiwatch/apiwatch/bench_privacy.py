@@ -16,8 +16,7 @@ from apiwatch.calibration import Calibration
 from apiwatch.contributions import limited
 from apiwatch.datasets import csic, csic_repeated
 from apiwatch.detector import Detector
-from apiwatch.event import Place, Request
-from apiwatch.fields import fields
+from apiwatch.event import Field, Place, Request
 from apiwatch.figures import Figures
 from apiwatch.leaks import GuessedValue, choice_trials, membership_trials
 from apiwatch.private import Privacy, PrivateFederation, Protects
@@ -71,14 +70,8 @@ def bench_leaks(folder: Path, half: str) -> list[Any]:
     """Attacks by a site that has the salt, on exact sums and on noisy ones."""
     split = csic(folder, half=half)
     settings, rng = Settings(salt=SALT), np.random.default_rng(1)
-    values = sorted(
-        {
-            f
-            for r in split.normal
-            for f in fields(r)[1]
-            if f.place is Place.FORM and f.name == "login"
-        }
-    )
+    learned = gather(split.train)
+    values = sorted(f for f in gather(split.normal) if _is_login(f) and f not in learned)
     rows: list[Any] = []
     for name, epsilon in (("exact", None), ("epsilon 8", 8.0), ("epsilon 3", 3.0)):
         release = None
@@ -98,6 +91,10 @@ def bench_leaks(folder: Path, half: str) -> list[Any]:
         ]
         rows += [{"sum": name} | _shown(figure) for figure in found]
     return rows
+
+
+def _is_login(field: Field) -> bool:
+    return (field.place, field.name) == (Place.FORM, "login")
 
 
 def _shown(figure: Figure) -> dict[str, Any]:

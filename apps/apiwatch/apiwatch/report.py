@@ -38,7 +38,8 @@ h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line);
          vertical-align: top }
-td:nth-child(4) { width: 16rem } td.n { text-align: right; font-variant-numeric: tabular-nums }
+.alerts td:nth-child(4) { width: 16rem } th.n { text-align: right }
+td.n { text-align: right; font-variant-numeric: tabular-nums }
 code { font: 13px/1.6 ui-monospace, monospace; overflow-wrap: anywhere }
 .m { background: #fc06; border-radius: 2px } .h { background: #f449; border-radius: 2px }
 .note { color: #888; font-size: .9rem } svg { width: 100%; height: auto }
@@ -124,8 +125,11 @@ def _alerts(profile: Profile, alerts: Sequence[Alert], redact: bool) -> str:
     if not alerts:
         return "<p>None.</p>"
     rows = "".join(_row(profile, alert, redact) for alert in alerts)
-    head = "<tr><th>score<th>count<th>name<th>where<th>what<th>usual there<th>if it were usual</tr>"
-    return f"<table>{head}{rows}</table>"
+    head = (
+        "<tr><th class=n>score<th class=n>count<th>name<th>where<th>what<th>usual there"
+        "<th class=n>if it were usual</tr>"
+    )
+    return f"<table class=alerts>{head}{rows}</table>"
 
 
 def _row(profile: Profile, alert: Alert, redact: bool) -> str:

@@ -47,7 +47,8 @@ def endpoints(profile: Profile, judged: Sequence[Judged]) -> str:
         f"<td class=n>{above[endpoint]:,}<td class=n>{above[endpoint] / count:.1%}</tr>"
         for (endpoint, count), known in zip(shown, learned, strict=True)
     )
-    head = "<tr><th>endpoint<th>level<th>learned<th>requests<th>above<th>share</tr>"
+    names = "".join(f"<th class=n>{name}" for name in ("learned", "requests", "above", "share"))
+    head = f"<tr><th>endpoint<th>level{names}</tr>"
     return f"<table>{head}{rows}</table>"
 
 
@@ -81,7 +82,7 @@ def compared(
         name: (profile.detector.scores(usual), profile.detector.scores(known))
         for name, profile in profiles.items()
     }
-    note = "Attacks found, by the share of usual requests that alert."
+    note = "Known attacks found, by the share of this log that alerts. It is taken to be usual."
     return curves(scores) + f"<p class=note>{note}</p>"
 
 
@@ -107,7 +108,9 @@ def drifted(judged: Sequence[Judged], threshold: float) -> str:
     above = np.array([one.score > threshold for one in judged])
     marks = _changes(judged, threshold) if find_spec("river") else []
     told = "".join(f"<br>{escape(text)}" for _, text in marks)
-    note = "" if find_spec("river") else " Changes are marked with apiwatch[drift] installed."
+    note = "" if marks else " Within no endpoint the scores have changed."
+    if not find_spec("river"):
+        note = " Changes are marked with apiwatch[drift] installed."
     return timeline(above, marks) + f"<p class=note>Along the log.{note}{told}</p>"
 
 
@@ -137,7 +140,8 @@ def ledger(found: Ledger) -> str:
         f"<td>{'noisy' if entry.event else 'exact'}</tr>"
         for entry in found.sent
     )
-    head = "<tr><th>sum<th>integers<th>bytes sent<th>sites in it<th>lost<th>opened</tr>"
+    names = ("integers", "bytes sent", "sites in it", "lost")
+    head = f"<tr><th>sum{''.join(f'<th class=n>{name}' for name in names)}<th>opened</tr>"
     epsilon = found.epsilon(_DELTA)
     told = (
         f"All sums together: epsilon {epsilon:.3f} at delta {_DELTA:g}."
