@@ -8,6 +8,7 @@ A sum opens no value by itself: its counters are hashes. What is left to an atta
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,26 +26,35 @@ from apiwatch.table import cells_of
 __all__ = ["GuessedValue", "choice_trials", "membership_trials"]
 
 _SHADOWS = 16
+_MANY = 100  # requests: counters that hold something else hold up to so many, any as likely
 _Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class GuessedValue(Attack):
-    """The candidate whose counters hold most."""
+    """The candidate whose counter most looks like one request and nothing else.
+
+    taken: the share of counters that hold something else, by which a counter says nothing.
+    """
 
     name = "guessed value"
     goal = Goal.CHOICE
-    needs = frozenset({Access.CLASSES, Access.SUM})
+    needs = frozenset({Access.CLASSES, Access.NOISE, Access.SUM})
+    taken: float = 0.1
 
     @property
     def control(self) -> Attack:
         return Guess()
 
     def conclude(self, view: View, rng: np.random.Generator, /) -> Array:
-        classes = view[Access.CLASSES]
-        held = (classes @ view[Access.SUM]) / np.maximum(classes.sum(axis=1), 1)
+        classes, deviation = view[Access.CLASSES], max(float(view[Access.NOISE]), 0.25)
+        one = classes.max(axis=1)
+        held = (classes @ view[Access.SUM]) / one
+        other = self.taken / (1 - self.taken) / _MANY / one
+        near, none = (np.exp(-0.5 * ((held - x) / deviation) ** 2) / deviation for x in (one, 0))
+        ratio = np.log((near + other) / (none + other))
         # an order among equals that has nothing to do with their position
-        return np.asarray(held + 1e-9 * rng.random(held.size))
+        return np.asarray(ratio + 1e-9 * rng.random(held.size))
 
 
 def membership_trials(
@@ -96,12 +106,13 @@ def choice_trials(
     for _ in range(trials):
         chosen = cells[rng.choice(len(values), candidates, replace=False)]
         at, place = np.unique(chosen, return_inverse=True)
-        classes = np.eye(at.size)[place]
+        classes = units * np.eye(at.size)[place]
         truth = int(rng.integers(candidates))
-        total = background[at] + units * classes[truth] + _noise(release, at.size)
+        total = background[at] + classes[truth] + _noise(release, at.size)
         view = {
             Access.CLASSES: classes,
             Access.SHARES: np.full(candidates, 1 / candidates),
+            Access.NOISE: np.array(_deviation(release)),
             Access.SUM: total.astype(np.float64),
         }
         found.append(Trial(View(view), np.array(truth)))
@@ -132,6 +143,10 @@ def _counts(
     inside = at[place] == cells
     total = np.bincount(place[inside], added[inside], at.size)
     return np.asarray(total + _noise(release, at.size), np.float64)
+
+
+def _deviation(release: Release | None) -> float:
+    return math.sqrt(release.noise.sigma_squared * release.parts) if release else 0.0
 
 
 def _noise(release: Release | None, size: int) -> _Integers:

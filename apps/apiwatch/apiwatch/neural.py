@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from protocols import presets
+from protocols.presets import malicious_safe
 from protocols.simulate import Population, run_round
 from secagg.quantize import NormClip
 from torch import Tensor, nn
@@ -95,9 +95,7 @@ def averaged(sites: Mapping[int, _Pairs], classes: int, how: Learning) -> tuple[
     for number in range(how.rounds):
         start = _arrays(network)
         updates = {site: (_trained(start, p, classes, how), len(p)) for site, p in sites.items()}
-        plan = presets.malicious_safe(
-            start, clients=len(sites), clip=NormClip(_CLIP), max_weight=weight
-        )
+        plan = malicious_safe(start, clients=len(sites), clip=NormClip(_CLIP), max_weight=weight)
         outcome = run_round(plan, updates, population=population, number=number)
         if outcome.result is None:
             raise RoundFailed(f"round {number} ended without a mean") from outcome.failure
