@@ -11,6 +11,8 @@ pytest.importorskip("torch")
 
 from apiwatch.neural import Learning, averaged, fitted, responses
 
+pytestmark = pytest.mark.slow
+
 PAIRS = [(f"name {i}", 0) for i in range(40)] + [(f"<script>{i}", 1) for i in range(40)]
 SITES = {site: PAIRS[site::6] for site in range(1, 7)}
 
