@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -25,37 +24,24 @@ from rich.console import Console
 from rich.table import Table as Grid
 from sklearn.metrics import roc_auc_score
 
+from apiwatch.bench_cost import bench_cost
+from apiwatch.bench_crs import bench_crs
 from apiwatch.bench_names import bench_classes, bench_unknown
+from apiwatch.bench_privacy import bench_leaks, bench_privacy, bench_proofs
 from apiwatch.calibration import Calibration
 from apiwatch.datasets import Split, atrdf, csic, csic_stream
 from apiwatch.detector import Detector
 from apiwatch.event import Place, Request
 from apiwatch.explain import score_without
 from apiwatch.federation import Federation
-from apiwatch.fields import endpoint_of
 from apiwatch.figures import Figures
 from apiwatch.settings import Settings
+from apiwatch.splits import DROPS, SALT, SITES, by_endpoint, dealt, injections, site_of
 from apiwatch.table import Table, gather
 
 __all__ = ["DROPS", "by_endpoint", "main"]
 
-SALT = b"apiwatch benchmark"
-SITES = 20
-DROPS = {2: "adverts", 5: "shares", 9: "masked", 11: "masked"}
 _Floats = NDArray[np.float64]
-
-
-def by_endpoint(requests: Iterable[Request], sites: int = SITES) -> dict[int, list[Request]]:
-    """Sites 1 … `sites`, each with the endpoints that a hash gives it."""
-    groups: dict[int, list[Request]] = {site: [] for site in range(1, sites + 1)}
-    for request in requests:
-        groups[site_of(request, sites)].append(request)
-    return groups
-
-
-def site_of(request: Request, sites: int = SITES) -> int:
-    """The site that an endpoint belongs to."""
-    return 1 + int.from_bytes(sha256(endpoint_of(request).encode()).digest()[:8], "big") % sites
 
 
 def bench_csic(folder: Path, half: str) -> list[Any]:
@@ -115,7 +101,7 @@ def bench_evasion(folder: Path, half: str) -> list[Any]:
     split = csic(folder, half=half)
     detector = Detector.learn(split.train, Settings(salt=SALT))
     threshold = float(np.quantile(detector.scores(split.calibration), 0.99, method="higher"))
-    learnt, unseen = _injections(split)
+    learnt, unseen = injections(split)
     attacks = [r for r in (*learnt, *unseen) if r.body or "?" in r.target]
     found = {
         name: float((detector.scores([_disguised(r, how) for r in attacks]) > threshold).mean())
@@ -152,13 +138,13 @@ def bench_poison(folder: Path, half: str) -> list[Any]:
     Requests are dealt to sites at random: agreement of sites needs traffic that they share.
     """
     split = csic(folder, half=half)
-    learnt, unseen = _injections(split)
+    learnt, unseen = injections(split)
     rows: list[Any] = []
     for poisoners in (0, 4):
-        dealt = _dealt(split.train)
+        groups = dealt(split.train)
         for site in range(1, poisoners + 1):
-            dealt[site] = [*dealt[site], *learnt * 20]
-        sites = {site: gather(requests) for site, requests in dealt.items()}
+            groups[site] = [*groups[site], *learnt * 20]
+        sites = {site: gather(requests) for site, requests in groups.items()}
         for support in (1, 5):
             settings = Settings(salt=SALT, support=support)
             federation = Federation(sites, settings)
@@ -168,21 +154,6 @@ def bench_poison(folder: Path, half: str) -> list[Any]:
             scores = (detector.scores(part) for part in (split.calibration, split.normal, unseen))
             rows.append(Figures.of(name, *scores))
     return rows
-
-
-def _injections(split: Split) -> tuple[list[Request], list[Request]]:
-    """Attacks that a poisoner teaches, and others that it does not: recognized by their words."""
-    words = ("script", "delete", "select", "exec", "waitfor", "or%20", "'or", "passwd", "include")
-    found = [r for r in split.attacks if any(w in (r.target + r.body) for w in words)]
-    return found[::2], found[1::2]
-
-
-def _dealt(requests: Iterable[Request]) -> dict[int, list[Request]]:
-    groups: dict[int, list[Request]] = {site: [] for site in range(1, SITES + 1)}
-    for request in requests:
-        key = sha256(f"{request.target}\0{request.body}".encode()).digest()
-        groups[1 + key[0] % SITES].append(request)
-    return groups
 
 
 def bench_atrdf(folder: Path, _half: str) -> list[Any]:
@@ -223,6 +194,12 @@ def _speed(folder: Path, split: Split, detector: Detector) -> dict[str, Any]:
     return rates
 
 
+def _bench_neural(folder: Path, half: str) -> list[Any]:
+    from apiwatch.bench_neural import bench_neural  # noqa: PLC0415 -- an extra
+
+    return bench_neural(folder, half)
+
+
 BENCHES: dict[str, Callable[[Path, str], list[Any]]] = {
     "csic": bench_csic,
     "atrdf": bench_atrdf,
@@ -230,6 +207,12 @@ BENCHES: dict[str, Callable[[Path, str], list[Any]]] = {
     "unknown": bench_unknown,
     "poison": bench_poison,
     "evasion": bench_evasion,
+    "privacy": bench_privacy,
+    "leaks": bench_leaks,
+    "proofs": bench_proofs,
+    "cost": bench_cost,
+    "crs": bench_crs,
+    "neural": _bench_neural,
 }
 
 
@@ -252,13 +235,21 @@ def run(
         _show(name, found)
 
 
+_COLUMNS = (
+    "model", "AUROC", "at 1 %", "at 0.1 %",
+    "found", "false", "per million",
+    "found (0.3 %)", "false", "per million",
+)  # fmt: skip
+
+
 def _show(name: str, found: list[Any]) -> None:
     console = Console()
     figures = [row for row in found if isinstance(row, Figures)]
-    grid = Grid("model", "AUROC", "at 1 %", "at 0.1 %", "found", "false", "per million", title=name)
+    grid = Grid(*_COLUMNS, title=name)
     for row in figures:
         rates = (row.auroc, row.at_1, row.at_01, row.found, row.false_alarms)
-        grid.add_row(row.name, *(f"{rate:.4f}" for rate in rates), f"{row.per_million:,}")
+        few = f"{row.few_found:.4f}", f"{row.few_false:.4f}", f"{round(1e6 * row.few_false):,}"
+        grid.add_row(row.name, *(f"{rate:.4f}" for rate in rates), f"{row.per_million:,}", *few)
     if figures:
         console.print(grid)
     for row in found:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from sklearn.metrics import f1_score, roc_auc_score
@@ -16,13 +18,19 @@ from apiwatch.figures import Figures
 from apiwatch.secure import Members
 from apiwatch.unknown import clusters, novelty
 
-__all__ = ["bench_classes", "bench_unknown"]
+__all__ = [
+    "bench_classes",
+    "bench_unknown",
+    "by_class",
+    "disguised_values",
+    "taught_and_tested",
+]
 
 
 def bench_classes(folder: Path, _half: str) -> list[Any]:
     """Eight classes over twelve sites with one or two of the attacks each."""
-    taught, tested = _taught(folder)
-    sites = _by_class(taught)
+    taught, tested = taught_and_tested(folder)
+    sites = by_class(taught)
     labels = sorted({value.label for value in taught})
     sums, rounds = learn_together(sites, labels, Members.generate(sites), model=bytes(32))
     weights = class_weights(Counter(value.label for value in taught))
@@ -47,7 +55,7 @@ def bench_classes(folder: Path, _half: str) -> list[Any]:
 
 def bench_unknown(folder: Path, _half: str) -> list[Any]:
     """Each class left out in turn: is it new, does it cluster, are 20 examples of it enough?"""
-    taught, tested = _taught(folder)
+    taught, tested = taught_and_tested(folder)
     labels = sorted({value.label for value in taught} - {BENIGN})
     return [_held_out(label, taught, tested) for label in labels]
 
@@ -87,13 +95,25 @@ def _recall(held: str, sums: ClassSums, taught: list[Value], tested: list[Value]
     return float(np.mean([label == held for label, _ in named]))
 
 
-def _taught(folder: Path) -> tuple[list[Value], list[Value]]:
+def disguised_values(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Decoded values as an attacker would disguise them."""
+    return {
+        "140 letters before": ["a" * 140 + text for text in texts],
+        "upper case": [text.upper() for text in texts],
+        "spaces as comments": [text.replace(" ", "/**/") for text in texts],
+        "encoded once more": [quote(text, errors="replace") for text in texts],
+        "quotes split": [text.replace("'", "'+'") for text in texts],
+    }
+
+
+def taught_and_tested(folder: Path) -> tuple[list[Value], list[Value]]:
+    """Examples to learn from, and others."""
     found = values(folder)
     return [v for v in found if training(v)], [v for v in found if not training(v)]
 
 
-def _by_class(taught: list[Value], sites: int = 12) -> dict[int, list[tuple[str, str]]]:
-    """Attack classes are dealt out in turn; the benign are split by a hash."""
+def by_class(taught: list[Value], sites: int = 12) -> dict[int, list[tuple[str, str]]]:
+    """Attack classes are dealt out to sites in turn; the benign are split by a hash."""
     attacks = sorted({value.label for value in taught} - {BENIGN})
     dealt: dict[int, list[tuple[str, str]]] = {site: [] for site in range(1, sites + 1)}
     for value in taught:

@@ -22,12 +22,19 @@ from apiwatch.settings import Settings
 from apiwatch.surprise import KINDS, surprises
 from apiwatch.table import Table, in_batches
 
-__all__ = ["MOST_FIELDS", "Calibration"]
+__all__ = ["CAPPED_BITS", "MOST_FIELDS", "Calibration", "total"]
 
 _UNITS = 16
 _CAP = 1 << 16  # of one surprise, in units: 4096 bits
 MOST_FIELDS = 1 << 25
 """Of one site: 2**25 squares of 2**32 leave room for 64 sites in 63 bits."""
+
+_WEIGHTS = np.array([1.0, 1.0, 0.25, 0.5, 0.5, 0.5, 1.5])
+"""Of the kinds: usual requests have strange shapes and neighborhoods more often than they have
+strange lengths and characters, by as many standard deviations. Chosen on half of CSIC 2010."""
+
+CAPPED_BITS = 32.0
+"""Of one surprise where noise is added: a larger one would need more."""
 
 _PRIOR = 2.0  # fields that the average over all contexts is worth
 _SPREAD, _SPREAD_ATOM = 1.0, 0.1  # least variances, in bits squared: structure hardly varies
@@ -70,18 +77,33 @@ class Calibration:
             np.add.at(sums, slots_of(found, settings), rows * weight[:, None])
         return cls(settings, sums)
 
+    @classmethod
+    def of_noisy(cls, settings: Settings, sums: _Floats, least: float) -> Self:
+        """From sums of `contributions.measured`, in fields, with noise.
+
+        least: fields that a context must have more of; others count as never seen.
+        """
+        rows = sums.reshape(1 << settings.slots, -1)
+        bits = CAPPED_BITS / 4.0 * _UNITS
+        scale = np.repeat([1.0, bits, bits**2], [1, len(KINDS), len(KINDS)])
+        known = np.where(rows[:, :1] > least, np.maximum(rows, 0.0) * scale, 0.0)
+        return cls(settings, np.rint(known).astype(np.int64))
+
     def __add__(self, other: Calibration) -> Calibration:
         if other.settings != self.settings:
             raise ProfileMismatch("two calibrations under different settings do not add up")
         return Calibration(self.settings, self.sums + other.sums)
 
     def standardized(self, bits: _Floats, found: Events) -> _Floats:
-        """(f, 7): by how many standard deviations each surprise is above what is usual there."""
+        """(f, 7): by how many standard deviations each surprise is above what is usual there, by
+        the weight of its kind; 0 for what is below.
+        """
         slots = slots_of(found, self.settings)
         mean, variance = self._moments
         least = np.where(found.atom, _SPREAD_ATOM, _SPREAD)[:, None]
         scores: _Floats = (bits - mean[slots]) / np.sqrt(variance[slots] + least)
-        return scores
+        weighted: _Floats = np.maximum(scores, 0.0) * _WEIGHTS
+        return weighted
 
     @cached_property
     def _moments(self) -> tuple[_Floats, _Floats]:
@@ -94,6 +116,12 @@ class Calibration:
         mean = (first + _PRIOR * everywhere) / (n + _PRIOR)
         square = (second + _PRIOR * everywhere_squared) / (n + _PRIOR)
         return mean, np.maximum(square - mean**2, 0.0)
+
+
+def total(scores: _Floats) -> _Floats:
+    """(f, 7) by kind -> (f,): their Euclidean norm, so that kinds that agree weigh more."""
+    norm: _Floats = np.sqrt((scores**2).sum(axis=1))
+    return norm
 
 
 def slots_of(found: Events, settings: Settings) -> _Integers:

@@ -22,6 +22,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from typer.core import TyperGroup
 
 from apiwatch.alerts import Output, render
+from apiwatch.cli_learning import add_commands
 from apiwatch.doctor import findings
 from apiwatch.errors import ApiwatchError, LogUnreadable
 from apiwatch.event import Field, Request
@@ -308,6 +309,10 @@ def report(
     *,
     html: Annotated[Path, typer.Option(help="Where to write the page.")],
     profile: _ProfileFile = _PROFILE,
+    attacks: Annotated[
+        list[Path] | None, typer.Option(help="A log of attacks, to compare.")
+    ] = None,
+    compare: Annotated[list[Path] | None, typer.Option(help="A profile to compare with.")] = None,
     redact: _Redact = True,
     log_format: _LogFormat = None,
 ) -> None:
@@ -315,7 +320,10 @@ def report(
     loaded = Profile.load(profile)
     with _progress("judging") as step:
         judged = list(loaded.detector.judge(step(_requests(logs, log_format))))
-    html.write_text(page(loaded, judged, redact=redact), encoding="utf-8")
+    known = list(loaded.detector.judge(_requests(attacks or [], log_format)))
+    others = {path.stem: Profile.load(path) for path in compare or []}
+    shown = page(loaded, judged, redact=redact, attacks=known, others=others)
+    html.write_text(shown, encoding="utf-8")
     _say(f"{html}")
 
 
@@ -327,6 +335,9 @@ def doctor(*, profile: _ProfileFile = _PROFILE) -> None:
         typer.echo(finding.line)
     if any(finding.is_error for finding in found):
         raise typer.Exit(_ERROR)
+
+
+add_commands(app)
 
 
 def main() -> None:

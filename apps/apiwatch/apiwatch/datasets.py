@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from apiwatch.calibration import total
 from apiwatch.detector import Detector
 from apiwatch.errors import DataMissing
 from apiwatch.event import Request
@@ -22,7 +23,17 @@ from apiwatch.fields import fields
 from apiwatch.normalize import fold, template
 from apiwatch.settings import Settings
 
-__all__ = ["Split", "Value", "atrdf", "csic", "csic_stream", "records", "training", "values"]
+__all__ = [
+    "Split",
+    "Value",
+    "atrdf",
+    "csic",
+    "csic_repeated",
+    "csic_stream",
+    "records",
+    "training",
+    "values",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +91,16 @@ def csic_stream(folder: Path) -> list[Request]:
     """The usual requests of CSIC 2010 in their order, repeats included."""
     rows = (row for row in records(folder, "csic2010") if row["label"] == "normal")
     return [_request(row["method"], row["path"], row["params"]) for row in rows]
+
+
+def csic_repeated(folder: Path) -> list[Request]:
+    """What `csic` learns from, as it came: with all repeats."""
+    rows = (row for row in records(folder, "csic2010") if row["label"] == "normal")
+    return [
+        _request(row["method"], row["path"], row["params"])
+        for row in rows
+        if part(row["path"], row["params"]) < 0.6
+    ]
 
 
 def atrdf(folder: Path) -> Split:
@@ -140,7 +161,7 @@ def values(folder: Path) -> list[Value]:
     """Values of benign requests and of seven classes of attacks, near-duplicates folded to one.
 
     HttpParams has values; of the others the most unusual field is taken: of CRS tests the longest
-    that is not in every test, of ATRDF what a profile of its benign requests blames.
+    that is not in every test, of ATRDF the text that is strangest to a profile of benign requests.
     """
     found = [
         Value(fold(row["value"]), _HTTPPARAMS.get(row["label"], row["label"]), "httpparams")
@@ -187,9 +208,12 @@ def _atrdf_values(folder: Path) -> Iterator[Value]:
     detector = Detector.learn(split.train, Settings(salt=bytes(16)))
     requests = [*split.normal, *split.attacks]
     labels = ["Benign"] * len(split.normal) + split.labels
-    for judged, label in zip(detector.judge(requests), labels, strict=True):
+    split_up = [[f for f in fields(request)[1] if not f.place.is_atom] for request in requests]
+    texts = list({field: None for found in split_up for field in found})
+    scores = dict(zip(texts, total(detector.field_scores(texts)).tolist(), strict=True))
+    for found, label in zip(split_up, labels, strict=True):
         if label in _ATRDF:
-            yield Value(judged.field.value, _ATRDF[label], "atrdf")
+            yield Value(max(found, key=scores.__getitem__).value, _ATRDF[label], "atrdf")
 
 
 def _csic_values(folder: Path) -> Iterator[Value]:

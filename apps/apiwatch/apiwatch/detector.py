@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from apiwatch.calibration import Calibration
+from apiwatch.calibration import Calibration, total
 from apiwatch.errors import ParameterError, ProfileMismatch
 from apiwatch.event import Field, Request
 from apiwatch.features import events
@@ -32,7 +32,8 @@ _Verdict = tuple[float, int]
 class Judged:
     """A request and what the profile makes of it.
 
-    score: standard deviations above what is usual, of the worst field. kind: which of `KINDS`.
+    score: of the worst field, weighted standard deviations above what is usual. kind: which of
+    `KINDS` has most part in it.
     """
 
     request: Request
@@ -85,7 +86,7 @@ class Detector:
         return np.fromiter((judged.score for judged in self.judge(requests)), np.float64)
 
     def field_scores(self, found: Sequence[Field]) -> NDArray[np.float64]:
-        """(f, 7) scores of the fields by kind."""
+        """(f, 7) scores of the fields by kind; `calibration.total` makes one of them."""
         shown = events(found, self.table.settings.salt)
         bits = surprises(shown, cells_of(shown, self.table.settings), self.table, held_out=False)
         return self.calibration.standardized(bits, shown)
@@ -98,7 +99,7 @@ class Detector:
         if new:
             scores = self.field_scores(new)
             worst = scores.argmax(axis=1)
-            best = scores[np.arange(len(new)), worst]
+            best = total(scores)
             self._characters += sum(len(field.value) for field in new)
             self._memory.update(
                 zip(new, zip(best.tolist(), worst.tolist(), strict=True), strict=True)

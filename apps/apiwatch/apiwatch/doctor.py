@@ -15,6 +15,11 @@ __all__ = ["Finding", "findings"]
 
 _CROWDED = 0.4  # share of cells in use, from which on chance hides too much
 _FEW = 3000  # fields
+_EXTRAS = (
+    ("river", "drift", "drift"),
+    ("torch", "bench … neural", "neural"),
+    ("libmodsecurity", "bench … crs", "crs"),
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ def findings(path: Path) -> list[Finding]:
     """All of them; no error means that `score` will work."""
     extras = [
         Finding(f"{module} is not installed: `apiwatch {command}` needs apiwatch[{extra}]")
-        for module, command, extra in (("river", "drift", "drift"),)
+        for module, command, extra in _EXTRAS
         if find_spec(module) is None
     ]
     if not path.is_file():

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from apiwatch.calibration import total
 from apiwatch.detector import Detector, Judged
 from apiwatch.event import Field, Place
 from apiwatch.features import classes_of, events, shape_text
@@ -124,7 +125,7 @@ def score_without(judged: Judged, detector: Detector, threshold: float) -> float
     segment of the path all that stands beneath it.
     """
     _, found = fields(judged.request)
-    scores = detector.field_scores(found).max(axis=1)
+    scores = total(detector.field_scores(found))
     blamed = _blamed(judged.field, found, scores, threshold)
     rest = [score for field, score in zip(found, scores, strict=True) if field not in blamed]
     return float(max(rest, default=0.0))
@@ -134,10 +135,16 @@ def _blamed(
     field: Field, found: Sequence[Field], scores: NDArray[np.float64], threshold: float
 ) -> set[Field]:
     pairs = list(zip(found, scores, strict=True))
+    kinds = {f for f in found if f.place is Place.NAME and f.name == "kind"}
     if field.place is Place.PATH:
-        # a usual path differs from the first strange segment on
+        # a usual path differs from the first strange segment on, and ends in something else
         top = next((f for f, score in pairs if f.place is Place.PATH and score > threshold), field)
-        return {top} | {f for f in found if f.scope.startswith(top.scope + template(top.value))}
+        under = top.scope + template(top.value)
+        return {top} | kinds | {f for f in found if f.scope.startswith(under)}
+    if field in kinds:
+        # with another path, the endpoint and all that stands under it are another
+        endpoint = next(f.scope for f in found if f.place is Place.METHOD)
+        return kinds | {f for f in found if f.place is Place.PATH or f.scope == endpoint}
     if field.place is Place.NAME and field.name == "end":
         return {f for f in found if f.scope == field.scope}
     if field.place in (Place.NAME, Place.NAMES):

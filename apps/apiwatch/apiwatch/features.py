@@ -6,10 +6,11 @@ A field is present or not with each of its events, so one field adds at most one
     length   the bucket of its length
     shape    its character classes with runs made one: `a0@a.a` for an address
     gram     three neighboring character classes, once each however often they occur
-    char     one character class, once
+    char     one character class, and how often it occurs
 
-Letters are one class, digits another, each other ASCII character its own. Ends count as
-characters. All but the first exist for text only; of an atom the whole is all there is.
+Letters are one class, digits another, each other ASCII character its own. How often counts, up to
+3, for the last only: an address has one `@`, but any number of letters. Ends count as characters.
+All but the first exist for text only; of an atom the whole is all there is.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ def _class_table() -> NDArray[np.uint8]:
 
 
 _CLASSES = _class_table()
+_COUNTED = np.arange(1 << _BITS) > _DIGIT  # only signs, not what words are made of
+_MOST_OFTEN = 3
 CLASS_NAMES = {_WIDE: "é", _CONTROL: "\x01", _LETTER: "a", _DIGIT: "0"} | {
     int(_CLASSES[code]): chr(code) for code in range(32, 127) if not chr(code).isalnum()
 }
@@ -111,7 +114,7 @@ def events(fields: Sequence[Field], salt: bytes) -> Events:
     text = np.flatnonzero(~atoms)
     classes, starts = _framed([f.value for f in fields if not f.place.is_atom])
     owner, gram = _grams(classes, starts)
-    owner_char, char = _chars(owner, gram)
+    owner_char, char = _chars(classes, starts)
     shape = np.zeros(len(fields), np.uint64)
     shape[text] = _shapes(classes, starts)
     return Events(
@@ -168,10 +171,20 @@ def _grams(classes: NDArray[np.uint8], starts: NDArray[np.int64]) -> tuple[NDArr
     return _distinct(pairs >> 3 * _BITS, pairs & ((1 << 3 * _BITS) - 1), 3 * _BITS)
 
 
-def _chars(owner: NDArray[np.int64], gram: U64) -> tuple[NDArray[np.int64], U64]:
-    """The middle of each gram, once: all characters, and an end for the empty value."""
-    middle = (gram.astype(np.int64) >> _BITS) & ((1 << _BITS) - 1)
-    return _distinct(owner, middle, _BITS)
+def _chars(classes: NDArray[np.uint8], starts: NDArray[np.int64]) -> tuple[NDArray[np.int64], U64]:
+    """Each class in a frame with how often it occurs, up to 3; of words only that there is one."""
+    counts = np.zeros(starts.size << _BITS, np.int64)
+    for low in range(0, classes.size, _SLICE):
+        part = classes[low : low + _SLICE].astype(np.int64)
+        frame = np.searchsorted(starts, low) - 1 + np.cumsum(part == _START)
+        first = int(frame[0])
+        often = np.bincount(((frame - first) << _BITS) | part)
+        counts[first << _BITS : (first << _BITS) + often.size] += often
+    counts.reshape(-1, 1 << _BITS)[:, _START] = 0
+    pairs = np.flatnonzero(counts)
+    code = pairs & ((1 << _BITS) - 1)
+    often = np.where(_COUNTED[code], np.minimum(counts[pairs], _MOST_OFTEN), 1)
+    return pairs >> _BITS, ((often << _BITS) | code).astype(np.uint64)
 
 
 def _distinct(

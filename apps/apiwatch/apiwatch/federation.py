@@ -19,6 +19,7 @@ from apiwatch.calibration import Calibration
 from apiwatch.detector import Detector
 from apiwatch.errors import ParameterError, ProfileMismatch
 from apiwatch.event import Field
+from apiwatch.ledger import Ledger, Sent
 from apiwatch.secure import Members, Summed, secure_sum
 from apiwatch.settings import Settings
 from apiwatch.table import Table
@@ -32,7 +33,8 @@ class Federation:
     """All sites in one process; between them only bytes of the protocol.
 
     sites: per id, 1 or more, what `gather` found there. After `learn`: `total`, `sites_per_cell`
-    and `calibration` are what everybody knows, `included` the sites in them, `rounds` the sums.
+    and `calibration` are what everybody knows, `included` the sites in them, `rounds` the sums, and
+    `ledger` what left a site.
     """
 
     def __init__(self, sites: Mapping[int, _Counts], settings: Settings) -> None:
@@ -40,6 +42,7 @@ class Federation:
         self.members = Members.generate(sites)
         self.tables = {site: Table.learn(counts, settings) for site, counts in sites.items()}
         self.rounds: list[Summed] = []
+        self.ledger = Ledger()
         self._fields = dict(sites)
 
     def learn(self, drops: Mapping[int, str] | None = None) -> None:
@@ -55,7 +58,7 @@ class Federation:
         summed = secure_sum(
             vectors, self.members, bound=bound, model=self.settings.digest, drops=drops
         )
-        self.rounds.append(summed)
+        self._ended("counters and support", summed)
         self.included = summed.included
         self.total = Table(self.settings, summed.total[:cells])
         self.sites_per_cell = summed.total[cells:]
@@ -73,9 +76,13 @@ class Federation:
             model=self.settings.digest,
             drops=drops,
         )
-        self.rounds.append(summed)
+        self._ended("calibration", summed)
         slots = 1 << self.settings.slots
         self.calibration = Calibration(self.settings, summed.total.reshape(slots, -1))
+
+    def _ended(self, what: str, summed: Summed) -> None:
+        self.rounds.append(summed)
+        self.ledger += Ledger((Sent.of(what, summed),))
 
     def table(self, site: int) -> Table:
         """What `site` relies on. One that fell silent adds its own counts, which none else has."""

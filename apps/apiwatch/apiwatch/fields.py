@@ -1,8 +1,9 @@
 """STAGE request -> fields: every segment, parameter, header and cookie, and which there are.
 
 A field belongs to the endpoint, but for headers and cookies, which look the same everywhere, and
-for segments of the path, which belong to the path before them. Three kinds of field hold structure
-and no text: the method, each parameter's name, and the set of all names.
+for segments of the path, which belong to the path before them. Some kinds of field hold structure
+and no text: the method, each parameter's name, the set of all names, where a path ends, and what
+its segments' names end in.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from apiwatch.event import Field, Place, Request
@@ -53,7 +55,16 @@ def _of_path(segments: list[str]) -> tuple[list[Field], str]:
     # that the path ends here is a step like any other: a parent folder is not an endpoint
     endpoint = "/".join(before)
     found.append(Field(Place.NAME, endpoint, "end", ""))
+    found += _of_kinds(tuple(before))
     return found, endpoint
+
+
+@lru_cache(maxsize=1 << 12)
+def _of_kinds(templates: tuple[str, ...]) -> tuple[Field, ...]:
+    """What each segment's name ends in, such as `jsp`, with a slash where the path goes on."""
+    ends = [part.rpartition(".")[2] if "." in part else "" for part in templates]
+    kinds = [*(f"{end}/" for end in ends[:-1]), ends[-1]]
+    return tuple(Field(Place.NAME, "", "kind", kind) for kind in kinds)
 
 
 def _urlencoded(text: str, place: Place) -> Iterator[_Pair]:

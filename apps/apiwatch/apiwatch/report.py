@@ -1,12 +1,11 @@
-"""One page without a script or a link to anywhere: alerts, scores against the threshold, endpoints.
+"""One page without a script or a link to anywhere: alerts, scores, endpoints, what left the site.
 
 Everything that came from a request is escaped; values are shapes unless the caller says otherwise.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -15,6 +14,15 @@ from numpy.typing import NDArray
 from apiwatch.alerts import Alert, group
 from apiwatch.detector import Judged
 from apiwatch.explain import explain
+from apiwatch.report_sections import (
+    compared,
+    drifted,
+    endpoints,
+    ledger,
+    mapped,
+    per_day,
+    shown_text,
+)
 from apiwatch.store import Profile
 from apiwatch.work import names_of
 
@@ -30,7 +38,8 @@ h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
 table { border-collapse: collapse; width: 100% }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line);
          vertical-align: top }
-td:nth-child(4) { width: 16rem } td.n { text-align: right; font-variant-numeric: tabular-nums }
+.alerts td:nth-child(4) { width: 16rem } th.n { text-align: right }
+td.n { text-align: right; font-variant-numeric: tabular-nums }
 code { font: 13px/1.6 ui-monospace, monospace; overflow-wrap: anywhere }
 .m { background: #fc06; border-radius: 2px } .h { background: #f449; border-radius: 2px }
 .note { color: #888; font-size: .9rem } svg { width: 100%; height: auto }
@@ -38,22 +47,41 @@ code { font: 13px/1.6 ui-monospace, monospace; overflow-wrap: anywhere }
 """
 
 
-def page(profile: Profile, judged: Sequence[Judged], *, redact: bool) -> str:
-    """The whole page."""
+def page(
+    profile: Profile,
+    judged: Sequence[Judged],
+    *,
+    redact: bool,
+    attacks: Sequence[Judged] = (),
+    others: Mapping[str, Profile] | None = None,
+) -> str:
+    """The whole page. attacks: known ones, against which this profile and `others` are compared,
+    with `judged` as usual traffic.
+    """
     above = [one for one in judged if one.score > profile.threshold]
     alerts = group(above, names_of(profile, above))
     parts = [
         f"<h1>apiwatch: {len(alerts):,} alerts in {len(judged):,} requests</h1>",
         f"<p class=note>profile {profile.detector.digest[:16]}, threshold "
-        f"{profile.threshold:.2f}; {len(above):,} requests are above it. "
+        f"{profile.threshold:.2f}; {len(above):,} requests are above it"
+        f"{per_day(judged, len(above))}. "
         f"{'Values are shown as shapes.' if redact else 'Values are shown.'}</p>",
         "<h2>Scores</h2>",
         _histogram(np.array([one.score for one in judged]), profile.threshold),
         "<h2>Alerts</h2>",
         _alerts(profile, alerts[:_MOST_ALERTS], redact),
         "<h2>Endpoints</h2>",
-        _endpoints(judged, profile.threshold),
+        endpoints(profile, judged),
+        "<h2>Unknown attacks</h2>",
+        mapped(profile, alerts, redact=redact),
+        "<h2>Over time</h2>",
+        drifted(judged, profile.threshold),
+        "<h2>What left this site</h2>",
+        ledger(profile.ledger),
     ]
+    if attacks and judged:
+        profiles = {"this profile": profile, **(others or {})}
+        parts += ["<h2>Known attacks</h2>", compared(profiles, judged, attacks)]
     body = "\n".join(parts)
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
@@ -97,8 +125,11 @@ def _alerts(profile: Profile, alerts: Sequence[Alert], redact: bool) -> str:
     if not alerts:
         return "<p>None.</p>"
     rows = "".join(_row(profile, alert, redact) for alert in alerts)
-    head = "<tr><th>score<th>count<th>name<th>where<th>what<th>usual there<th>if it were usual</tr>"
-    return f"<table>{head}{rows}</table>"
+    head = (
+        "<tr><th class=n>score<th class=n>count<th>name<th>where<th>what<th>usual there"
+        "<th class=n>if it were usual</tr>"
+    )
+    return f"<table class=alerts>{head}{rows}</table>"
 
 
 def _row(profile: Profile, alert: Alert, redact: bool) -> str:
@@ -110,13 +141,13 @@ def _row(profile: Profile, alert: Alert, redact: bool) -> str:
         threshold=profile.threshold,
     )
     judged = alert.first
-    shown = escape(_visible(alert.shown(redact=True))) if redact else _colored(judged, told.bits)
-    usual = "<br>".join(escape(_visible(shape)) for shape in told.usual)
+    shown = escape(shown_text(alert.shown(redact=True))) if redact else _colored(judged, told.bits)
+    usual = "<br>".join(escape(shown_text(shape)) for shape in told.usual)
     return (
         f"<tr id=a{alert.id}><td class=n>{judged.score:.1f}<td class=n>{alert.count:,}"
         f"<td>{escape(alert.name.label)}<td><code>{escape(judged.request.method)} "
-        f"{escape(_visible(judged.endpoint or '/'))}<br>"
-        f"{escape(_visible(judged.field.label))}</code>"
+        f"{escape(shown_text(judged.endpoint or '/'))}<br>"
+        f"{escape(shown_text(judged.field.label))}</code>"
         f"<td><code>{shown}</code><br><span class=note>{escape(told.reason.rpartition(': ')[2])}"
         f"</span><td><code>{usual}</code><td class=n>{told.cleared:.1f}</tr>"
     )
@@ -126,23 +157,9 @@ def _colored(judged: Judged, bits: NDArray[np.float64]) -> str:
     value = judged.field.value
     marks = ["h" if b > 6 else "m" if b > 3 else "" for b in bits[:_MOST_SHOWN].tolist()]
     pieces = (
-        f"<span class={mark}>{escape(_visible(char))}</span>" if mark else escape(_visible(char))
+        f"<span class={mark}>{escape(shown_text(char))}</span>"
+        if mark
+        else escape(shown_text(char))
         for char, mark in zip(value, marks, strict=False)
     )
     return "".join(pieces) + ("…" if len(value) > _MOST_SHOWN else "")
-
-
-def _endpoints(judged: Sequence[Judged], threshold: float) -> str:
-    """By requests; how well an endpoint is known shows in the share that alerts."""
-    total = Counter(one.endpoint for one in judged)
-    above = Counter(one.endpoint for one in judged if one.score > threshold)
-    rows = "".join(
-        f"<tr><td><code>{escape(_visible(endpoint or '/'))}</code><td class=n>{count:,}"
-        f"<td class=n>{above[endpoint]:,}<td class=n>{above[endpoint] / count:.1%}</tr>"
-        for endpoint, count in total.most_common(100)
-    )
-    return f"<table><tr><th>endpoint<th>requests<th>above<th>share</tr>{rows}</table>"
-
-
-def _visible(text: Iterable[str]) -> str:
-    return "".join(char if char.isprintable() else "␀" for char in text)[:_MOST_SHOWN]

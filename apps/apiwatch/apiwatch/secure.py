@@ -18,6 +18,7 @@ from protocols.simulate import phases
 from secagg import (
     SERVER,
     Aborted,
+    Aggregate,
     Failed,
     Finished,
     Identity,
@@ -32,7 +33,7 @@ from secagg.schemes.secagg_plus import SecAggPlus
 from apiwatch.errors import ParameterError, RoundFailed
 from apiwatch.settings import require
 
-__all__ = ["PHASES", "Members", "Summed", "secure_sum"]
+__all__ = ["PHASES", "Members", "Summed", "ended", "secure_sum"]
 
 _Integers = NDArray[np.int64]
 PHASES = phases(SecAggPlus(clients=5, length=1, width=32))
@@ -43,12 +44,14 @@ PHASES = phases(SecAggPlus(clients=5, length=1, width=32))
 class Summed:
     """A sum and how it came about.
 
-    total: (d,) int64. included: the sites in it. bytes_up: of frames, per site.
+    total: (d,) int64. included: the sites in it. bytes_up: of frames, per site. refused: sites that
+    had proved nothing, where a proof was due.
     """
 
     total: _Integers
     included: frozenset[int]
     bytes_up: Mapping[int, int]
+    refused: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,9 @@ def secure_sum(
         machine.submit(vectors[site].astype(word(width)))
     allowed = {i: PHASES.index(drops[i]) if i in drops else len(PHASES) for i in sites}
     sent = _exchange(server, sites, allowed)
-    return _outcome(server, sent)
+    aggregate = ended(server)
+    total = aggregate.total.astype(np.int64)
+    return Summed(total=total, included=aggregate.included, bytes_up=sent)
 
 
 def _check(
@@ -158,13 +163,13 @@ def _guarded(receive: Callable[[int, bytes], None], frame: bytes) -> None:
         receive(SERVER, frame)
 
 
-def _outcome(server: Machine[Any], sent: dict[int, int]) -> Summed:
+def ended(server: Machine[Any]) -> Aggregate:
+    """What a server's machine releases. Raises `RoundFailed` where it released nothing."""
     while (event := server.next_event()) is not None:
         if isinstance(event, Failed):
             raise RoundFailed(
                 f"the secure sum ended without output: {event.error}"
             ) from event.error
         if isinstance(event, Finished) and event.aggregate is not None:
-            total = event.aggregate.total.astype(np.int64)
-            return Summed(total=total, included=event.aggregate.included, bytes_up=sent)
+            return event.aggregate
     raise RoundFailed("the secure sum ended without output or reason")

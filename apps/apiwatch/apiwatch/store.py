@@ -10,12 +10,13 @@ import io
 import json
 import os
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from dp import DPError
 from numpy.typing import NDArray
 from protocols.files import sync_folder
 
@@ -24,13 +25,14 @@ from apiwatch.classes import ClassSums
 from apiwatch.detector import Detector
 from apiwatch.errors import ApiwatchError, ProfileUnreadable
 from apiwatch.explain import Usual
+from apiwatch.ledger import Ledger
 from apiwatch.settings import Settings
 from apiwatch.table import Table
 
 __all__ = ["Profile"]
 
-_VERSION = 1
-_MAGIC = b"apiwatch profile 1\n"
+_VERSION = 2
+_MAGIC = b"apiwatch profile 2\n"
 
 
 @dataclass(kw_only=True)
@@ -39,6 +41,7 @@ class Profile:
 
     sites: (2**cells,) how many sites set each cell. threshold: above which a request alerts.
     classes: what names attacks, or None. level: the response of C below which one is unknown.
+    ledger: what left a site for the profile.
     """
 
     table: Table
@@ -48,6 +51,7 @@ class Profile:
     threshold: float
     classes: ClassSums | None = None
     level: float = 0.3
+    ledger: Ledger = field(default_factory=Ledger)
 
     @property
     def detector(self) -> Detector:
@@ -74,7 +78,7 @@ class Profile:
         try:
             with np.load(io.BytesIO(rest[32:]), allow_pickle=False) as arrays:
                 return cls._from({name: arrays[name] for name in arrays.files})
-        except (ValueError, KeyError, zipfile.BadZipFile, ApiwatchError) as error:
+        except (ValueError, KeyError, zipfile.BadZipFile, ApiwatchError, DPError) as error:
             raise ProfileUnreadable(f"{path}: {error}") from None
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
@@ -87,6 +91,7 @@ class Profile:
             "threshold": self.threshold,
             "usual": self.usual.shapes,
             "level": self.level,
+            "ledger": self.ledger.document,
             "labels": self.classes.labels if self.classes else [],
         }
         text = json.dumps(about).encode()
@@ -116,6 +121,7 @@ class Profile:
             threshold=float(about["threshold"]),
             classes=ClassSums.from_vector(arrays["classes"], labels) if labels else None,
             level=float(about["level"]),
+            ledger=Ledger.read(about["ledger"]),
         )
 
 

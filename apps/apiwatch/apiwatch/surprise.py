@@ -1,6 +1,7 @@
 """STAGE events -> how surprising each field is, in bits, seven ways.
 
-    whole      the value itself has not been seen: log2 of how often it could have been
+    whole      the value itself has not been seen: log2 of how often it could have been, here and,
+               of structure, anywhere
     length     its length
     shape      its shape
     grams      all neighborhoods together      gram   the strangest one
@@ -77,12 +78,14 @@ def _seen_capped(event: _Index, total: _Index, counts: _Index, out: int) -> _Flo
 
 
 def _novelty(found: Events, cells: Cells, counts: _Index, out: int) -> _Floats:
-    n = np.maximum(counts[cells.total[0]] - out, 0)
+    n = np.maximum(counts[cells.total[:2]] - out, 0)
     seen = counts[cells.whole]
     seen = np.maximum(np.where(found.closed, np.minimum(seen, counts[cells.again]), seen) - out, 0)
     least = np.where(found.closed, 1, _KNOWN)
-    rare = np.clip(np.log2((n + 2.0) / (seen + 1.0)), 0.0, _RARE)
-    bits: _Floats = np.where(seen >= least, rare, np.log2(n + 2.0))
+    rare = np.clip(np.log2((n[0] + 2.0) / (seen[0] + 1.0)), 0.0, _RARE)
+    anywhere = (np.minimum(seen[1], n[1]) + 0.5) / (n[1] + 1.0)
+    new = np.log2((n[0] + _LEAN) / np.where(found.atom, _LEAN * anywhere, 1.0))
+    bits: _Floats = np.where(seen[0] >= least, rare, new)
     return bits
 
 

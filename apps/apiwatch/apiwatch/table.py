@@ -23,7 +23,7 @@ from apiwatch.fields import fields
 from apiwatch.hashing import U64, mix
 from apiwatch.settings import Settings
 
-__all__ = ["LEVELS", "Cells", "Table", "cells_of", "gather", "in_batches"]
+__all__ = ["LEVELS", "Cells", "Table", "Touched", "cells_of", "gather", "in_batches", "touched"]
 
 LEVELS = 3
 _BATCH = 1 << 13
@@ -33,7 +33,8 @@ _Index = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Cells:
-    """Where the events of f fields are counted: (3, f), (3, g) or (3, c); the last two are (f,).
+    """Where the events of f fields are counted: (3, f), (3, g) or (3, c); the last two (2, f), for
+    a value says little where only the kind of text is known.
 
     again: a second cell of the whole, for structure: each value of it that is new counts, and one
     cell that is taken by chance must not hide it.
@@ -65,8 +66,8 @@ def cells_of(found: Events, settings: Settings) -> Cells:
         shape=cell(levels, found.shape),
         gram=cell(levels[:, found.owner_gram], found.gram),
         char=cell(levels[:, found.owner_char], found.char),
-        whole=cell(levels[0], found.whole),
-        again=cell(levels[0], found.whole),
+        whole=cell(levels[:2], found.whole),
+        again=cell(levels[:2], found.whole),
     )
 
 
@@ -111,7 +112,8 @@ class Table:
         """The table of what `gather` found."""
         total = np.zeros(1 << settings.cells, np.int64)
         for found, cells, weight in in_batches(counts, settings):
-            _add(total, found, cells, weight)
+            at = touched(found, cells)
+            np.add.at(total, at.cell, weight[at.owner])
         return cls(settings, total)
 
     def __add__(self, other: Table) -> Table:
@@ -153,18 +155,30 @@ class Table:
             raise ProfileMismatch("two tables under different settings do not add up")
 
 
-def _add(total: NDArray[np.int64], found: Events, cells: Cells, weight: NDArray[np.int64]) -> None:
-    text = ~found.atom
-    for level in range(LEVELS):
-        _count(total, cells.total[level], weight)
-        _count(total, cells.length[level][text], weight[text])
-        _count(total, cells.shape[level][text], weight[text])
-        _count(total, cells.gram[level], weight[found.owner_gram])
-        _count(total, cells.char[level], weight[found.owner_char])
-    _count(total, cells.whole, weight)
-    closed = found.closed
-    _count(total, cells.again[closed], weight[closed])
+@dataclass(frozen=True)
+class Touched:
+    """All cells that fields count in, (e,), and the field of each, (e,)."""
+
+    owner: _Index
+    cell: _Index
 
 
-def _count(total: NDArray[np.int64], cells: _Index, weight: NDArray[np.int64]) -> None:
-    np.add.at(total, cells, weight)
+def touched(found: Events, cells: Cells) -> Touched:
+    """Everything that the fields add one to."""
+    field = np.arange(len(found))
+    text, closed, atom = field[~found.atom], field[found.closed], field[found.atom]
+    parts = [
+        (owner, cell[level][owner] if local else cell[level])
+        for level in range(LEVELS)
+        for owner, cell, local in (
+            (field, cells.total, True),
+            (text, cells.length, True),
+            (text, cells.shape, True),
+            (found.owner_gram, cells.gram, False),
+            (found.owner_char, cells.char, False),
+        )
+    ]
+    parts += [(field, cells.whole[0]), (closed, cells.again[0][closed])]
+    parts += [(atom, cells.whole[1][atom]), (atom, cells.again[1][atom])]
+    owners, counted = zip(*parts, strict=True)
+    return Touched(np.concatenate(owners), np.concatenate(counted))

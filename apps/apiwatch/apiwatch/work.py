@@ -18,6 +18,7 @@ from apiwatch.event import Field, Request
 from apiwatch.explain import Usual, explain
 from apiwatch.federation import Federation
 from apiwatch.naming import Name, Namer, level_for, tag_of
+from apiwatch.private import Privacy, PrivateFederation
 from apiwatch.settings import Settings, require
 from apiwatch.store import Profile
 from apiwatch.table import Table
@@ -30,6 +31,7 @@ __all__ = [
     "forgotten",
     "labeled",
     "learnt",
+    "learnt_privately",
     "learnt_together",
     "namer_of",
     "names_of",
@@ -74,6 +76,27 @@ def learnt_together(sites: Sequence[Counter[Field]], settings: Settings) -> Prof
         sites=federation.sites_per_cell,
         usual=shapes,
         threshold=_UNSET,
+        ledger=federation.ledger,
+    )
+
+
+def learnt_privately(
+    sites: Sequence[Sequence[Request]], settings: Settings, privacy: Privacy
+) -> Profile:
+    """The profile that several sites share, where no exact sum is ever opened.
+
+    It holds no usual shapes: how common a shape is would be one more thing to tell.
+    """
+    require(len(sites) >= 5, "sites >= 5", len(sites))
+    federation = PrivateFederation(dict(enumerate(sites, 1)), settings, privacy)
+    federation.learn()
+    return Profile(
+        table=federation.total,
+        calibration=federation.calibration,
+        sites=np.zeros_like(federation.total.counts),
+        usual=Usual({}),
+        threshold=_UNSET,
+        ledger=federation.ledger,
     )
 
 

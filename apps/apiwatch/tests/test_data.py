@@ -9,7 +9,7 @@ import pytest
 
 from apiwatch import Calibration, Detector, Federation, Settings, Table, gather
 from apiwatch.bench import DROPS, by_endpoint
-from apiwatch.datasets import atrdf, csic, records, values
+from apiwatch.datasets import atrdf, csic, csic_repeated, records, values
 from apiwatch.errors import DataMissing
 from apiwatch.explain import score_without
 from apiwatch.figures import Figures
@@ -40,8 +40,16 @@ def test_csic(split, detector: Detector) -> None:
     parts = (split.calibration, split.normal, split.attacks)
     found = Figures.of("csic", *(detector.scores(part) for part in parts))
     assert found.auroc > 0.995
-    assert found.at_1 > 0.95
-    assert found.false_alarms < 0.02
+    assert found.at_1 > 0.97
+    assert found.false_alarms < 0.01
+    assert found.few_found > 0.97
+    assert found.few_false <= 0.003
+
+
+def test_what_is_repeated_is_what_is_learned(data: Path, split) -> None:
+    repeated = csic_repeated(data)
+    assert len(repeated) > 3 * len(split.train)
+    assert {(r.target, r.body) for r in repeated} == {(r.target, r.body) for r in split.train}
 
 
 def test_sites_by_endpoint_learn_the_pooled_profile(split) -> None:

@@ -66,3 +66,13 @@ def test_structure_is_cleared_with_what_hangs_on_it(target: str, place: Place) -
     assert explanation.judged.score > THRESHOLD
     assert explanation.cleared <= THRESHOLD
     assert explanation.judged.field.place in (place, Place.NAMES, Place.QUERY)
+
+
+@pytest.mark.parametrize("target", ["/orders.bak", "/items/3/.old", "/items/3.php"])
+def test_a_kind_of_file_that_is_never_served_is_strange(target: str) -> None:
+    headers = usual(1)[0].headers
+    known = Request(method="GET", target="/items/3?sort=asc", headers=headers)
+    assert told(known).judged.score <= THRESHOLD
+    explanation = told(Request(method="GET", target=target, headers=headers))
+    assert explanation.judged.score > 5 * THRESHOLD
+    assert explanation.cleared <= THRESHOLD

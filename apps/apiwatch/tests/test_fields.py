@@ -36,7 +36,7 @@ def test_every_part_is_a_field() -> None:
         ("$.a.b[]", "null"),
         ("$.c", "true"),
     ]
-    assert len(found) == 3 + 1 + 1 + 3 + 1 + 3 + 4 + 2 + 2 + 4
+    assert len(found) == 3 + 1 + 4 + 1 + 3 + 1 + 3 + 4 + 2 + 2 + 4
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def attacks() -> list[Request]:
         ),
         Request(
             method="GET",
-            target="/items/1?sort=asc",
+            target="/items/17?sort=asc",
             headers=(agent, ("Cookie", "sid=<script>alert(1)</script>")),
         ),
     ]
