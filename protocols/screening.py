@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp.noise_discrete_gaussian import DiscreteGaussian
-from robust.observe import GroupSketches, Norms, Observation, Public, Sketches
+from robust.observe import GroupSketches, Imitated, Norms, Observation, Public, Sketches
 from secagg.errors import InputRefused, ParameterError
 from secagg.event import GroupStatistics, Statistics
 from secagg.identity import PartyId
@@ -160,15 +160,15 @@ def observed(
     known: Sequence[Any] = (),
     root: Any = None,
     classes: Sequence[Any] = (),
-    imitate: Callable[[Sequence[PartyId]], Reals] | None = None,
+    imitate: Callable[[Sequence[PartyId]], Imitated] | None = None,
 ) -> Observation:
     """What a detector of `robust` may see of round `number`: of those who may be accepted, or of
     the groups of those who were.
 
     known: trees of the plan's structure that everybody knows, which a client without data could
     send: the last means, the model, an audit perturbation. root: the server's own update. classes:
-    one update for each class of the server's own data. imitate: ids (n,) -> (b, n, d), updates of b
-    populations of made-up clients in their places, flattened as the plan flattens; not of groups.
+    one update for each class of the server's own data. imitate: ids (n,) -> updates of made-up
+    clients in their places, flattened as the plan flattens; not of groups.
     Raises `InputRefused` for other trees, and `ParameterError` for statistics that the plan does
     not open.
     """
@@ -241,9 +241,14 @@ def _public(
     )
 
 
-def _sketched(sketch: SketchMap, populations: Reals) -> Reals:
-    """(b, n, d) -> (b, n, k)."""
-    return np.stack([sketch.of_reals(population) for population in populations])
+def _sketched(sketch: SketchMap, updates: Imitated) -> Imitated:
+    """Of updates (d,), their sketches (k,)."""
+
+    def of(rows: Reals) -> Reals:
+        flat = sketch.of_reals(rows.reshape(-1, rows.shape[-1]))
+        return flat.reshape(*rows.shape[:-1], -1)
+
+    return Imitated(rows=of(updates.rows), classes=of(updates.classes))
 
 
 def _vector(plan: RoundPlan, tree: Any) -> Reals:
