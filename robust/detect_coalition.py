@@ -47,7 +47,7 @@ _STEPS = 30
 """Of the fit; twice as many change quotients of the development sets by less than 2 %."""
 
 _TINY = 1e-12
-_RIDGE = 1e-9
+_RIDGE = 1e-6
 
 
 class Common(NamedTuple):
@@ -143,7 +143,7 @@ def find_group(found: Common, vectors: int, most: float) -> Group | None:
     """The group of 2 ... most * n clients with the largest quotient; None where nothing varies."""
     n = len(found.rest)
     basis = _centered(n)
-    rest, span = (basis.T @ part @ basis for part in (found.rest, found.span))
+    rest, span = (_positive(basis.T @ part @ basis) for part in (found.rest, found.span))
     if np.trace(rest) <= _TINY * n or int(most * n) < 2:
         return None
     inverse, root = _roots(_fitted(rest, span, basis.T @ found.loads))
@@ -167,7 +167,7 @@ def _best(loadings: Array, white_basis: Array, white: Array, most: int) -> Group
 
 
 def _fitted(rest: Array, span: Array, loads: Array) -> Array:
-    """The model of the module with the largest likelihood, up to a small ridge.
+    """The model of the module with the largest likelihood; s is at least a small ridge.
 
     Each step multiplies each component by the root of the ratio that is 1 where the likelihood has
     its maximum: components stay >= 0, and those of no use fade.
@@ -184,13 +184,23 @@ def _fitted(rest: Array, span: Array, loads: Array) -> Array:
         seen = _moments(inverse @ rest @ inverse, spread, factors)
         expected = _moments(inverse, spread, factors)
         sizes *= np.sqrt(np.maximum(seen, 0.0) / np.maximum(expected, _TINY))
+        sizes[0] = max(sizes[0], _RIDGE * scale)
     return _model(sizes, spread, factors)
 
 
+def _positive(matrix: Array) -> Array:
+    """The nearest matrix without negative eigenvalues.
+
+    Where clients come and go, means over the rounds that two were both there are no Gram matrix.
+    """
+    values, vectors = np.linalg.eigh(matrix)
+    found: Array = (vectors * np.maximum(values, 0.0)) @ vectors.T
+    return found
+
+
 def _model(sizes: Array, spread: Array, factors: Array) -> Array:
-    """The sum of the module's components, (n, n), of which `sizes` are s, r, t_1, ...; regular."""
-    own = sizes[0] + _RIDGE * float(sizes.sum())
-    found: Array = own * np.eye(len(spread)) + sizes[1] * spread
+    """The sum of the module's components, (n, n), of which `sizes` are s, r, t_1, ..."""
+    found: Array = sizes[0] * np.eye(len(spread)) + sizes[1] * spread
     return found + (factors * sizes[2:]) @ factors.T
 
 

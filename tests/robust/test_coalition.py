@@ -123,6 +123,23 @@ def test_the_quotient_is_the_rayleigh_quotient_of_the_group(seed: int, vectors: 
     assert 2 <= group.members.sum() <= 4
 
 
+@given(st.integers(0, 2**32 - 1))
+def test_means_over_different_rounds_that_are_no_gram_matrix_still_give_a_quotient(
+    seed: int,
+) -> None:
+    """Clients that come and go leave matrices with negative eigenvalues, which a fit must bear."""
+    rng = np.random.default_rng(seed)
+    parts = rng.standard_normal((12, 2))
+    together = np.triu(rng.random((12, 12)) < 0.7, 1)
+    gaps = parts @ parts.T * (together | together.T | np.eye(12, dtype=bool))
+    assert np.linalg.eigvalsh(gaps)[0] < 0
+    group = find_group(Common(gaps, gaps, np.zeros((12, 3))), 3, 0.4)
+    assert group is not None
+    assert np.isfinite(group.quotient)
+    assert np.isfinite(group.loadings).all()
+    assert 2 <= group.members.sum() <= 4
+
+
 def test_who_cannot_be_compared_is_told_why() -> None:
     rng = np.random.default_rng(0)
     seen = skewed(rng)
