@@ -48,7 +48,7 @@ def benchmark_detectors(
         typer.Option(metavar="FILE", help="The hash that held-out runs must have."),
     ] = Path("held-out.frozen.json"),
     freeze: Annotated[
-        bool, typer.Option("--freeze", help="Write that hash, once, and run nothing.")
+        bool, typer.Option("--freeze", help="Write the hash of a held-out grid, once; run nothing.")
     ] = False,
     table: Annotated[
         bool, typer.Option("--table", help="Print the table of the results and run nothing.")
@@ -59,18 +59,18 @@ def benchmark_detectors(
     from protocols.trial.grid import grid_of  # noqa: PLC0415
     from protocols.trial.results import Results  # noqa: PLC0415
 
-    if freeze:
-        typer.echo(f"{freezing.freeze(frozen)}  {frozen}")
-        return
     chosen = grid_of(grid)
+    if freeze:
+        typer.echo(f"{freezing.freeze(frozen, chosen)}  {frozen}")
+        return
     if jobs < 1:
         raise ParameterError(f"--jobs >= 1 must hold, got {jobs}")
     if not chosen.held_out:
         due = freezing.sources(chosen)
     elif not frozen.exists():
-        raise ParameterError(f"{frozen} is missing: freeze before the held-out grid is run")
+        raise ParameterError(f"{frozen} is missing: freeze before a held-out grid is run")
     else:
-        due = freezing.frozen(frozen) if table else freezing.require_frozen(frozen)
+        due = freezing.frozen(frozen) if table else freezing.require_frozen(frozen, chosen)
     if results is None and len(chosen.cases) > _MOST_UNSAVED:
         raise ParameterError(f"--results FILE is needed for {len(chosen.cases)} runs")
     # alone with the file from reading it on: what others add in between would be overwritten

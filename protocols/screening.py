@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from dp.noise_discrete_gaussian import DiscreteGaussian
 from protocols import bounded
-from robust.observe import GroupSketches, Norms, Observation, Public, Sketches
+from robust.observe import GroupSketches, Imitated, Norms, Observation, Public, Sketches
 from secagg.errors import InputRefused, ParameterError
 from secagg.event import GroupStatistics, Statistics
 from secagg.identity import PartyId
@@ -282,15 +282,15 @@ def observed(
     known: Sequence[Any] = (),
     root: Any = None,
     classes: Sequence[Any] = (),
-    imitate: Callable[[Sequence[PartyId]], Reals] | None = None,
+    imitate: Callable[[Sequence[PartyId]], Imitated] | None = None,
 ) -> Observation:
     """What a detector of `robust` may see of round `number`: of those who may be accepted, or of
     the groups of those who were.
 
     known: trees of the plan's structure that everybody knows, which a client without data could
     send: the last means, the model, an audit perturbation. root: the server's own update. classes:
-    one update for each class of the server's own data. imitate: ids (n,) -> (b, n, d), updates of b
-    populations of made-up clients in their places, flattened as the plan flattens; not of groups.
+    one update for each class of the server's own data. imitate: ids (n,) -> updates of made-up
+    clients in their places, flattened as the plan flattens; not of groups.
     Raises `InputRefused` for other trees, and `ParameterError` for statistics that the plan does
     not open.
     """
@@ -330,7 +330,7 @@ def observed(
         rows=rows,
         public=public(),
         noise=float(noise.max()),
-        imitations=None if imitate is None else _sketched(sketch, imitate(clients)),
+        imitations=None if imitate is None else imitate(clients).through(sketch.of_reals),
     )
 
 
@@ -421,11 +421,6 @@ def _public(
         root=None if root is None else sketched([root])[0],
         classes=sketched(classes) if len(classes) else None,
     )
-
-
-def _sketched(sketch: SketchMap | SlotMap, populations: Reals) -> Reals:
-    """(b, n, d) -> (b, n, k)."""
-    return np.stack([sketch.of_reals(population) for population in populations])
 
 
 def _vector(plan: RoundPlan, tree: Any) -> Reals:

@@ -14,7 +14,7 @@ P must be drawn after the updates are committed: who knows it first hides in its
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -26,7 +26,17 @@ import numpy.typing as npt
 
 from robust.errors import ObservationError
 
-__all__ = ["Array", "GroupSketches", "Index", "Mask", "Norms", "Observation", "Public", "Sketches"]
+__all__ = [
+    "Array",
+    "GroupSketches",
+    "Imitated",
+    "Index",
+    "Mask",
+    "Norms",
+    "Observation",
+    "Public",
+    "Sketches",
+]
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -120,6 +130,46 @@ class Public:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Imitated:
+    """What made-up honest clients would have sent, and what a server would have known of them.
+
+    The root set is split in halves, at random and b times; index 0 or 1 says of which half. Made-up
+    clients of one half are judged by what the other half knows, so that they are as foreign to it
+    as real clients are to the root set.
+
+    Attributes
+    ----------
+    rows: (b, 2, n, k), b >= 1, updates of n made-up clients that trained on this half.
+    classes: (b, 2, c, k), c >= 1, one update for each class of this half.
+
+    k are the numbers of a sketch; before the sketch, the d of an update.
+    """
+
+    rows: Array
+    classes: Array
+
+    def __post_init__(self) -> None:
+        _set(self, rows=_array("rows", self.rows, (None, 2, None, None)))
+        splits, _, clients, size = self.rows.shape
+        _check(min(splits, clients, size) >= 1, "imitated rows: at least one split and client")
+        _set(self, classes=_array("classes", self.classes, (splits, 2, None, size)))
+        _check(self.classes.shape[2] >= 1, "imitated classes: at least one")
+
+    def only(self, keep: Mask) -> Imitated:
+        """Without the made-up clients of which `keep` (n,) is false; at least one stays."""
+        return replace(self, rows=self.rows[:, :, keep])
+
+    def through(self, sketch: Callable[[Array], Array]) -> Imitated:
+        """What a linear map (n, d) -> (n, k) leaves of them."""
+
+        def of(rows: Array) -> Array:
+            flat = sketch(rows.reshape(-1, rows.shape[-1]))
+            return flat.reshape(*rows.shape[:-1], -1)
+
+        return Imitated(rows=of(self.rows), classes=of(self.classes))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Sketches(Observation):
     """One sketch for each update.
 
@@ -128,22 +178,29 @@ class Sketches(Observation):
     rows: (n, k).
     public: sketches of public vectors under the same projection.
     noise: standard deviation of the noise in each entry of a row, >= 0.
-    imitations: (b, n, k), b >= 1, what b populations of honest clients would have sent that the
-        server made up from its root set, client i in the place of clients[i]; None without them.
+    imitations: what honest clients would have sent that the server made up from its root set, row i
+        in the place of clients[i], with as many classes as `public` has; None without them.
     """
 
     rows: Array
     public: Public
     noise: float = 0.0
-    imitations: Array | None = None
+    imitations: Imitated | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         shape = len(self.clients), self.public.size
         _set(self, rows=_array("rows", self.rows, shape), noise=_noise(self.noise))
         if self.imitations is not None:
-            _set(self, imitations=_array("imitations", self.imitations, (None, *shape)))
-            _check(len(self.imitations) >= 1, "imitations: at least one population")
+            self._check_imitations(self.imitations)
+
+    def _check_imitations(self, made_up: Imitated) -> None:
+        _check(made_up.rows.shape[2:] == self.rows.shape, "imitations: a row for each client")
+        known = self.public.classes
+        _check(
+            known is not None and known.shape == made_up.classes.shape[2:],
+            "imitations: the classes of `public`",
+        )
 
     @cached_property
     def gram(self) -> Array:
@@ -161,7 +218,7 @@ class Sketches(Observation):
 
     def only(self, keep: Mask) -> Sketches:
         """The same round without the clients of which `keep` (n,) is false; at least one stays."""
-        others = None if self.imitations is None else self.imitations[:, keep]
+        others = None if self.imitations is None else self.imitations.only(keep)
         clients = _kept(self.clients, keep)
         return replace(self, clients=clients, rows=self.rows[keep], imitations=others)
 

@@ -1,12 +1,16 @@
-"""A rule on coalitions: groups that have more in common than any imitation of honest clients shows.
+"""A rule on coalitions: groups that have more in common than imitations of honest clients show.
 
 Experimental. It needs no attack-free warm-up and no threshold of its own: the server trains made-up
 honest clients on its root set, with label mixes of their own, and looks at them in the same way.
 
-What training does to any client of such data, beyond single classes, those imitations tell too: the
+Cross-fitted: made-up clients of one half of the root set are judged by the class updates of the
+other half. Judged by their own they would miss nothing of the classes, where real clients share
+what a root set misses of theirs; see `robust.observe.Imitated`.
+
+What training does to any client of such data, beyond single classes, imitations tell too: the
 directions in which they differ most are taken off before clients are compared, so that little but
-noise and aims of their own is left. Each imitated population is explained by the others, and the
-clients by as many, so that nobody is explained by itself.
+noise and aims of their own is left. For the clients these are of all imitations, for those of one
+half they are of the other half.
 """
 
 from __future__ import annotations
@@ -19,39 +23,43 @@ import numpy as np
 
 from robust.detect import Abstained, Reason
 from robust.detect_coalition import Coalition, Common, Group, common, find_group
-from robust.features import orthonormal, proportion, residuals, unit_rows
-from robust.observe import Array, Mask, Sketches
+from robust.features import between, orthonormal, proportion, residuals, unit_rows
+from robust.observe import Array, Imitated, Mask, Sketches
 from robust.rule import Found, Rule
 from robust.window import Past
 
 __all__ = ["CoalitionRule"]
 
-_PARTS = ("rest", "span")
 _TINY = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
 class CoalitionRule(Rule[Sketches]):
-    """Excludes a group whose quotient is above that of every group in every imitated population.
+    """Excludes a group whose quotient is above those of the groups in most imitated populations.
 
-    Quotients are of the means over the window; see `robust.detect_coalition`. When a group is out,
-    the rest is looked at again, until nothing is above or half of the clients would be out.
+    Quotients are of the means over the window; see `robust.detect_coalition`. The threshold is the
+    median of the largest quotients of the 2 b imitated populations. When a group is out, the rest
+    is looked at again, until nothing is above or half of the clients would be out.
 
-    Honest model: the quotient of honest clients is no larger than those of b populations imitated
-    from the root set. Were it distributed as theirs, it would exceed them all with a probability of
-    1/(b + 1) in a round; that imitated clients share the few examples of the root set makes theirs
-    larger, by how much depends on the data. So the level is *not* used and the budget of a cascade
-    does not bound what this rule excludes.
+    Honest model: honest clients have no more in common than the median of populations imitated from
+    halves of the root set. What a half misses of a class has four times the variance of what the
+    whole root set misses for real clients, and imitations share examples, so the median is high. No
+    level follows from that: it is *not* used, and the budget of a cascade does not bound what this
+    rule excludes. Honest clients with something in common that no example of the root set has, a
+    rare kind of record or a defect of a device, cannot be told from a coalition.
 
-    Remembers 2 n (b + 1) numbers for each client and round: for cohorts of up to a few hundred.
+    Remembers (2 n + c)(2 b + 1) numbers for each client and round: for cohorts of up to a few
+    hundred.
 
     Abstains as its detector does, and with NO_REFERENCE without imitations.
 
     Attributes
     ----------
     detector: what is measured, and how large a group may be.
-    explained: share of the dimensions of a sketch that imitations explain, in [0, 1); as many of
-        them as there are, and at most those that other populations span.
+    explained: share of the dimensions of a sketch that imitations explain, in [0, 1); at most as
+        many of them as there are clients.
+    core: share of the median member's loading below which a member is not excluded, in (0, 1): the
+        best cut may take clients along that have only some of what the group shares.
     """
 
     name: ClassVar[str] = "coalition"
@@ -59,9 +67,11 @@ class CoalitionRule(Rule[Sketches]):
 
     detector: Coalition = field(default_factory=Coalition)
     explained: float = 0.25
+    core: float = 0.6
 
     def __post_init__(self) -> None:
         proportion("explained", self.explained, 1.0)
+        between("core", self.core, 0.0, 1.0)
 
     def measure(self, seen: Sketches) -> Mapping[str, Array] | Abstained:
         """What each client has in common with each, of the clients and of each imitation."""
@@ -70,46 +80,70 @@ class CoalitionRule(Rule[Sketches]):
             return found
         if seen.imitations is None or seen.public.classes is None:
             return Abstained(detector=self.name, reason=Reason.NO_REFERENCE)
-        populations = self._populations(seen.rows, seen.imitations, seen.public.classes)
+        populations = self._populations(seen.rows, seen.public.classes, seen.imitations)
         if not all(population.rest.any() for population in populations):
             return Abstained(detector=self.name, reason=Reason.NO_VARIATION)
         ids = np.array(seen.clients, dtype=np.float64)
-        figures = {"id": ids, "imitations": np.full(len(ids), float(len(seen.imitations)))}
+        figures = {"id": ids, "populations": np.full(len(ids), float(len(populations)))}
         for which, population in enumerate(populations):
-            for part, matrix in zip(_PARTS, population, strict=True):
-                for client, column in zip(seen.clients, matrix.T, strict=True):
-                    figures[_key(part, which, client)] = column
+            figures |= _columns(which, population, seen.clients)
         return figures
 
-    def _populations(self, rows: Array, imitations: Array, classes: Array) -> list[Common]:
-        """Of the clients, and of each imitation; see the module."""
-        basis = orthonormal(classes)
-        rest = np.array([residuals(unit_rows(one), basis) for one in imitations])
-        count = int(self.explained * rows.shape[1])
-        found = [common(rows, basis, _explained(rest[:-1], basis, count))]
-        for which, one in enumerate(imitations):
-            others = np.delete(rest, which, axis=0)
-            found.append(common(one, basis, _explained(others, basis, count)))
+    def _populations(self, rows: Array, classes: Array, made_up: Imitated) -> list[Common]:
+        """Of the clients, and of each half of each split; see the module."""
+        count = min(int(self.explained * rows.shape[1]), len(rows))
+        everybody = made_up.rows.reshape(-1, rows.shape[1])
+        found = [common(rows, classes, _explained(everybody, classes, count))]
+        for sent, known in zip(made_up.rows, made_up.classes, strict=True):
+            for one, other in ((0, 1), (1, 0)):
+                explained = _explained(sent[other], known[other], count)
+                found.append(common(sent[one], known[other], explained))
         return found
 
     def find(self, past: Past, _: float) -> Found:
-        """Whom to exclude, as part of which group; the level is not used."""
+        """Whom to exclude, as part of which group; the level is not used.
+
+        The whole window shows what is weak and lasts; its last round alone, what has just begun.
+        """
         ids = past.latest("id").astype(int).tolist()
-        whole = np.ones(len(ids), dtype=bool)
-        count = int(past.latest("imitations")[0])
-        groups = [self._group(_common(past, ids, 1 + one), whole) for one in range(count)]
-        # a quotient is below n - 1, the sum of all eigenvalues: without a group nobody is above
-        threshold = max((group.quotient for group in groups if group), default=float(len(ids)))
+        found = self._find(past, np.zeros(len(ids), dtype=bool))
+        latest = Past(figures={name: rows[-1:] for name, rows in past.figures.items()})
+        last = self._find(latest, found.excludes)
+        begun = last.excludes & ~found.excludes
+        return Found(
+            figure=np.where(begun, last.figure, found.figure),
+            threshold=np.where(begun, last.threshold, found.threshold),
+            excludes=last.excludes,
+        )
+
+    def _find(self, past: Past, out: Mask) -> Found:
+        """Groups among those that are not `out` (n,) yet, in addition to those that are."""
+        ids = past.latest("id").astype(int).tolist()
+        threshold = self._threshold(past, ids)
         seen = _common(past, ids, 0)
-        figure, excludes = np.zeros(len(ids)), np.zeros(len(ids), dtype=bool)
+        figure, excludes = np.zeros(len(ids)), out.copy()
         while (group := self._group(seen, ~excludes)) is not None:
-            figure[~excludes] = np.where(group.members, group.quotient, 0.0)
             members = np.zeros_like(excludes)
-            members[~excludes] = group.members
+            members[~excludes] = self._core(group)
+            figure[members] = group.quotient
             if group.quotient <= threshold or (excludes | members).sum() > len(ids) / 2:
                 break
             excludes |= members
         return Found(figure=figure, threshold=np.full(len(ids), threshold), excludes=excludes)
+
+    def _threshold(self, past: Past, ids: list[int]) -> float:
+        """The median over the imitated populations."""
+        whole = np.ones(len(ids), dtype=bool)
+        others = range(1, int(past.latest("populations")[0]))
+        groups = [self._group(_common(past, ids, one), whole) for one in others]
+        quotients = [group.quotient for group in groups if group]
+        # a quotient is below n - 1, the sum of all eigenvalues: without a group nobody is above
+        return float(np.median(quotients)) if quotients else float(len(ids))
+
+    def _core(self, group: Group) -> Mask:
+        """Members who have enough of what the group shares; half of them at least."""
+        typical = np.median(group.loadings[group.members])
+        return group.members & (group.loadings >= self.core * typical)
 
     def words(self, found: Found, at: int) -> str:
         """How much a group has in common."""
@@ -117,37 +151,47 @@ class CoalitionRule(Rule[Sketches]):
         if found.excludes[at]:
             return (
                 f"One of a group of clients with a common aim: it shares {figure:.3g} times what "
-                f"label mix and chance explain; honest clients share at most {most:.3g} times."
+                f"label mix and chance explain, made-up honest clients {most:.3g} times."
             )
         return f"Not one of a group that shares more than {most:.3g} times what is explained."
 
     def _group(self, found: Common, keep: Mask) -> Group | None:
-        part = Common(*(matrix[np.ix_(keep, keep)] for matrix in found))
+        square = np.ix_(keep, keep)
+        part = Common(found.rest[square], found.span[square], found.loads[keep])
         if len(part.rest) < 3:
             return None
         return find_group(part, self.detector.vectors, self.detector.most)
 
 
-def _explained(rest: Array, basis: Array, count: int) -> Array:
-    """`basis` (r, k) and the `count` leading directions of populations `rest` (b, n, k) off it."""
-    rows = rest.reshape(-1, basis.shape[1])
-    _, values, leading = np.linalg.svd(rows, full_matrices=False)
+def _explained(rows: Array, classes: Array, count: int) -> Array:
+    """A basis of `classes` (c, k) and of the `count` leading directions of `rows` (n, k) off it."""
+    basis = orthonormal(classes)
+    rest = residuals(unit_rows(rows), basis)
+    _, values, leading = np.linalg.svd(rest, full_matrices=False)
     kept = values[:count] > _TINY
     return np.concatenate([basis, leading[:count][kept]])
 
 
-def _key(part: str, population: int, client: int) -> str:
-    return f"{part} {population} {client}"
+def _columns(which: int, population: Common, clients: tuple[int, ...]) -> dict[str, Array]:
+    """What is remembered of one population: figures (n,) by name."""
+    found = {}
+    for client, rest, span in zip(clients, population.rest.T, population.span.T, strict=True):
+        found[f"rest {which} {client}"] = rest
+        found[f"span {which} {client}"] = span
+    for label, load in enumerate(population.loads.T):
+        found[f"load {which} {label}"] = load
+    return found
 
 
-def _common(past: Past, ids: list[int], population: int) -> Common:
+def _common(past: Past, ids: list[int], which: int) -> Common:
     """Means over the rounds in which both clients were there; 0 where there are none."""
-    return Common(*(_mean(past, part, population, ids) for part in _PARTS))
+    names = sorted(name for name in past.figures if name.startswith(f"load {which} "))
+    loads = np.array([np.nan_to_num(past.mean(name)) for name in names]).T
+    return Common(_mean(past, f"rest {which}", ids), _mean(past, f"span {which}", ids), loads)
 
 
-def _mean(past: Past, part: str, population: int, ids: list[int]) -> Array:
-    names = [_key(part, population, client) for client in ids]
-    tables = np.array([past.figures[name] for name in names])  # (n, rounds, n)
+def _mean(past: Past, part: str, ids: list[int]) -> Array:
+    tables = np.array([past.figures[f"{part} {client}"] for client in ids])  # (n, rounds, n)
     seen = ~np.isnan(tables)
     total, count = np.where(seen, tables, 0.0).sum(axis=1), seen.sum(axis=1)
     # windows of two clients differ where one was absent: both windows count

@@ -23,10 +23,12 @@ __all__ = ["ReferenceRule"]
 class ReferenceRule(Rule[Sketches]):
     """Excludes clients whose update points away from that of the server's root set.
 
-    Honest model: the true cosine of an honest update with the root's is at least `honest`, -0.1
-    unless said otherwise: labels that the root set has and a client lacks may turn it away a
-    little. A cosine of two sketches of k numbers deviates normally, by 1/sqrt(k) at most, so that
-    the mean over a window of w rounds is below
+    Honest model: the true cosine of an honest update with the root's is at least `honest`, -0.2
+    unless said otherwise: labels that the root set has and a client lacks may turn it away, most so
+    when the model has learned what the root set can teach. (With -0.1, 6 of 240 honest clients of
+    satimage were excluded within twelve rounds, with -0.2 three.) A cosine of two sketches of k
+    numbers deviates normally, by 1/sqrt(k) at most, so that the mean over a window of w rounds is
+    below
 
         honest - z / sqrt(k w)
 
@@ -46,7 +48,7 @@ class ReferenceRule(Rule[Sketches]):
     sees: ClassVar[type[Sketches]] = Sketches
 
     detector: Reference = field(default_factory=Reference)
-    honest: float = -0.1
+    honest: float = -0.2
 
     def __post_init__(self) -> None:
         between("honest", self.honest, -1.0, 1.0)

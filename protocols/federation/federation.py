@@ -17,21 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.federation.data import Owners, Split, parts
-from protocols.federation.imitations import Imitations
+from protocols.federation.imitations import Imitations, by_class, of_class
 from protocols.federation.model import Network, Training, draws
 from robust.attacks.attack import Access, Attack, Examples, Knowledge
 from robust.attacks.trigger import Trigger
 from robust.attacks.vectors import lengths, units
-from robust.observe import Array
+from robust.observe import Array, Imitated
 from secagg.errors import InputRefused, ParameterError
 
 __all__ = ["Federation", "RoundData"]
 
 _HONEST = -1
 """The side of a client that makes no attack."""
-
-_CLASS_STEPS = 3
-"""Of SGD on the root examples of one class: a direction, before the class saturates."""
 
 
 class _Stream(enum.IntEnum):
@@ -61,8 +58,8 @@ class RoundData:
     root: (d,), the update of the server on its root set.
     classes: (c, d), three steps of SGD on the root examples of each class.
     perturbation: (d,), what was added to the global model for an audit of this round, or None.
-    imitate: ids (n,) -> (b, n, d), what made-up honest clients in their places would send, trained
-        on the server's root set.
+    imitate: ids (n,) -> what made-up honest clients in their places would send, trained on halves
+        of the server's root set.
     """
 
     number: int
@@ -74,7 +71,7 @@ class RoundData:
     root: Array
     classes: Array
     perturbation: Array | None
-    imitate: Callable[[Sequence[int]], Array]
+    imitate: Callable[[Sequence[int]], Imitated]
 
     def mean(self, shares: Array | None = None) -> Array:
         """The mean update, (d,), with shares (n,) >= 0 that need not sum to 1; all equal if None.
@@ -277,13 +274,9 @@ class Federation:
         return np.asarray(row)
 
     def _classes(self, start: Array) -> Array:
-        root = self._split.root
-        cohort = [root.take(np.flatnonzero(root.labels == one)) for one in range(root.classes)]
-        streams = [self._now(_Stream.CLASSES, one) for one in range(root.classes)]
-        training = Training(
-            steps=_CLASS_STEPS, batch=self._training.batch, rate=self._training.rate
-        )
-        return self._run(start, cohort, streams, training)
+        cohort = by_class(self._split.root)
+        streams = [self._now(_Stream.CLASSES, one) for one in range(len(cohort))]
+        return self._run(start, cohort, streams, of_class(self._training))
 
     def _run(
         self,

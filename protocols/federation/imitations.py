@@ -4,22 +4,27 @@ Each has a label mix and a number of examples of its own, drawn once; its exampl
 the root set with replacement. Trained as clients are, from the same weights, they show how much
 honest clients can have in common by chance and by label mix (`robust.rule_coalition`).
 
-Few root examples serve many imitated clients, who therefore have more in common than real ones:
-compared with them, real clients look better than they are, not worse.
+Real clients are judged by what a root set knows of their classes, and no root set is quite like
+their data: whoever has a class shares what the root set misses of it. Made-up clients of the same
+examples miss nothing, and would show too little. So the root set is split in halves: clients of one
+half are judged by the other. With r examples of a class in the root set, what is missed has a
+variance of 1/r for real clients, of 2/r + 2/r for made-up ones: those have more in common, not
+less, and the few examples that many of them share make it more again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from protocols.federation.model import Network, Training, draws
 from robust.attacks.attack import Examples
-from robust.observe import Array
+from robust.observe import Array, Imitated
 from secagg.errors import ParameterError
 
-__all__ = ["Imitations", "resampled"]
+__all__ = ["Imitations", "by_class", "halves", "of_class", "resampled"]
 
 _EXAMPLES = 15, 60
 """Of an imitated client; as few as the poorest clients have."""
@@ -27,18 +32,24 @@ _EXAMPLES = 15, 60
 _EXPONENTS = -1.0, 0.0
 """Of ten: label mixes are Dirichlet draws whose parameter is uniform on a logarithmic scale."""
 
+_CLASS_STEPS = 3
+"""Of SGD on the examples of one class: a direction, before the class saturates."""
+
+_SPLIT = 1 << 32
+"""Streams of random numbers that no client has."""
+
 
 class Imitations:
-    """Populations of imitated clients, one for each real client, the same in every round.
+    """Two populations of imitated clients for each split of the root set, the same in every round.
 
     Parameters
     ----------
     network, training: those of the clients.
-    root: what the server has of its own; some examples of every class.
-    populations: b >= 1.
+    root: what the server has of its own; two examples of every class at least.
+    splits: b >= 1.
     seed: everything follows from it.
 
-    Raises `ParameterError` unless b >= 1 and the root set has every class.
+    Raises `ParameterError` unless b >= 1 and each half has every class.
     """
 
     def __init__(
@@ -47,31 +58,78 @@ class Imitations:
         network: Network,
         training: Training,
         root: Examples,
-        populations: int = 5,
+        splits: int = 3,
         seed: int = 0,
     ) -> None:
-        if populations < 1:
-            raise ParameterError(f"populations >= 1 must hold, got {populations}")
-        if len(np.unique(root.labels)) < root.classes:
-            raise ParameterError("an example of every class must be in the root set")
-        self._network, self._training, self._root = network, training, root
-        self._populations, self._seed = populations, seed
+        if splits < 1:
+            raise ParameterError(f"splits >= 1 must hold, got {splits}")
+        if np.bincount(root.labels, minlength=root.classes).min() < 2:
+            raise ParameterError("two examples of every class must be in the root set")
+        self._network, self._training, self._seed = network, training, seed
+        self._halves = [halves(root, self._rng(_SPLIT, split)) for split in range(splits)]
+        self._cohort: dict[tuple[int, int], Examples] = {}
 
-    def updates(self, weights: Array, number: int, clients: Sequence[int]) -> Array:
-        """(b, n, d): what they send in round `number`, in the places of `clients`."""
-        found = [self._sent(weights, number, one, clients) for one in range(self._populations)]
-        return np.array(found)
+    def updates(self, weights: Array, number: int, clients: Sequence[int]) -> Imitated:
+        """What they send in round `number`, in the places of `clients`, and what classes do."""
+        parts = list(enumerate(half for pair in self._halves for half in pair))
+        rows = np.array([self._sent(weights, number, *part, clients) for part in parts])
+        classes = np.array([self._of_classes(weights, number, *part) for part in parts])
+        return Imitated(
+            rows=rows.reshape(-1, 2, *rows.shape[1:]),
+            classes=classes.reshape(-1, 2, *classes.shape[1:]),
+        )
 
-    def _sent(self, weights: Array, number: int, which: int, clients: Sequence[int]) -> Array:
-        cohort = [resampled(self._root, self._rng(which, client)) for client in clients]
-        batches = [
-            draws(len(one), self._training, self._rng(which, client, 1 + number))
-            for one, client in zip(cohort, clients, strict=True)
-        ]
-        return self._network.updates(weights, cohort, batches, self._training.rate)
+    def _sent(
+        self, weights: Array, number: int, which: int, half: Examples, clients: Sequence[int]
+    ) -> Array:
+        """(n, d), of population `which`, whose examples are of `half`."""
+        cohort = [self._owned(which, half, client) for client in clients]
+        streams = [self._rng(which, client, 1 + number) for client in clients]
+        return self._trained(weights, cohort, streams, self._training)
+
+    def _owned(self, which: int, half: Examples, client: int) -> Examples:
+        if (which, client) not in self._cohort:
+            self._cohort[which, client] = resampled(half, self._rng(which, client))
+        return self._cohort[which, client]
+
+    def _of_classes(self, weights: Array, number: int, which: int, half: Examples) -> Array:
+        """(c, d), what each class of `half` does."""
+        cohort = by_class(half)
+        streams = [self._rng(_SPLIT, which, label, 1 + number) for label in range(len(cohort))]
+        return self._trained(weights, cohort, streams, of_class(self._training))
+
+    def _trained(
+        self,
+        weights: Array,
+        cohort: Sequence[Examples],
+        streams: Sequence[np.random.Generator],
+        training: Training,
+    ) -> Array:
+        batches = [draws(len(one), training, rng) for one, rng in zip(cohort, streams, strict=True)]
+        return self._network.updates(weights, cohort, batches, training.rate)
 
     def _rng(self, *path: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, *path])
+
+
+def halves(root: Examples, rng: np.random.Generator) -> tuple[Examples, Examples]:
+    """A random half of each class, and the other; the second has the odd example."""
+    order = rng.permutation(len(root))
+    chosen = [order[root.labels[order] == label] for label in range(root.classes)]
+    first = np.concatenate([rows[: len(rows) // 2] for rows in chosen])
+    return root.take(np.sort(first)), root.take(np.setdiff1d(order, first))
+
+
+def by_class(examples: Examples) -> list[Examples]:
+    """The examples of class 0, 1, ..."""
+    return [
+        examples.take(np.flatnonzero(examples.labels == label)) for label in range(examples.classes)
+    ]
+
+
+def of_class(training: Training) -> Training:
+    """How the direction of one class is found: as clients train, and shorter."""
+    return replace(training, steps=_CLASS_STEPS)
 
 
 def resampled(root: Examples, rng: np.random.Generator) -> Examples:

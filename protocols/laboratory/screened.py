@@ -72,7 +72,7 @@ class Screened(Defense):
     def _seen(self, sent: RoundData, projection: Array, rows: Array) -> Sketches:
         imitated = None
         if self._root:
-            imitated = np.stack([each @ projection.T for each in sent.imitate(sent.clients)])
+            imitated = sent.imitate(sent.clients).through(lambda rows: rows @ projection.T)
         noise = self.mode.deviation(self._bound or 0.0)
         return replace(sketched(sent, projection), rows=rows, noise=noise, imitations=imitated)
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from robust.attacks.attack import Access, Attack, Goal
-from robust.attacks.catalog import backdoors, free_riders, poisoners
+from robust.attacks.catalog import adaptive_backdoors, backdoors, free_riders, poisoners
 from robust.attacks.trigger import Trigger
 from secagg.errors import ParameterError
 
-__all__ = ["attack_names", "attacks", "is_dataless", "trigger_of"]
+__all__ = ["attack_names", "attacks", "first_names", "is_dataless", "trigger_of"]
 
 _MARKED = 4
 _VALUE = 6.0
@@ -43,6 +43,7 @@ def attacks(features: int, classes: int) -> Mapping[str, Attack]:
         ("fr", free_riders()),
         ("po", poisoners(source=1, target=min(7, classes - 1))),
         ("bd", backdoors(trigger_of(features, classes))),
+        ("bd", adaptive_backdoors(trigger_of(features, classes))),
     )
     return {
         f"{prefix}_{_dashed(attack.name)}": attack
@@ -55,6 +56,12 @@ def attacks(features: int, classes: int) -> Mapping[str, Attack]:
 def attack_names() -> tuple[str, ...]:
     """The same names for every data set, in the order of tables."""
     return tuple(attacks(_MARKED, 3))
+
+
+def first_names() -> tuple[str, ...]:
+    """Those of the first trials, before the attacks that adapt to the rule on coalitions."""
+    later = len(adaptive_backdoors(trigger_of(_MARKED, 3)))
+    return attack_names()[:-later]
 
 
 def is_dataless(attack: Attack) -> bool:

@@ -1,6 +1,6 @@
-"""A hash over what decides the result of a held-out run, taken before it is made.
+"""A hash over what decides the results of a held-out grid, taken before it is run.
 
-It covers the cases of the held-out grid, and the sources of `robust`, of the federation, of the
+It covers the cases of the grid, and the sources of `robust`, of the federation, of the
 statistics with the sketch and the quantization behind them, and of this package.
 
 `freeze` writes it down once. From then on held-out runs are refused unless the sources still have
@@ -19,7 +19,7 @@ import protocols
 import robust
 import secagg
 from protocols.files import replace
-from protocols.trial.grid import Grid, grid_of
+from protocols.trial.grid import Grid
 from secagg.errors import ParameterError
 
 __all__ = ["freeze", "frozen", "require_frozen", "sources"]
@@ -41,14 +41,17 @@ def sources(grid: Grid) -> str:
     return total.hexdigest()
 
 
-def freeze(path: Path) -> str:
-    """Writes the hash of the held-out grid to a new file and returns it.
+def freeze(path: Path, grid: Grid) -> str:
+    """Writes the hash of a held-out grid to a new file and returns it.
 
-    Raises `ParameterError` where the file is there: what is frozen stays so.
+    Raises `ParameterError` where the file is there: what is frozen stays so; and for a grid that is
+    not held out.
     """
+    if not grid.held_out:
+        raise ParameterError(f"only a grid that is held out is frozen, not {grid.name}")
     if path.exists():
         raise ParameterError(f"{path} is there: what is frozen stays so")
-    found = sources(grid_of("held-out"))
+    found = sources(grid)
     document = {"format": _FORMAT, "sources": found, "files": _digests()}
     replace(path, json.dumps(document, indent=2).encode() + b"\n")
     return found
@@ -67,10 +70,10 @@ def frozen(path: Path) -> str:
     return str(found)
 
 
-def require_frozen(path: Path) -> str:
+def require_frozen(path: Path, grid: Grid) -> str:
     """The frozen hash; `ParameterError`, naming what changed, unless the sources still have it."""
     due = frozen(path)
-    if sources(grid_of("held-out")) != due:
+    if sources(grid) != due:
         before = json.loads(path.read_bytes()).get("files", {})
         changed = [name for name, part in _digests().items() if before.get(name) != part]
         named = ", ".join(changed[:5]) or "the grid"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from robust.attacks.adaptive_class_mimic import ClassMimic
 from robust.attacks.adaptive_evidence import ShareEvidence
 from robust.attacks.adaptive_null_space import NullSpace
+from robust.attacks.adaptive_on_off import OnOff
+from robust.attacks.adaptive_scattered import Scattered
 from robust.attacks.attack import Attack
 from robust.attacks.backdoor import ModelReplacement, NormMatched, Sybil
 from robust.attacks.backdoor_blend import Blend, DecorrelatedBlend
@@ -19,7 +21,7 @@ from robust.attacks.poison_labels import LabelFlip, TargetedLabelFlip
 from robust.attacks.poison_mean import InnerProduct, LittleIsEnough, SignFlip
 from robust.attacks.trigger import Trigger
 
-__all__ = ["backdoors", "free_riders", "poisoners"]
+__all__ = ["adaptive_backdoors", "backdoors", "free_riders", "poisoners"]
 
 
 def free_riders() -> tuple[Attack, ...]:
@@ -67,3 +69,11 @@ def backdoors(trigger: Trigger) -> tuple[Attack, ...]:
         ClassMimic(trigger=trigger),
         NullSpace(trigger=trigger),
     )
+
+
+def adaptive_backdoors(trigger: Trigger) -> tuple[Attack, ...]:
+    """Against a search for clients with a common aim; see `robust.rule_coalition`.
+
+    One hides the aim among aims of each client's own, one is honest until it has a record.
+    """
+    return Scattered(trigger=trigger), OnOff(attack=NormMatched(trigger=trigger), off=5, on=None)

@@ -109,11 +109,13 @@ def test_what_was_cut_off_is_run_again_alone(small: Grid, tmp_path: Path) -> Non
 def test_a_held_out_grid_is_frozen_first(small: Grid, tmp_path: Path) -> None:
     frozen, results = tmp_path / "frozen.json", tmp_path / "results.jsonl"
     options = ("benchmark-detectors", "--grid", "held-out", "--frozen", frozen)
-    refused(secagg(*options), "is missing: freeze before the held-out grid is run")
-    written = secagg("benchmark-detectors", "--freeze", "--frozen", frozen)
+    refused(secagg(*options), "is missing: freeze before a held-out grid is run")
+    usual = ("benchmark-detectors", "--freeze", "--frozen", frozen)
+    refused(secagg(*usual), "only a grid that is held out is frozen")
+    written = secagg(*options, "--freeze")
     assert written.exit_code == 0
     assert json.loads(frozen.read_text())["sources"] in written.stdout
-    refused(secagg("benchmark-detectors", "--freeze", "--frozen", frozen), "stays so")
+    refused(secagg(*options, "--freeze"), "stays so")
     assert secagg(*options, "--results", results).exit_code == 0
     document = json.loads(frozen.read_text())
     document["files"]["robust/decide.py"] = document["sources"] = "0" * 64

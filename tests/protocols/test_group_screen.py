@@ -15,16 +15,14 @@ from protocols import (
     GroupScreen,
     Invitation,
     LeakageLedger,
-    NormScreen,
     RoundPlan,
     SketchScreen,
     observed,
 )
-from protocols.adapters.flower.terms import SecurePlan
 from protocols.simulate import Outcome, Population, phases, run_round
 from robust.detect_direction import Direction
 from robust.group_suspicion import GroupSuspicion
-from robust.observe import GroupSketches
+from robust.observe import GroupSketches, Imitated
 from secagg.errors import Aborted, InputRefused, IntegrityError, ParameterError
 from secagg.event import GroupStatistics
 from secagg.primitives.ring import word
@@ -188,8 +186,9 @@ def test_statistics_of_another_kind_are_refused() -> None:
         with pytest.raises(ParameterError, match="what a GroupScreen opens"):
             observed(wrong, statistics, 0)
     assert clients.groups is None
+    made_up = Imitated(rows=np.zeros((1, 2, 10, SIZE)), classes=np.zeros((1, 2, 3, SIZE)))
     with pytest.raises(ParameterError, match="imitate"):
-        observed(plan, opened(groups), 0, imitate=lambda _: np.zeros((1, 10, SIZE)))
+        observed(plan, opened(groups), 0, imitate=lambda _: made_up)
     with pytest.raises(InputRefused, match="structure"):
         observed(plan, opened(groups), 0, known=[{"w": np.zeros(3)}])
 
@@ -244,12 +243,6 @@ def test_it_needs_the_scheme_that_opens_and_no_privacy() -> None:
     with pytest.raises(ParameterError, match="no budget counts them"):
         make(max_weight=1, privacy=DistributedNoise(multiplier=1.0))
     assert isinstance(make(scheme=SecAggPlus).scheme, SecAggPlusVerified)
-
-
-def test_flower_refuses_it_by_name() -> None:
-    with pytest.raises(ParameterError, match="NormScreen or SketchScreen, got GroupScreen"):
-        SecurePlan(clip=NormClip(1.0), max_weight=1, screen=SCREEN)
-    SecurePlan(clip=NormClip(1.0), max_weight=1, screen=NormScreen())
 
 
 def test_nobody_is_struck_in_such_a_round() -> None:

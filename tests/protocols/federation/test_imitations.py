@@ -9,13 +9,15 @@ import pytest
 
 from protocols.federation.data import digits, owners_dirichlet, split
 from protocols.federation.federation import Federation
-from protocols.federation.imitations import Imitations, resampled
+from protocols.federation.imitations import Imitations, halves, resampled
 from protocols.federation.model import Network, Training
 from protocols.federation.observe import gaussian, sketched
 from robust.attacks.attack import Attack, Examples
 from robust.attacks.backdoor import NormMatched
 from robust.attacks.trigger import Trigger
 from robust.decide import Cascade, Screening
+from robust.detect_coalition import common
+from robust.observe import Imitated
 from robust.rule_coalition import CoalitionRule
 from secagg.errors import ParameterError
 
@@ -29,10 +31,8 @@ def root() -> Examples:
     return Examples(rng.standard_normal((10, 5)), labels, 3)
 
 
-def imitations(populations: int = 2, seed: int = 0) -> Imitations:
-    return Imitations(
-        network=NETWORK, training=TRAINING, root=root(), populations=populations, seed=seed
-    )
+def imitations(splits: int = 2, seed: int = 0) -> Imitations:
+    return Imitations(network=NETWORK, training=TRAINING, root=root(), splits=splits, seed=seed)
 
 
 def test_an_imitated_client_has_root_examples_with_their_labels() -> None:
@@ -47,25 +47,59 @@ def test_an_imitated_client_has_root_examples_with_their_labels() -> None:
 
 def test_updates_follow_from_seed_round_and_client_alone() -> None:
     weights = NETWORK.fresh(np.random.default_rng(1))
-    rows = imitations().updates(weights, 4, (1, 2, 9))
-    assert rows.shape == (2, 3, NETWORK.size)
+    sent = imitations().updates(weights, 4, (1, 2, 9))
+    assert sent.rows.shape == (2, 2, 3, NETWORK.size)
+    assert sent.classes.shape == (2, 2, 3, NETWORK.size)
     # stacked products of another size may round otherwise
-    np.testing.assert_allclose(imitations().updates(weights, 4, (2, 9)), rows[:, 1:], atol=1e-12)
+    fewer = imitations().updates(weights, 4, (2, 9))
+    np.testing.assert_allclose(fewer.rows, sent.rows[:, :, 1:], atol=1e-12)
+    np.testing.assert_array_equal(fewer.classes, sent.classes)
     for other in (
         imitations().updates(weights, 5, (1, 2, 9)),
         imitations(seed=1).updates(weights, 4, (1, 2, 9)),
     ):
-        assert np.abs(other - rows).max() > 1e-3
-    assert np.abs(rows[0] - rows[1]).max() > 1e-3
+        assert np.abs(other.rows - sent.rows).max() > 1e-3
+        assert np.abs(other.classes - sent.classes).max() > 1e-3
+    assert np.abs(sent.rows[0] - sent.rows[1]).max() > 1e-3
 
 
-def test_no_population_and_a_missing_class_are_refused() -> None:
-    imitations(populations=1)
-    with pytest.raises(ParameterError, match="populations >= 1"):
-        imitations(populations=0)
-    part = root().take(np.flatnonzero(root().labels != 1))
-    with pytest.raises(ParameterError, match="every class"):
-        Imitations(network=NETWORK, training=TRAINING, root=part)
+def test_halves_share_no_example_and_both_have_every_class() -> None:
+    whole = root()
+    for seed in range(10):
+        parts = halves(whole, np.random.default_rng(seed))
+        counts = [np.bincount(part.labels, minlength=3) for part in parts]
+        assert (counts[1] - counts[0] == np.bincount(whole.labels) % 2).all()
+        rows = np.concatenate([part.inputs for part in parts])
+        assert {tuple(row) for row in rows} == {tuple(row) for row in whole.inputs}
+        assert len(rows) == len(whole)
+
+
+def test_clients_of_one_half_miss_what_the_other_half_misses_of_their_class() -> None:
+    """The reason for halves: judged by their own class updates they would share next to nothing."""
+    data = split(digits(), np.random.default_rng(0))
+    network = Network(inputs=64, hidden=16, classes=10)
+    made_up = Imitations(network=network, training=Training(), root=data.root, splits=2)
+    sent = made_up.updates(network.fresh(np.random.default_rng(1)), 0, tuple(range(1, 21)))
+    own, crossed = (
+        np.mean(
+            [
+                np.square(common(sent.rows[at, one], sent.classes[at, of(one)]).rest).mean()
+                for at in (0, 1)
+                for one in (0, 1)
+            ]
+        )
+        for of in (lambda one: one, lambda one: 1 - one)
+    )
+    assert crossed > 1.2 * own
+
+
+def test_no_split_and_a_class_that_cannot_be_split_are_refused() -> None:
+    imitations(splits=1)
+    with pytest.raises(ParameterError, match="splits >= 1"):
+        imitations(splits=0)
+    alone = root().take(np.flatnonzero(np.cumsum(root().labels == 1) * (root().labels == 1) < 2))
+    with pytest.raises(ParameterError, match="two examples of every class"):
+        Imitations(network=NETWORK, training=TRAINING, root=alone)
 
 
 @pytest.mark.slow
@@ -84,7 +118,8 @@ def test_a_backdoor_of_honest_norm_is_kept_out_and_honest_clients_are_not(attack
     for _ in range(8):
         seen = federation.round()
         projection = gaussian(256, federation.network.size, rng)
-        others = made_up.updates(seen.weights, seen.number, seen.clients) @ projection.T
+        others = made_up.updates(seen.weights, seen.number, seen.clients)
+        others = Imitated(rows=others.rows @ projection.T, classes=others.classes @ projection.T)
         verdicts = screening.judge(replace(sketched(seen, projection), imitations=others))
         kept = [not verdicts.by_client[one].excluded for one in seen.clients]
         federation.apply(seen.mean(np.array(kept, dtype=np.float64)))

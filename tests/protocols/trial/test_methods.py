@@ -9,19 +9,20 @@ import pytest
 
 from protocols.federation.federation import RoundData
 from protocols.trial.methods import METHODS, Method, Setting, method_of
-from robust.observe import Array
+from robust.observe import Array, Imitated
 from secagg.errors import ParameterError
 
 CLIENTS, SIZE, ATTACKERS = 12, 600, 2
 SETTING = Setting(clients=CLIENTS, rounds=4, rows=64, corrupt=ATTACKERS, seed=0)
 
 
-def _imitated(common: Array) -> Callable[[Sequence[int]], Array]:
+def _imitated(common: Array) -> Callable[[Sequence[int]], Imitated]:
     """Two populations of clients as honest ones are here."""
 
-    def imitate(clients: Sequence[int]) -> Array:
-        rng = np.random.default_rng(2)
-        return common + 0.5 * rng.normal(size=(2, len(clients), SIZE)) / np.sqrt(SIZE)
+    def imitate(clients: Sequence[int]) -> Imitated:
+        noise = np.random.default_rng(2).normal(size=(1, 2, len(clients), SIZE))
+        classes = np.broadcast_to(np.stack([common, -common]), (1, 2, 2, SIZE))
+        return Imitated(rows=common + 0.5 * noise / np.sqrt(SIZE), classes=classes)
 
     return imitate
 

@@ -13,7 +13,7 @@ from protocols.federation.federation import RoundData
 from protocols.screening import observed
 from protocols.simulate import run_round
 from protocols.trial.statistics import encoded, opened, plan_for, released, seen, unclipped
-from robust.observe import Sketches
+from robust.observe import Imitated, Sketches
 from secagg.errors import ParameterError
 from secagg.quantize import NormClip
 
@@ -38,7 +38,10 @@ def round_data(number: int = 0) -> RoundData:
         root=updates[3],
         classes=updates[:2],
         perturbation=None,
-        imitate=lambda clients: rng.normal(size=(2, len(clients), SIZE)),
+        imitate=lambda clients: Imitated(
+            rows=rng.normal(size=(1, 2, len(clients), SIZE)),
+            classes=rng.normal(size=(1, 2, 2, SIZE)),
+        ),
     )
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from protocols.trial import freeze as freezing
 from protocols.trial import tables
-from protocols.trial.attacks import attack_names, attacks, trigger_of
+from protocols.trial.attacks import attack_names, attacks, first_names, trigger_of
 from protocols.trial.grid import GRIDS, dataless_names, grid_of
 from protocols.trial.methods import METHODS
 from protocols.trial.results import Results, Timed, ran
@@ -156,9 +156,26 @@ def test_grids_are_disjoint_and_complete() -> None:
         assert len(set(grid.cases)) == len(grid.cases)
         assert len({case.seed for case in grid.cases}) >= 3
         assert {case.alpha for case in grid.cases} == {0.0, 0.3, 0.1}
-        assert {case.attack for case in grid.cases} == {"none", *attack_names()}
+        assert {case.attack for case in grid.cases} == {"none", *first_names()}
         assert {case.method for case in grid.cases} == {one.name for one in METHODS}
         assert {case.share for case in grid.cases} == {0.0, 0.1, 0.2, 0.5, 0.6, 0.7}
+
+
+def test_the_second_held_out_grid_has_sets_of_its_own_and_the_attacks_that_adapt() -> None:
+    grids = {grid.name: grid for grid in GRIDS}
+    second = grids["held-out-2"]
+    assert second.held_out
+    assert len(set(second.cases)) == len(second.cases)
+    others = {case.data for grid in GRIDS if grid is not second for case in grid.cases}
+    assert not {case.data for case in second.cases} & others
+    attacked = {case.attack for case in second.cases}
+    assert attacked == {"none", *(one for one in attack_names() if not one.startswith("fr_"))}
+    assert len([one for one in attacked if one.startswith("bd_")]) == 10
+    looked_at = {case.data for case in grids["coalitions"].cases}
+    assert looked_at == {
+        case.data for name in ("development", "held-out") for case in grids[name].cases
+    }
+    assert {case.seed for case in grids["coalitions"].cases}.isdisjoint({0, 1, 2, 100, 101, 102})
 
 
 def test_the_benchmark_of_free_riders_has_both_cohorts_and_all_shares() -> None:
@@ -191,7 +208,8 @@ def test_cohorts_have_tables_of_their_own_and_one_mean_f1() -> None:
 
 def test_unknown_grids_are_refused() -> None:
     assert [grid_of(grid.name) for grid in GRIDS] == list(GRIDS)
-    names = "one of quick, preview, development, follow-up, free-rider-benchmark, held-out"
+    names = "one of quick, preview, development, follow-up, free-rider-benchmark, held-out, "
+    names += "coalitions, held-out-2"
     with pytest.raises(ParameterError, match=names):
         grid_of("all")
 
@@ -265,17 +283,22 @@ def test_processes_find_what_one_finds() -> None:
 
 def test_what_is_frozen_stays_so(tmp_path: Path) -> None:
     path = tmp_path / "frozen.json"
-    found = freezing.freeze(path)
-    assert found == freezing.sources(grid_of("held-out")) == freezing.frozen(path)
-    assert freezing.require_frozen(path) == found
+    grid = grid_of("held-out")
+    found = freezing.freeze(path, grid)
+    assert found == freezing.sources(grid) == freezing.frozen(path)
+    assert freezing.require_frozen(path, grid) == found
     assert found != freezing.sources(grid_of("development"))
     with pytest.raises(ParameterError, match="what is frozen stays so"):
-        freezing.freeze(path)
+        freezing.freeze(path, grid)
+    with pytest.raises(ParameterError, match="changed: the grid"):
+        freezing.require_frozen(path, grid_of("held-out-2"))
+    with pytest.raises(ParameterError, match="only a grid that is held out is frozen"):
+        freezing.freeze(tmp_path / "other.json", grid_of("development"))
 
 
 def test_the_hash_covers_the_detectors_and_the_federation(tmp_path: Path) -> None:
     path = tmp_path / "frozen.json"
-    freezing.freeze(path)
+    freezing.freeze(path, grid_of("held-out"))
     names = set(json.loads(path.read_text())["files"])
     assert {
         "robust/decide.py", "robust/attacks/catalog.py", "protocols/federation/federation.py",
@@ -286,12 +309,12 @@ def test_the_hash_covers_the_detectors_and_the_federation(tmp_path: Path) -> Non
 
 def test_changed_sources_are_named(tmp_path: Path) -> None:
     path = tmp_path / "frozen.json"
-    freezing.freeze(path)
+    freezing.freeze(path, grid_of("held-out"))
     document = json.loads(path.read_text())
     document["files"]["robust/decide.py"] = document["sources"] = "0" * 64
     path.write_text(json.dumps(document))
     with pytest.raises(ParameterError, match=r"are not those of .*: changed: robust/decide\.py$"):
-        freezing.require_frozen(path)
+        freezing.require_frozen(path, grid_of("held-out"))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1, "sources": "xyz"}'])

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from robust.attacks.adaptive_class_mimic import ClassMimic
 from robust.attacks.adaptive_null_space import NullSpace
-from robust.attacks.attack import Access, Attack, Knowledge
+from robust.attacks.adaptive_scattered import Scattered
+from robust.attacks.attack import Access, Attack, Examples, Knowledge
 from robust.attacks.backdoor import Backdoor, ModelReplacement, NormMatched, Sybil
 from robust.attacks.backdoor_blend import Blend, DecorrelatedBlend
 from robust.attacks.backdoor_dba import Distributed
@@ -41,12 +43,45 @@ def test_each_plants_its_trigger(attack: Backdoor) -> None:
         np.testing.assert_array_equal(one.labels[~changed], before.labels[~changed])
 
 
+def test_scattered_clients_share_one_trigger_and_each_has_one_of_its_own() -> None:
+    attack = Scattered(trigger=TRIGGER, own=0.5)
+    cohort = invented_cohort(3, least=40)
+    first, again = (attack.poison(cohort, np.random.default_rng(seed)) for seed in (1, 2))
+    for member, (one, other, before) in enumerate(zip(first, again, cohort, strict=True)):
+        changed = (one.inputs != before.inputs).any(axis=1)
+        common = (one.inputs[:, TRIGGER.indices] == 3.0).all(axis=1)
+        assert changed.sum() == np.ceil(0.5 * len(before))
+        assert common.sum() >= np.ceil(0.25 * len(before))
+        assert (one.labels[common] == 7).all()
+        np.testing.assert_array_equal(one.labels[~changed], before.labels[~changed])
+        own = _marks(one, changed & ~common)
+        assert own == _marks(other, (other.inputs != before.inputs).any(axis=1) & ~_common(other))
+        assert len(own) == 4
+        assert all(own != _marks(rest, _marked(rest)) for rest in first[member + 1 :])
+
+
+def _common(one: Examples) -> NDArray[np.bool_]:
+    return (one.inputs[:, TRIGGER.indices] == 3.0).all(axis=1)
+
+
+def _marked(one: Examples) -> NDArray[np.bool_]:
+    """Rows that have a mark of a client's own."""
+    return ((one.inputs == 3.0).sum(axis=1) >= 4) & ~_common(one)
+
+
+def _marks(one: Examples, rows: NDArray[np.bool_]) -> set[int]:
+    """Features that all of these rows have at the value of the trigger."""
+    return set(np.flatnonzero((one.inputs[rows] == 3.0).all(axis=0)).tolist())
+
+
 def test_replacement_survives_the_mean() -> None:
     np.testing.assert_allclose(sent(ModelReplacement(trigger=TRIGGER)), 12 / 4 * POISONED)
     np.testing.assert_allclose(sent(ModelReplacement(trigger=TRIGGER, factor=0.5)), POISONED / 2)
 
 
-@pytest.mark.parametrize("kind", [NormMatched, Sybil, Neurotoxin, Distributed, ClassMimic])
+@pytest.mark.parametrize(
+    "kind", [NormMatched, Sybil, Neurotoxin, Distributed, ClassMimic, Scattered]
+)
 def test_a_matched_norm_is_honest(kind: Callable[..., Backdoor]) -> None:
     rows = sent(kind(trigger=TRIGGER))
     np.testing.assert_allclose(lengths(rows), KNOWLEDGE[Access.NORM], rtol=1e-9)
@@ -183,6 +218,8 @@ def test_a_whole_projection_leaves_an_honest_update() -> None:
             lambda: ClassMimic(trigger=TRIGGER, residual=1.1),
         ),
         (lambda: NullSpace(trigger=TRIGGER), lambda: NullSpace(trigger=TRIGGER, boost=0)),
+        (lambda: Scattered(trigger=TRIGGER), lambda: Scattered(trigger=TRIGGER, own=1)),
+        (lambda: Scattered(trigger=TRIGGER), lambda: Scattered(trigger=TRIGGER, seed=-1)),
     ],
 )
 def test_parameters_are_checked(right: Callable[[], Attack], wrong: Callable[[], Attack]) -> None:

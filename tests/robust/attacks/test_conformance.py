@@ -14,7 +14,7 @@ from robust.attacks.adaptive_null_space import NullSpace
 from robust.attacks.adaptive_on_off import OnOff
 from robust.attacks.attack import Access, Attack, Examples, Goal, Knowledge
 from robust.attacks.backdoor import ModelReplacement
-from robust.attacks.catalog import backdoors, free_riders, poisoners
+from robust.attacks.catalog import adaptive_backdoors, backdoors, free_riders, poisoners
 from robust.attacks.free_rider_data import Copycat, Lazy
 from robust.attacks.free_rider_mimic import Colluding
 from robust.attacks.free_rider_noise import Disguised
@@ -64,15 +64,15 @@ class TestBackdoors(AttackConformance):
             ClassMimic(trigger=TRIGGER, residual=0.0),
             NullSpace(trigger=TRIGGER, boost=3.0),
         )
-        return (*backdoors(TRIGGER), *others)
+        return (*backdoors(TRIGGER), *adaptive_backdoors(TRIGGER), *others)
 
     def test_they_are_what_the_catalog_says(self) -> None:
         assert {attack.goal for attack in self.attacks()} == {Goal.BACKDOOR}
 
 
 def test_names_in_the_catalog_are_distinct() -> None:
-    everything = [*free_riders(), *poisoners(), *backdoors(TRIGGER)]
-    assert len({attack.name for attack in everything}) == len(everything) == 32
+    everything = [*free_riders(), *poisoners(), *backdoors(TRIGGER), *adaptive_backdoors(TRIGGER)]
+    assert len({attack.name for attack in everything}) == len(everything) == 34
 
 
 # -- the kit catches what it is for --------------------------------------------------------------
