@@ -34,6 +34,9 @@ class Floors:
     opened: most linear functionals of its own vector that a round may open beside the sum; none,
     unless a client's operator says so. opened_of: fewest clients in any sum of which something is
     opened: 2 or more allows those functionals of sums over groups, and of no client by itself.
+    authority: the public key of the key authority that this client trusts, so that only plans with
+    it are taken. With None it is the plan's own: then the plan must not be the server's word, as a
+    server that is its own authority reads every update.
     """
 
     clients: int = 3
@@ -42,6 +45,7 @@ class Floors:
     corrupt: float = 0.0
     opened: int = 0
     opened_of: int = 1
+    authority: bytes | None = None
 
     def check(self, scheme: Scheme) -> None:
         """Raise `ParameterError`, with the inequality, if `scheme` asks for less."""
@@ -57,6 +61,8 @@ class Floors:
                 raise ParameterError(
                     f"{name} >= {least} must hold by this client's floor, the plan has {offered}"
                 )
+        if self.authority is not None and scheme.authority != self.authority:
+            raise ParameterError("the plan's key authority is not the one that this client trusts")
         if not scheme.opened <= self.opened:
             raise ParameterError(
                 f"opened <= {self.opened} must hold for this client, the plan opens "
@@ -237,6 +243,8 @@ class Scheme(ABC):
         return self._endpoint(round, identity, me)
 
     def _endpoint(self, round: Round, identity: Identity, me: PartyId) -> Endpoint:
+        if round.roster.authority not in (None, self.authority):
+            raise ParameterError("the roster has another key authority than the plan")
         roster = dataclasses.replace(round.roster, authority=self.authority)
         invited = len(frozenset(roster).difference(self.helpers))
         if invited != self.clients:

@@ -181,7 +181,7 @@ def test_a_client_refuses_a_screen_that_it_did_not_agree_to() -> None:
             {"privacy": DistributedNoise(multiplier=1.0), "max_weight": 1},
             "take one of the two",
         ),
-        (NormScreen(), {"scheme": TwoAggregators}, "SecAggPlus or the scheme of a key authority"),
+        (NormScreen(), {"scheme": TwoAggregators}, "two aggregators open exact norms"),
     ],
     ids=repr,
 )

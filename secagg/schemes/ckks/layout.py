@@ -93,6 +93,14 @@ class Layout:
         return (self.words * self.ring.keys.bits + 7) // 8
 
     @property
+    def spare_bits(self) -> int:
+        """Where combinations are opened: 2^spare_bits times one of honest blocks still decrypts.
+
+        What passes that has noise of 1/(4 n) of what decrypts at most, so n of it sum exactly.
+        """
+        return spare_bits(self.clients)
+
+    @property
     def _middle(self) -> np.uint64:
         """The residue that stands for the least signed integer."""
         return np.uint64(1 << (self.width - 1))
@@ -167,7 +175,7 @@ def layout(clients: int, length: int, width: int, plain_bits: int = 0) -> Layout
     """The cheapest layout, by bytes first: see `_price`.
 
     plain_bits: 0, or what plaintexts must hold where combinations of blocks are opened. A slot then
-    has one coordinate, and the sum of all blocks of a client is exact too.
+    has one coordinate, and 2^spare_bits times the sum of all blocks of a client is exact too.
 
     Raises `ParameterError` where no ring holds `clients` times the largest value.
     """
@@ -206,13 +214,18 @@ def _layouts(clients: int, length: int, width: int) -> Iterator[Layout]:
                 yield Layout(**sizes, limbs=limbs, lanes=lanes, ring=ring)
 
 
+def spare_bits(clients: int) -> int:
+    """The least b with 4 * clients <= 2^b."""
+    return (4 * clients - 1).bit_length()
+
+
 def _combinable(clients: int, length: int, width: int, plain_bits: int) -> Iterator[Layout]:
-    """One lane to a slot, and noise for as many summands as there are blocks, and one more."""
+    """One lane to a slot; noise for as many summands as there are blocks and one, and to spare."""
     sizes: dict[str, Any] = {"clients": clients, "length": length, "width": width}
     bits = max(width + (clients - 1).bit_length(), plain_bits)
     for degree in MOST_BITS if bits <= MOST_PLAIN_BITS else ():
         blocks = -(-length // (degree - -(-CHECK_BITS // width)))
-        ring = _ring(degree, bits, max(clients, blocks + 1))
+        ring = _ring(degree, bits, (blocks + 1) << spare_bits(clients))
         if ring is not None:
             yield Layout(**sizes, limbs=1, lanes=1, ring=ring)
 

@@ -168,9 +168,9 @@ def _ring(degree: int, summands: int, largest: int) -> RealRing | None:
         count = -(-total // MOST_PRIME_BITS)
         if total % count or total // count <= SPECIAL_BITS:
             continue
-        keys = KeyRing(degree=degree, bits=total // count, count=count)
-        bits = (8 * summands * degree * (keys.noise + 1) - 1).bit_length()
         try:
+            keys = KeyRing(degree=degree, bits=total // count, count=count)
+            bits = (8 * summands * degree * (keys.noise + 1) - 1).bit_length()
             return RealRing(keys=keys, scale_bits=bits, summands=summands, largest=largest)
         except ParameterError:
             continue

@@ -38,7 +38,8 @@ class KeyRing:
     degree: N, coefficients of a polynomial, and slots of a ciphertext. bits: of each of the primes
     whose product q is the modulus of a ciphertext; all alike. count: how many.
 
-    Raises `ParameterError` unless the primes and the special one stay within `MOST_BITS`.
+    Raises `ParameterError` unless the primes and the special one stay within `MOST_BITS`, and there
+    are so many.
     """
 
     degree: int
@@ -56,6 +57,11 @@ class KeyRing:
             raise ParameterError(
                 f"1 <= count and count * bits + {SPECIAL_BITS} <= {most} must hold for 128 bits of "
                 f"security, got {self.count} primes of {self.bits} bits"
+            )
+        if len(self.primes) != self.count + 1:
+            raise ParameterError(
+                f"{self.count} primes p % {2 * self.degree} == 1 of {self.bits} bits must exist, "
+                f"there are {len(self.primes) - 1}"
             )
 
     @cached_property

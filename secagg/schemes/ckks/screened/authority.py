@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from secagg.errors import DecodeError, RemoteProtocolError
 from secagg.frame import Signed
@@ -15,9 +16,10 @@ from secagg.schemes.ckks.authority import ExactAuthority
 from secagg.schemes.ckks.binding import check_list, open_seeds
 from secagg.schemes.ckks.layout import Slots
 from secagg.schemes.ckks.masks import add_masks
-from secagg.schemes.ckks.residues import unpack_residues
+from secagg.schemes.ckks.residues import Residues, moduli, unpack_residues
 from secagg.schemes.ckks.screened import states
 from secagg.schemes.ckks.screened.messages import Query, Shown
+from secagg.schemes.ckks.screened.modular import shifted
 from secagg.schemes.ckks.screened.states import Watching
 from secagg.wire import Columns, ids
 
@@ -49,12 +51,16 @@ class ScreeningAuthority(ExactAuthority):
 
     def _show(self, query: Query) -> Step[Any]:
         check_list(query.contributors, self._endpoint, self._params.survivors)
-        slots = self._decrypted(query)
+        residues = self._residues(query)
+        slots = self._decrypted(residues)
+        quiet = self._is_quiet(residues, slots)
         opened_map = self._params.opened_map(self._params.seed(self._endpoint.context, query.nonce))
         seeds = open_seeds(query.contributors, self._endpoint)
         values: dict[PartyId, tuple[bytes]] = {}
-        for each, (peer, seed) in zip(slots, seeds.items(), strict=True):
-            if seed is not None and self._is_readable(self._unmask(each, seed, opened_map)):
+        for each, sums, (peer, seed) in zip(slots, quiet, seeds.items(), strict=True):
+            if not sums or seed is None:
+                continue
+            if self._is_readable(self._unmask(each, seed, opened_map)):
                 values[peer] = (opened_map.opened(each).astype("<u8").tobytes(),)
         shown = Shown(
             values=Columns(value=self._params.limits.cell).table(values),
@@ -62,16 +68,33 @@ class ScreeningAuthority(ExactAuthority):
         )
         return Step(Watching(shown=ids(values)), (Send.to_server(shown),))
 
-    def _decrypted(self, query: Query) -> Slots:
-        """(clients, combinations, degree)."""
-        keys, each = self._params.layout.ring.keys, self._params.combinations
-        words = len(query.contributors) * each * keys.words
+    def _residues(self, query: Query) -> Residues:
+        """(clients * combinations, words) of the combinations."""
+        keys = self._params.layout.ring.keys
+        words = len(query.contributors) * self._params.combinations * keys.words
         try:
-            residues = unpack_residues(query.blinded, words, keys)
+            return unpack_residues(query.blinded, words, keys).reshape(-1, keys.words)
         except DecodeError as error:
             raise RemoteProtocolError(str(error)) from None
-        slots = self._cipher.decrypt(self._params.layout.ring, self._secret, residues)
-        return slots.reshape(len(query.contributors), each, keys.degree)
+
+    def _decrypted(self, residues: Residues) -> Slots:
+        """(clients, combinations, degree)."""
+        ring = self._params.layout.ring
+        slots = self._cipher.decrypt(ring, self._secret, residues.reshape(-1))
+        return slots.reshape(-1, self._params.combinations, ring.keys.degree)
+
+    def _is_quiet(self, residues: Residues, slots: Slots) -> NDArray[np.bool_]:
+        """(clients,): whether noise is so small that it cannot add up to something in a sum.
+
+        Noise grows with a multiple of a ciphertext: the multiple decrypts to that of the plaintext
+        exactly where noise was below that part of what decrypts.
+        """
+        layout = self._params.layout
+        ring, bits = layout.ring, layout.spare_bits
+        found = self._decrypted(shifted(residues, bits, moduli(ring.keys)))
+        due = shifted(slots, bits, np.uint64(ring.plain))
+        quiet: NDArray[np.bool_] = np.all(found == due, axis=(1, 2))
+        return quiet
 
     def _unmask(self, slots: Slots, seed: bytes, opened_map: SlotMap) -> Slots:
         """`slots` without the client's mask and without what stands for zero, in place."""

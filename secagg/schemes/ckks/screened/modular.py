@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["product"]
+__all__ = ["product", "shifted"]
 
 Residues = NDArray[np.uint64]
 
@@ -31,10 +31,17 @@ def product(
         some = signs[..., start : start + _CHUNK].astype(np.float64)
         low = low + some @ (part & np.uint64((1 << _LIMB) - 1)).astype(np.float64)
         high = high + some @ (part >> np.uint64(_LIMB)).astype(np.float64)
-    found = _residues(high, moduli)
-    for _ in range(_LIMB // _STEP):
-        found = (found << np.uint64(_STEP)) % moduli
+    found = shifted(_residues(high, moduli), _LIMB, moduli)
     return (found + _residues(low, moduli)) % moduli
+
+
+def shifted(values: Residues, bits: int, moduli: Residues | np.uint64) -> Residues:
+    """2^bits times values (..., w), modulo `moduli`: one below 2^60, or (w,) of them."""
+    found = values.copy()
+    for start in range(0, bits, _STEP):
+        found <<= np.uint64(min(_STEP, bits - start))
+        found %= moduli
+    return found
 
 
 def _residues(sums: Any, moduli: Residues | np.uint64) -> Residues:

@@ -197,5 +197,5 @@ class ScreenedServer(Server):
 
 
 def _rejections(unreadable: Iterable[PartyId]) -> tuple[PeerRejected, ...]:
-    reason = "its ciphertexts are not of what its sealed seed masks"
+    reason = "its ciphertexts are not of what its sealed seed masks, or of too much noise"
     return tuple(PeerRejected(peer, "screen", reason) for peer in unreadable)

@@ -99,6 +99,9 @@ def test_rings_below_128_bits_of_security_are_refused() -> None:
         KeyRing(degree=4096, bits=43, count=2)
     with pytest.raises(ParameterError, match="degree in"):
         KeyRing(degree=2048, bits=30, count=1)
+    assert len(KeyRing(degree=16384, bits=18, count=1).primes) == 2
+    with pytest.raises(ParameterError, match="3 primes p % 32768 == 1 of 18 bits must exist"):
+        KeyRing(degree=16384, bits=18, count=3)
     with pytest.raises(ParameterError, match="17 < bits"):
         KeyRing(degree=4096, bits=61, count=1)
 

@@ -196,6 +196,40 @@ def test_who_would_spoil_a_sum_is_left_out_of_it(lie: str) -> None:
     assert named == ([2] if lie in ("other seed", "noise") else [])
 
 
+def noisy(sent: Upload, share: float, block: int = 0) -> Upload:
+    """The upload with noise on some coefficients: this share of what a plaintext's unit has."""
+    residues = unpack_residues(sent.vector, SCHEME.layout.words, KEYS)
+    noise = int(share * KEYS.modulus) // SCHEME.layout.ring.plain
+    primes = np.array(KEYS.primes[:-1], np.uint64)[:, None]
+    rows = residues.reshape(-1, 2, KEYS.count, KEYS.degree)[block, 0, :, :60]
+    rows += np.array([[noise % int(prime)] for prime in primes[:, 0]], np.uint64)
+    rows %= primes
+    packed = pack_residues(residues, KEYS)
+    return Upload(sealed=sent.sealed, signature=sent.signature, vector=packed)
+
+
+@pytest.mark.parametrize("block", [0, 1])
+@pytest.mark.parametrize(("share", "liars"), [(0.4, (1, 2)), (0.499, (2,)), (0.07, (1, 4))])
+def test_noise_that_would_add_up_is_left_out_by_name(
+    share: float, liars: tuple[int, ...], block: int
+) -> None:
+    """Two that are readable by themselves, and are not in a sum; or one at the edge, with luck."""
+    sent = {party: noisy(UPLOADS[party], share, block) for party in liars}
+    found = played({**UPLOADS, **sent})
+    assert [event.peer for event in found if isinstance(event, PeerRejected)] == list(liars)
+    honest_ones = set(WHO.clients).difference(liars)
+    assert found[-1].aggregate.included == honest_ones
+    due = sum(vector(party) for party in honest_ones)
+    assert np.array_equal(found[-1].aggregate.total, due)
+
+
+def test_noise_that_passes_cannot_add_up_even_if_all_clients_have_it() -> None:
+    share = 0.45 / (1 << SCHEME.layout.spare_bits)
+    found = played({party: noisy(sent, share) for party, sent in UPLOADS.items()})
+    assert found[-1].aggregate.included == set(WHO.clients)
+    assert np.array_equal(found[-1].aggregate.total, sum(vector(party) for party in WHO.clients))
+
+
 def test_too_few_that_pass_end_the_round_by_name() -> None:
     large = {party: upload(party, vector(party, 8.0)) for party in (1, 2, 3)}
     statistics, failed = played({**UPLOADS, **large})

@@ -15,7 +15,7 @@ from secagg.primitives.ring import reduce
 from secagg.schemes.ckks.layout import Layout, layout
 from secagg.schemes.ckks.ring import MOST_BITS
 from secagg.schemes.ckks.screened import SlotMap, SlotScreen
-from secagg.schemes.ckks.screened.modular import product
+from secagg.schemes.ckks.screened.modular import product, shifted
 from secagg.testing.rand import SeededRand
 
 PRIMES = ((1 << 59) + 21, (1 << 60) - 93, 97)  # any modulus below 2^60 will do
@@ -63,6 +63,14 @@ def test_each_column_has_its_own_modulus() -> None:
     values = np.tile(primes - np.uint64(1), (7, 1))
     found = product(np.ones((1, 7), np.int8), values, primes)
     assert found[0].tolist() == [prime - 7 for prime in PRIMES[:2]] + [97 - 7]
+
+
+@given(st.integers(0, 30), st.lists(st.integers(0, 2**60), min_size=3, max_size=3))
+def test_powers_of_two_times_residues_are_exact(bits: int, numbers: list[int]) -> None:
+    values = [number % prime for number, prime in zip(numbers, PRIMES, strict=True)]
+    found = shifted(np.array(values, np.uint64), bits, np.array(PRIMES, np.uint64))
+    due = [(value << bits) % prime for value, prime in zip(values, PRIMES, strict=True)]
+    assert found.tolist() == due
 
 
 @pytest.mark.parametrize("length", [100, 9000])
@@ -122,7 +130,7 @@ def test_two_coordinates_of_half_a_unit_are_seen() -> None:
 
 
 @pytest.mark.parametrize(("factor", "passes"), [(1.0, True), (8.0, False)])
-@pytest.mark.parametrize("shape_of", ["spread", "spike", "slot", "rank one"])
+@pytest.mark.parametrize("shape_of", ["spread", "spike", "slot", "block", "rank one"])
 def test_norms_within_the_bound_pass_and_large_ones_do_not(
     shape_of: str, factor: float, passes: bool
 ) -> None:
@@ -135,6 +143,8 @@ def test_norms_within_the_bound_pass_and_large_ones_do_not(
         vector[4321] = 1
     elif shape_of == "slot":
         vector[17::step] = 1
+    elif shape_of == "block":
+        vector[:step] = np.random.default_rng(3).normal(size=step)
     else:
         vector[:] = 1
     vector[0] = 0
@@ -171,7 +181,9 @@ def test_layouts_hold_the_combinations_of_all_blocks(rows: int, clients: int) ->
         keys = shape.ring.keys
         assert shape.lanes == shape.limbs == 1
         assert shape.ring.plain >= max(clients << WIDTH, 8 * screen.row_bound)
-        assert 4 * shape.ring.plain * (shape.blocks + 1) * keys.noise <= keys.modulus
+        assert 4 * clients <= 1 << shape.spare_bits < 8 * clients
+        most = (shape.blocks + 1) * keys.noise << shape.spare_bits
+        assert 4 * shape.ring.plain * most <= keys.modulus
         assert sum(prime.bit_length() for prime in keys.primes) <= MOST_BITS[keys.degree]
 
 
