@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from protocols.helper_process import HelperProcess
 
 from dp.errors import BudgetExceeded
 from dp.noise_discrete_gaussian import DiscreteGaussian
@@ -15,7 +16,6 @@ from dp.parties import ByAggregators
 from protocols.audit import audit_noise
 from protocols.helper import HelperKeeper
 from protocols.helper_document import scheme_document, scheme_of
-from protocols.helper_process import HelperProcess
 from protocols.journal import ClientJournal
 from protocols.ledger import PrivacyLedger
 from protocols.plan import RoundPlan

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from protocols.helper_process import HelperProcess
 
 from protocols import presets
 from protocols.helper import HelperKeeper
 from protocols.helper_document import scheme_document, scheme_of
-from protocols.helper_process import HelperProcess
 from protocols.inspect import inspect
 from protocols.journal import ClientJournal
 from protocols.leakage import LeakageLedger
