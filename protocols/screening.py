@@ -209,6 +209,9 @@ class CosineScreen:
 
     reference: Reference
 
+    def __post_init__(self) -> None:
+        _require_reference(self.reference)
+
     def of_shares(self, quantize: FixedPoint) -> PineScreen:
         """What two aggregators open of updates in this encoding."""
         return _of_shares(quantize, norm=True, reference=self.reference)
@@ -226,6 +229,7 @@ class CosineProof:
     least: Fraction
 
     def __post_init__(self) -> None:
+        _require_reference(self.reference)
         if not isinstance(self.least, Fraction) or not 0 < self.least <= 1:
             raise ParameterError(f"0 < least <= 1, a Fraction, must hold, got {self.least!r:.40}")
         if self.least.denominator > 255:
@@ -251,6 +255,12 @@ class CosineProof:
 
 MaskedScreen = NormScreen | SketchScreen | GroupScreen
 PlanScreen = MaskedScreen | ExactNormScreen | CosineScreen | CosineProof
+
+
+def _require_reference(reference: object) -> None:
+    """Without one, `PineScreen` would open norms alone, and nobody would notice."""
+    if not isinstance(reference, Reference):
+        raise ParameterError(f"reference is a Reference, got {type(reference).__name__}")
 
 
 def _of_shares(quantize: FixedPoint, **opened: Any) -> PineScreen:
