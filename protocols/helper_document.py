@@ -17,9 +17,6 @@ from secagg.schemes.pine import Angle, Noise, PineScreen, Reference, TwoAggregat
 
 __all__ = ["scheme_document", "scheme_of"]
 
-_WRONG = (
-    TypeError, KeyError, ValueError, AttributeError, ParameterError, dp.errors.ParameterError,
-)  # fmt: skip
 _LAWS: dict[str, type[IntegerNoise]] = {
     "skellam": Skellam,
     "discrete_gaussian": DiscreteGaussian,

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from protocols.helper_process import HelperProcess
 
 from dp.errors import BudgetExceeded
 from dp.noise_discrete_gaussian import DiscreteGaussian
@@ -174,10 +173,9 @@ def test_the_mean_is_that_of_the_updates_within_the_noise() -> None:
 
 
 @pytest.mark.parametrize("noise", [Skellam, DiscreteGaussian])
-def test_a_helper_in_another_process_adds_its_noise(noise: Any) -> None:
+def test_both_laws_of_noise_travel_in_a_document(noise: Any) -> None:
     plan = plan_of(AggregatorNoise(multiplier=1.0, noise=noise))
-    with HelperProcess() as helper:
-        outcome = run_round(plan, zeros(), third=helper)
+    outcome = run_round(plan, zeros(), third=HelperKeeper.generate())
     assert outcome.result is not None
     assert outcome.result.total.any()
     document = json.loads(json.dumps(scheme_document(plan.scheme)))
@@ -243,6 +241,8 @@ def test_noise_beside_a_screen_is_refused() -> None:
         TwoAggregators(**fields, noise=scheme.noise, screen=PineScreen(norm=True))
     with pytest.raises(ParameterError, match="noise is a Noise, got float"):
         TwoAggregators(**fields, noise=1.0)
+    with pytest.raises(ParameterError, match="noise is a Noise, got ABCMeta"):
+        TwoAggregators(**fields, noise=Skellam)
 
 
 def test_scheme_and_encoding_have_one_noise() -> None:
