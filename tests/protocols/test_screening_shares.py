@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from fractions import Fraction
 from functools import partial
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 
 from protocols import presets
 from protocols.helper import HelperKeeper
-from protocols.helper_document import scheme_document, scheme_of
 from protocols.inspect import inspect
 from protocols.journal import ClientJournal
 from protocols.leakage import LeakageLedger
@@ -37,7 +35,6 @@ from protocols.simulate import Population, run_round
 from robust.observe import GroupSketches, Norms, Sketches
 from secagg.errors import (
     Aborted,
-    DecodeError,
     InputRefused,
     LeakageExceeded,
     LocalProtocolError,
@@ -341,33 +338,6 @@ def test_a_restarted_helper_answers_no_second_set() -> None:
     restarted = HelperKeeper(keeper._identity, journal=stored)
     with pytest.raises(LocalProtocolError, match="not after round 3"):
         restarted.answer(plan.scheme, invitation.round, settle)
-
-
-@pytest.mark.parametrize("screen", [None, NORMS, COSINES, SKETCHES, GROUPS, PROOF])
-def test_a_scheme_survives_its_document(screen: PlanScreen | None) -> None:
-    scheme = plan_of(screen).scheme
-    assert isinstance(scheme, TwoAggregators)
-    found = scheme_of(json.loads(json.dumps(scheme_document(scheme))))
-    assert found == scheme
-    assert found.encoded() == scheme.encoded()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"clients": "six"},
-        {"more": 1},
-        {"screen": {}},
-        {"screen": {"reference": "zz"}},
-        {"screen": 3},
-        {"bound": 0},
-    ],
-)
-def test_what_is_no_document_of_a_scheme_is_refused(change: dict[str, Any]) -> None:
-    scheme = plan_of(None).scheme
-    assert isinstance(scheme, TwoAggregators)
-    with pytest.raises(DecodeError, match="not a scheme with two aggregators"):
-        scheme_of({**scheme_document(scheme), **change})
 
 
 def test_frames_can_be_inspected() -> None:
