@@ -59,7 +59,7 @@ class PineScreen:
     """
 
     least_ratio: ClassVar[int] = 8
-    """An update has at least so many coordinates for each linear function that is opened of it."""
+    """An update has at least so many coordinates for each number that is opened of it."""
 
     norm: bool = False
     reference: Reference | None = None
@@ -106,7 +106,7 @@ class PineScreen:
         """`ParameterError` unless each number opened has one signed reading in the field."""
         size = limits.dimension - self.head
         _require(size >= 1, f"length > head = {self.head}", limits.dimension)
-        numbers = self.least_ratio * (self.opened - self.head - self.norm)
+        numbers = self.least_ratio * (self.opened - self.head)
         _require(numbers <= size, f"{self.least_ratio} * numbers opened <= d = {size}", numbers)
         weight = self.unit * self.max_weight
         _require(weight <= limits.bound, "unit * max_weight <= bound", weight)

@@ -203,7 +203,7 @@ def test_both_aggregators_see_the_same() -> None:
 
 
 def test_the_extremes_of_the_bound_are_read_with_their_sign() -> None:
-    table = Table(replace(COSINE, rows=4, buckets=16, reference=Reference(np.ones(D, np.int64))))
+    table = Table(replace(COSINE, rows=3, buckets=16, reference=Reference(np.ones(D, np.int64))))
     ones = np.full(D, int(BOUND / D**0.5))
     table.vectors = {c: (-1) ** c * ones for c in table.vectors}
     table.report().run()
@@ -645,6 +645,7 @@ def test_a_silent_helper_is_missed() -> None:
         (lambda: PineScreen(reference=np.ones(D)), "reference is a Reference"),
         (lambda: PineScreen(norm=True, max_weight=2, unit=0), "1 <= unit"),
         (lambda: Table(PineScreen(rows=6)), "numbers opened <= d = 40"),
+        (lambda: Table(NORM, length=8), "numbers opened <= d = 7"),
         (lambda: Table(replace(NORM, unit=BOUND)), "unit \\* max_weight <= bound"),
         (lambda: Table(replace(GROUPS, group=3), corrupt=0.2), "minimum >= 2 \\* group"),
         (lambda: Table(GROUPS, clients=10, minimum=9, corrupt=0.1), "group >= corrupt"),
@@ -659,6 +660,11 @@ def test_impossible_parameters_die_with_their_inequality(
 ) -> None:
     with pytest.raises(ParameterError, match=reason):
         make()
+
+
+def test_the_norm_of_eight_coordinates_may_be_opened() -> None:
+    """That of one would be its absolute value."""
+    assert Table(NORM, length=9).scheme.opened == 2
 
 
 def test_the_map_differs_with_either_nonce_and_with_the_batch() -> None:
