@@ -8,15 +8,22 @@ one client could enter that of a thousand, or a negative one that cancels the ot
 travels s = floor(L / max_weight) times as large, and B is what L and s * max_weight are together:
 at most sqrt(2) L, rounded up.
 
-What a lie gains: let W be the weight of the others in a sum, and c the clip. Up to the rounding of
-s, whoever is within B moves their mean by at most 2 c max_weight / (W - sqrt(2) max_weight), by the
-triangle inequality; an honest client moves it by up to 2 c max_weight / (W + max_weight).
+What a lie gains: let W be the weight of the others in a sum, c the clip, M max_weight, and rho =
+L / (s M), from 1 to 1 + 1 / s. Whoever is within B moves their mean by at most
+
+    c M sqrt(2 + rho**2 + rho**-2) / (W - sqrt(1 + rho**2) M)
+
+by the triangle inequality, and up to the rounding of B: for a large s, 2 c M / (W - sqrt(2) M). An
+honest client moves it by up to 2 c M / (W + M).
 """
 
 from __future__ import annotations
 
 import math
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from protocols.private import AggregatorNoise, LeafClip, Private
 from secagg.errors import ParameterError
@@ -30,12 +37,12 @@ __all__ = [
     "LARGEST",
     "check",
     "check_choice",
+    "decoded",
     "headroom",
     "norm_bound",
     "parameters",
     "scale",
     "scaled",
-    "unscaled",
 ]
 
 LARGEST = math.isqrt(most_bound(MODULUS) ** 2 // 2)
@@ -97,18 +104,21 @@ def scaled(residues: Words, quantize: FixedPoint) -> Words:
     return vector
 
 
-def unscaled(total: Words, quantize: FixedPoint, clients: int) -> Words:
-    """What `quantize` decodes, for the sum of what so many clients submitted, (d+1,).
+def decoded(total: Words, quantize: FixedPoint, clients: int) -> tuple[NDArray[np.float64], int]:
+    """The mean, (d,), and the weight of so many clients, of the sum of what they submitted, (d+1,).
+    Raises as `FixedPoint.decode`.
 
-    Honest weights leave no remainder, and sum to clients * max_weight at most. What liars leave of
-    less than 1, or put on top, is cut off, so that it is no reason to withhold the sum. A liar
-    could have sent that smaller weight with the same update: it gains nothing.
+    Honest weights leave no remainder, and sum to clients * max_weight at most. What liars put on
+    top is cut off, and what they leave of less than 1 is not in the weight that is returned, so
+    that neither is a reason to withhold the sum. The mean is divided by it all the same: where
+    -1.01 counted as -2, a lie would gain more than the bound above.
     """
-    stated = int(centered(total[:1], quantize.width)[0]) // scale(quantize)
-    weight = min(stated, clients * quantize.max_weight)
+    unit = scale(quantize)
+    sent = min(int(centered(total[:1], quantize.width)[0]), clients * quantize.max_weight * unit)
     vector = total.copy()
-    vector[0] = weight % (1 << quantize.width)
-    return vector
+    vector[0] = sent // unit % (1 << quantize.width)
+    mean, weight = quantize.decode(vector, clients)
+    return mean * (weight * unit / sent), weight
 
 
 def scale(quantize: FixedPoint) -> int:

@@ -275,8 +275,9 @@ class RoundPlan:
             return Decoded(self.structure.restore(vector), clients, released, within)
         coordinates = total[: self.quantize.length(self.structure.size)]
         if self._is_proven:
-            coordinates = bounded.unscaled(coordinates, self.quantize, clients)
-        vector, total_weight = self.quantize.decode(coordinates, clients)
+            vector, total_weight = bounded.decoded(coordinates, self.quantize, clients)
+        else:
+            vector, total_weight = self.quantize.decode(coordinates, clients)
         return Decoded(self.structure.restore(vector), total_weight, total)
 
 

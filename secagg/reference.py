@@ -31,8 +31,9 @@ class Reference:
 
     def __post_init__(self) -> None:
         found = self.vector
-        if type(found) is not np.ndarray or found.dtype != np.int64 or found.ndim != 1:
-            raise ParameterError("a reference is an int64 array of shape (d,)")
+        fits = type(found) is np.ndarray and found.dtype == np.int64 and found.ndim == 1
+        if not (fits and found.size):
+            raise ParameterError("a reference is an int64 array of shape (d,), d >= 1")
         if not bool(((found >= -1) & (found <= 1)).all()):  # the least int64 has no absolute value
             raise ParameterError("a reference has no entries but -1, 0 and 1")
         least = min(_FLATNESS, found.size / 2)

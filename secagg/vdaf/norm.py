@@ -55,6 +55,9 @@ class NormBound:
 
     def __post_init__(self) -> None:
         q = self.field.modulus
+        for name in ("dimension", "bound", "checks", "successes"):
+            if type(getattr(self, name)) is not int:
+                raise ParameterError(f"{name} is an int, got {getattr(self, name)!r:.40}")
         if not 1 <= self.dimension < 1 << 31:
             raise ParameterError(f"1 <= dimension < 2**31 must hold, got {self.dimension}")
         if not 1 <= self.successes <= self.checks < 1 << 16:

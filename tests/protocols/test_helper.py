@@ -149,6 +149,15 @@ def test_the_weight_of_many_clients_is_over_the_bound() -> None:
 STEEP = {"weights": np.eye(3, 4, dtype=np.float32) * np.array([[CLIP], [0], [0]], np.float32)}
 
 
+def gain(plan: RoundPlan, rest: int) -> float:
+    """The most that a client within the bound moves the mean of others of this weight."""
+    quantize, bound = plan.quantize, plan.scheme.bound
+    assert isinstance(quantize, FixedPoint)
+    most, scale = quantize.max_weight, bounded.scale(quantize)
+    reach = bound * math.hypot(1 / quantize.bound, 1 / (scale * most))
+    return CLIP * most * reach / (rest - bound / scale)
+
+
 @given(
     turn=st.floats(0, 2 * math.pi), weights=st.lists(st.integers(36, 44), min_size=4, max_size=4)
 )
@@ -162,8 +171,28 @@ def test_a_liar_within_the_bound_moves_the_mean_by_little(turn: float, weights: 
     mean = PLAN.decode(total, 5, bytes, bytes(32)).mean["weights"]
     moved = float(np.linalg.norm(mean - STEEP["weights"]))
     rest = sum(weights)
-    # a weight is rounded down to a whole number, which the mean at the clip shows
-    assert moved <= 1.001 * 2 * CLIP * (MOST + 1) / (rest - math.sqrt(2) * MOST - 1)
+    assert moved <= (1 + 1e-6) * gain(PLAN, rest)
+    assert gain(PLAN, rest) <= 1.001 * 2 * CLIP * MOST / (rest - math.sqrt(2) * MOST)
+
+
+@given(part=st.floats(-1.4, 1.4), most=st.sampled_from([1, 2, 50]), coarse=st.booleans())
+@settings(max_examples=60)
+def test_a_part_of_a_weight_gains_a_liar_nothing(part: float, most: int, coarse: bool) -> None:
+    """If -1.01 counted as -2, the mean of others of one example each would move by 1.6 times."""
+    plan = RoundPlan.for_update(
+        np.zeros(64), clients=11, clip=NormClip(CLIP), scheme=TwoAggregators, max_weight=most,
+        minimum=2, corrupt=0.0, fraction_bits=3 if coarse else None, width=32,
+    )  # fmt: skip
+    quantize, bound = plan.quantize, plan.scheme.bound
+    assert isinstance(quantize, FixedPoint)
+    flat = np.full(64, CLIP / 8)
+    head = round(part * most * bounded.scale(quantize))
+    side = math.isqrt(bound**2 - head**2) // 8
+    lie = reduce(np.array([head, *[side] * 64]).astype(np.uint32), plan.scheme.width)
+    honest = [plan.encode(flat, most, bytes, bytes(32)) for _ in range(10)]
+    total = reduce(np.sum([*honest, lie], axis=0, dtype=np.uint32), plan.scheme.width)
+    mean = plan.decode(total, 11, bytes, bytes(32)).mean
+    assert np.linalg.norm(mean - flat) <= (1 + 1e-9) * gain(plan, 10 * most)
 
 
 def test_what_honest_clients_cannot_sum_to_is_withheld() -> None:

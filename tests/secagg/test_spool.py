@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import resource
 
 import numpy as np
 import pytest
@@ -27,6 +28,28 @@ def test_no_more_than_the_bound_stays_in_memory_and_the_rest_outlives_the_spool(
     del spool
     gc.collect()
     assert kept[4].tobytes() == bytes([4] * 4)
+
+
+def test_many_strings_beyond_the_bound_are_few_open_files() -> None:
+    """A file for each would end a round of more clients than a process may have files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+    try:
+        spool = Spool(0)
+        kept = [spool.keep(at.to_bytes(4, "little")) for at in range(500)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert [int.from_bytes(one.tobytes(), "little") for one in kept] == list(range(500))
+
+
+def test_what_does_not_fit_into_one_file_is_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secagg.spool._SEGMENT", 8)
+    items = [bytes([at]) * size for at, size in enumerate((5, 3, 1, 40, 16, 30, 200))]
+    spool = Spool(0)
+    kept = [spool.keep(item) for item in items]
+    del spool
+    gc.collect()
+    assert [one.tobytes() for one in kept] == items
 
 
 def test_what_is_kept_cannot_be_changed() -> None:

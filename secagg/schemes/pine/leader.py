@@ -81,8 +81,15 @@ class PineLeader:
             pending = self._verified(client, report)
         except DecodeError as error:
             raise ReportRefused(f"malformed report: {error}") from None
+        self._file(state, client, report)
         state.pending[client] = pending
         return Step(state, (Send(replace(relay, verifier=pending.verifier), (self._helper,)),))
+
+    def _file(self, state: Collecting, client: PartyId, report: Report) -> None:
+        """Keep what is needed of a valid report when no more are taken: nothing, here.
+
+        It comes before the report counts as under way, as a disk may be full.
+        """
 
     def _opened(self, client: PartyId, nonce: bytes, sealed: bytes) -> LeaderShare | HelperShare:
         info = seal_info(self._endpoint.context, client, SERVER, nonce)

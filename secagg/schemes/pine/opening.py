@@ -48,7 +48,11 @@ def half_of(
 def opened(
     params: TwoAggregators, screen: bytes, batch: Collection[PartyId], halves: Sequence[bytes]
 ) -> Statistics | GroupStatistics:
-    """What two halves come to; `RemoteProtocolError` for one that is malformed."""
+    """What two halves come to.
+
+    Raises `RemoteProtocolError` for one that is malformed, or whose numbers are none of inputs
+    within the bound.
+    """
     field, parts = params.limits_of_norm.field, params.parts(screen, batch)
     try:
         one, other = (field.decode(half) for half in halves)
@@ -66,6 +70,8 @@ def _statistics(
 ) -> Statistics | GroupStatistics:
     assert params.screen is not None, "something is opened"
     sizes, seed = np.array([len(part) for part in parts]), derive.sketch_seed(screen)
+    if not params.screen.possible(found, sizes, params.limits_of_norm):
+        raise RemoteProtocolError("a half makes numbers that no inputs within the bound have")
     columns = params.screen.columns(found, sizes)
     if params.screen.group:
         del columns["norms"]

@@ -101,7 +101,8 @@ class TwoAggregators(Scheme):
             self._check_screen(self.screen)
 
     def _check_options(self) -> None:
-        if self.noise is not None and not isinstance(self.noise, Noise):
+        law = isinstance(self.noise, Noise) and not isinstance(self.noise, type)
+        if self.noise is not None and not law:
             raise ParameterError(f"noise is a Noise, got {type(self.noise).__name__}")
         if self.noise is not None and self.screen is not None:
             raise ParameterError("noise covers the sum, and not what a screen opens: take one")

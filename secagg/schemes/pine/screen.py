@@ -59,7 +59,7 @@ class PineScreen:
     """
 
     least_ratio: ClassVar[int] = 8
-    """An update has at least so many coordinates for each linear function that is opened of it."""
+    """An update has at least so many coordinates for each number that is opened of it."""
 
     norm: bool = False
     reference: Reference | None = None
@@ -106,18 +106,39 @@ class PineScreen:
         """`ParameterError` unless each number opened has one signed reading in the field."""
         size = limits.dimension - self.head
         _require(size >= 1, f"length > head = {self.head}", limits.dimension)
-        numbers = self.least_ratio * (self.opened - self.head - self.norm)
+        numbers = self.least_ratio * (self.opened - self.head)
         _require(numbers <= size, f"{self.least_ratio} * numbers opened <= d = {size}", numbers)
         weight = self.unit * self.max_weight
         _require(weight <= limits.bound, "unit * max_weight <= bound", weight)
-        # |S x| <= tables |x|_1 <= tables sqrt(d) |x|, and |<x, r>| <= |x| |r|
-        factors = [1, self.tables * math.isqrt(size - 1) + self.tables if self.rows else 1]
         if self.reference is not None:
             due = self.reference.vector.size
             _require(due == size, f"d = {size}, of a reference,", due)
-            factors.append(math.ceil(self.reference.norm))
-        most = 2 * self.largest * max(factors) * limits.bound
+        most = 2 * self.largest * max(self._factors(size)) * limits.bound
         _require(most < MODULUS, "2 * largest * max(|r|, tables * sqrt(d)) * bound < modulus", most)
+
+    def _factors(self, size: int) -> list[int]:
+        """By how much a weight, a product with the reference and a row may exceed the norm of a
+        vector with an update of `size` coordinates: |<x, r>| <= |x| |r|, and |S x| <= tables |x|_1
+        <= tables sqrt(d) |x|.
+        """
+        length = 0 if self.reference is None else math.ceil(self.reference.norm)
+        return [1, length, self.tables * (math.isqrt(size - 1) + 1) if self.rows else 0]
+
+    def possible(
+        self, opened: NDArray[np.int64], sizes: NDArray[np.int64], limits: NormBound
+    ) -> bool:
+        """Whether sums over so many vectors (n,) within the bound can have these numbers
+        (n, opened). No client can have them out of range: where they are, an aggregator lied.
+        """
+        one, length, row = (
+            each * limits.bound for each in self._factors(limits.dimension - self.head)
+        )
+        most = [one] * self.head + [limits.bound**2] * self.norm
+        most += [length] * (self.reference is not None) + [row] * self.rows
+        if not bool((np.abs(opened) <= sizes[:, None] * np.array(most, np.int64)).all()):
+            return False
+        update = opened[:, self.head] - (opened[:, : self.head] ** 2).sum(axis=1)
+        return not self.norm or bool((update >= 0).all())
 
     def within(self, opened: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether the weights in what was opened of clients (n, opened) are such as honest ones

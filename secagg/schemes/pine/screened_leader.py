@@ -67,13 +67,15 @@ class ScreenedLeader(PineLeader):
     def on_input(self, state: Any, value: Any, rand: Rand) -> Step[Any]:
         if not isinstance(value, set | frozenset):
             raise InputRefused(f"whom to accept is a set of ids, got {type(value).__name__}")
-        if not value <= self._eligible(state):
+        eligible = self._eligible(state)
+        if not value <= eligible:
             raise InputRefused("not all of the accepted may be")
         if len(value) < self._params.minimum:
             raise InputRefused(
                 f"{len(value)} clients accepted, at least {self._params.minimum} are needed"
             )
-        return self._accept(state, value)
+        # ids as the round has them: those of numpy are equal, and no part of a message
+        return self._accept(state, [peer for peer in eligible if peer in value])
 
     def on_deadline(self, state: Any, rand: Rand) -> Step[Any]:
         match state:
@@ -100,11 +102,9 @@ class ScreenedLeader(PineLeader):
 
     # -- steps ------------------------------------------------------------------------------
 
-    def _on_report(self, state: Collecting, client: PartyId, report: Report) -> Step[Any]:
-        step = super()._on_report(state, client, report)
+    def _file(self, state: Collecting, client: PartyId, report: Report) -> None:
         sealed = self._spool.keep(report.for_leader)
         state.filed[client] = Filed(nonce=report.nonce, sealed=sealed)
-        return step
 
     def _close(self, state: Collecting) -> Step[Any]:
         self._require_enough(state)

@@ -112,6 +112,14 @@ def test_the_very_threshold_passes_and_one_unit_below_does_not(head: int) -> Non
     assert passes(made, claim(made.limits, np.array([*[5] * head, *BORDER])))
 
 
+@pytest.mark.parametrize("head", [0, 1])
+def test_an_update_of_zeros_has_every_angle(head: int) -> None:
+    made = function(head, Fraction(1))
+    assert passes(made, claim(made.limits, np.array([*[-5] * head, *[0] * D])))
+    with pytest.raises(InputRefused, match="with the reference must hold"):
+        claim(made.limits, np.array([*[-5] * head, 1, *[0] * (D - 1)]))
+
+
 def test_a_vector_that_points_away_does_not_pass_whatever_it_claims() -> None:
     made = function()
     away = [-x for x in BORDER]

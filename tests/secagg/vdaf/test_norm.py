@@ -304,6 +304,8 @@ def test_secrets_stay_out_of_reprs() -> None:
         (FIELD128, {"bound": 1 << 31}, "1 <= bound < 2"),
         (Field64(), {"checks": 0, "successes": 0}, "1 <= successes"),
         (Field64(), {"checks": 5, "successes": 6}, "1 <= successes"),
+        (Field64(), {"bound": 1.5}, "bound is an int"),
+        (Field64(), {"dimension": True}, "dimension is an int"),
     ],
 )
 def test_parameters_state_their_inequality(field: Any, changes: Any, says: str) -> None:

@@ -37,7 +37,7 @@ from secagg.schemes.pine import (
     derive,
     screened_leader,
 )
-from secagg.schemes.pine.messages import Close, Draw, Half, Part, Settle
+from secagg.schemes.pine.messages import Close, Draw, Half, Part, Reply, Settle
 from secagg.testing import SeededRand, make_round
 from secagg.testing.parties import Parties
 from secagg.wire import ids
@@ -203,7 +203,7 @@ def test_both_aggregators_see_the_same() -> None:
 
 
 def test_the_extremes_of_the_bound_are_read_with_their_sign() -> None:
-    table = Table(replace(COSINE, rows=4, buckets=16, reference=Reference(np.ones(D, np.int64))))
+    table = Table(replace(COSINE, rows=3, buckets=16, reference=Reference(np.ones(D, np.int64))))
     ones = np.full(D, int(BOUND / D**0.5))
     table.vectors = {c: (-1) ** c * ones for c in table.vectors}
     table.report().run()
@@ -297,6 +297,39 @@ def test_the_leaders_caller_decides_once_and_keeps_the_minimum() -> None:
         table.leader.submit(frozenset({1, 2, 3, 5}))
     table.run()
     assert table.total.tolist() == table.summed([1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("screen", [NORM, GROUPS], ids=["norm", "groups"])
+def test_ids_of_numpy_are_ids(screen: PineScreen) -> None:
+    """As detectors return them; they are no part of a message as they are."""
+    table = Table(screen).report()
+    table.run()
+    table.leader.submit(set(np.arange(1, 5)))
+    table.run()
+    assert table.total.tolist() == table.summed([1, 2, 3, 4])
+
+
+def test_a_report_that_finds_no_room_is_not_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Table(NORM).report([1, 2, 3, 4])
+
+    def full(data: bytes) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(table.leader._role._spool, "keep", full)
+        with pytest.raises(OSError, match="no space"):
+            table.report([5])
+    table.run()
+    table.leader.deadline()
+    table.run()
+    assert table.statistics.clients == (1, 2, 3, 4)
+    table = Table(NORM).report([1, 2, 3, 4])
+    with monkeypatch.context() as patched:
+        patched.setattr(table.leader._role._spool, "keep", full)
+        with pytest.raises(OSError, match="no space"):
+            table.report([5])
+    table.run()
+    rejected(table, table.forged(HELPER, Reply(client=5, verifier=b"")), "not relayed")
 
 
 def test_nothing_is_decided_before_it_is_known() -> None:
@@ -519,6 +552,51 @@ def test_a_false_half_falsifies_statistics_and_not_the_sum() -> None:
     assert table.total.tolist() == table.summed(table.vectors)
 
 
+def shifted(values: bytes, at: int, to: int) -> bytes:
+    """A half with which the number at this place of the batch's is larger by `to`."""
+    found = field64().decode(values).copy()
+    found[at] = field64().add(found[at : at + 1], field64().array([to]))[0]
+    return field64().encode(found)
+
+
+PLAIN = PineScreen(norm=True, reference=REFERENCE, rows=2, buckets=16)
+NO_INPUTS = "no inputs within the bound"
+
+
+@pytest.mark.parametrize("lie", [1 << 31, -(1 << 31), 1 << 62])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_false_half_of_numbers_that_no_input_has_ends_the_round(at: int, lie: int) -> None:
+    """It would come out of the machine as a negative norm, or as products that wrapped."""
+    table, message = ready(PLAIN, Half)
+    lie *= 4 if at == 0 else 1  # a squared norm
+    rejected(table, table.forged(HELPER, Half(values=shifted(message.values, at, lie))), NO_INPUTS)
+
+
+def test_a_false_half_by_which_an_update_has_a_negative_norm_ends_the_round() -> None:
+    table, message = ready(NORM, Half)
+    lie = -int((table.vectors[1][1:] ** 2).sum())
+    for more in (-1, 0):
+        table, message = ready(NORM, Half)
+        frame = table.forged(HELPER, Half(values=shifted(message.values, 1, lie + more)))
+        if more:
+            rejected(table, frame, NO_INPUTS)
+    table.leader.receive(HELPER, frame)
+    table.drain()
+    assert table.statistics.norms[0] == 0
+
+
+def test_a_leader_whose_half_no_inputs_have_is_refused() -> None:
+    table, message = ready(GROUPS, Draw)
+    nonce = table.parties.endpoint(HELPER).identity.secret(Label.DRAW, table.helper.context)
+    batch, values = ids(range(1, 7)), field64().encode(field64().array([1 << 60] * 12))
+    screen = derive.transcript(table.helper.context, batch, message.nonce, nonce)
+    commitment = derive.half_commitment(screen, bytes(32), values)
+    table.helper.receive(SERVER, table.forged(SERVER, replace(message, commitment=commitment)))
+    refused_late = Settle(accepted=batch, blind=bytes(32), values=values)
+    with pytest.raises(RemoteProtocolError, match=NO_INPUTS):
+        table.helper.receive(SERVER, table.forged(SERVER, refused_late))
+
+
 @pytest.mark.parametrize("kind", [Close, Draw, Settle])
 def test_bytes_that_were_changed_or_cut_are_nobodys(kind: type[Any]) -> None:
     table, message = ready(SKETCH, kind)
@@ -567,6 +645,7 @@ def test_a_silent_helper_is_missed() -> None:
         (lambda: PineScreen(reference=np.ones(D)), "reference is a Reference"),
         (lambda: PineScreen(norm=True, max_weight=2, unit=0), "1 <= unit"),
         (lambda: Table(PineScreen(rows=6)), "numbers opened <= d = 40"),
+        (lambda: Table(NORM, length=8), "numbers opened <= d = 7"),
         (lambda: Table(replace(NORM, unit=BOUND)), "unit \\* max_weight <= bound"),
         (lambda: Table(replace(GROUPS, group=3), corrupt=0.2), "minimum >= 2 \\* group"),
         (lambda: Table(GROUPS, clients=10, minimum=9, corrupt=0.1), "group >= corrupt"),
@@ -581,6 +660,11 @@ def test_impossible_parameters_die_with_their_inequality(
 ) -> None:
     with pytest.raises(ParameterError, match=reason):
         make()
+
+
+def test_the_norm_of_eight_coordinates_may_be_opened() -> None:
+    """That of one would be its absolute value."""
+    assert Table(NORM, length=9).scheme.opened == 2
 
 
 def test_the_map_differs_with_either_nonce_and_with_the_batch() -> None:

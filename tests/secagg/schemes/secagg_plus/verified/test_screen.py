@@ -337,6 +337,7 @@ def test_references_must_fit_the_vector_and_the_ring() -> None:
         np.ones((3, 3), np.int64),
         np.ones(3, np.int32),
         [1, 2, 3],
+        np.zeros(0, np.int64),
         np.zeros(9, np.int64),
         np.eye(1, 500, dtype=np.int64)[0],
         np.eye(1, 3, dtype=np.int64)[0],
