@@ -34,7 +34,7 @@ from protocols.serve.outcome import stem, sum_digest
 from protocols.serve.peer import Peer
 from protocols.serve.task import Task, load_task
 from protocols.simulate import Population, deviation
-from secagg.errors import Aborted, Unreachable
+from secagg.errors import Aborted, ParameterError, Unreachable
 from secagg.identity import SERVER, THIRD, PartyId, Roster
 from secagg.primitives.ring import Words, centered, reduce
 from secagg.scheme import Floors
@@ -50,10 +50,15 @@ _SECAGG = (sys.executable, "-m", "protocols.cli")
 class Served:
     """Two servers, started when this is made and ended with it.
 
-    reports: after how many a round ends. Raises `Unreachable` where a server does not start.
+    reports: after how many a round ends. Raises `Unreachable` where a server does not start, and
+    `ParameterError` for a clip bound that is to follow the updates.
     """
 
     def __init__(self, file: PlanFile, people: Population, *, size: int, reports: int) -> None:
+        if file.privacy.quantile:
+            raise ParameterError(
+                "privacy.quantile = 0 must stand with two aggregators: they read the clip bound"
+            )
         self._file, self._people, self._size = file, people, size
         self._home = Path(tempfile.mkdtemp(prefix="secagg-demo-"))
         self._servers: dict[str, subprocess.Popen[bytes]] = {}

@@ -59,6 +59,7 @@ def document(task: Task, ended: Aggregated) -> dict[str, Any]:
         "refused": {str(client): why for client, why in sorted(ended.refused.items())},
         "missing": sorted(invited - ended.sizes.keys()),
         "total_weight": None if result is None else result.total_weight,
+        "within": None if result is None else result.within,
         "sum": None if result is None else sum_digest(result.total),
         "opened": _opened(ended) is not None,
         "judged": ended.judged,

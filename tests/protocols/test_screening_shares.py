@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from fractions import Fraction
 from typing import Any
@@ -14,8 +13,6 @@ from hypothesis import strategies as st
 
 from protocols import presets
 from protocols.helper import HelperKeeper
-from protocols.helper_document import scheme_document, scheme_of
-from protocols.helper_process import HelperProcess
 from protocols.inspect import inspect
 from protocols.journal import ClientJournal
 from protocols.leakage import LeakageLedger
@@ -37,7 +34,6 @@ from protocols.simulate import Population, run_round
 from robust.observe import GroupSketches, Norms, Sketches
 from secagg.errors import (
     Aborted,
-    DecodeError,
     InputRefused,
     LeakageExceeded,
     LocalProtocolError,
@@ -190,8 +186,7 @@ def along(seed: int, share: float) -> np.ndarray:
 def test_a_proven_cosine_opens_nothing_and_its_sum_is_exact() -> None:
     plan = plan_of(PROOF)
     updates = {c: (along(c, 0.2001 + c / 10), c) for c in range(1, 7)}
-    with HelperProcess() as helper:
-        outcome = run_round(plan, updates, third=helper)
+    outcome = run_round(plan, updates, third=HelperKeeper.generate())
     assert outcome.exact
     assert (plan.scheme.opened, outcome.statistics, outcome.groups) == (0, None, None)
     assert outcome.deviation < 1e-4
@@ -334,42 +329,6 @@ def test_a_restarted_helper_answers_no_second_set() -> None:
     restarted = HelperKeeper(keeper._identity, journal=stored)
     with pytest.raises(LocalProtocolError, match="not after round 3"):
         restarted.answer(plan.scheme, invitation.round, settle)
-
-
-def test_a_helper_in_another_process_opens_the_same() -> None:
-    with HelperProcess() as helper:
-        outcome = played(plan_of(COSINES), third=helper)
-        assert outcome.exact
-        assert outcome.statistics is not None
-        again = played(plan_of(GROUPS), third=helper)
-        assert again.groups is not None
-
-
-@pytest.mark.parametrize("screen", [None, NORMS, COSINES, SKETCHES, GROUPS, PROOF])
-def test_a_scheme_survives_its_document(screen: PlanScreen | None) -> None:
-    scheme = plan_of(screen).scheme
-    assert isinstance(scheme, TwoAggregators)
-    found = scheme_of(json.loads(json.dumps(scheme_document(scheme))))
-    assert found == scheme
-    assert found.encoded() == scheme.encoded()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"clients": "six"},
-        {"more": 1},
-        {"screen": {}},
-        {"screen": {"reference": "zz"}},
-        {"screen": 3},
-        {"bound": 0},
-    ],
-)
-def test_what_is_no_document_of_a_scheme_is_refused(change: dict[str, Any]) -> None:
-    scheme = plan_of(None).scheme
-    assert isinstance(scheme, TwoAggregators)
-    with pytest.raises(DecodeError, match="not a scheme with two aggregators"):
-        scheme_of({**scheme_document(scheme), **change})
 
 
 def test_frames_can_be_inspected() -> None:
