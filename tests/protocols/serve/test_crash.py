@@ -23,22 +23,26 @@ def require_exact(place: Any) -> None:
     assert outcome["sum"] != place.expected([*ALL, 3])
 
 
-@pytest.mark.parametrize(
-    ("at", "when"), [(4, "before"), (4, "after"), (7, "after"), (8, "before"), (8, "after")]
-)
+@pytest.mark.parametrize(("at", "when"), [(4, "after")])
 def test_a_leader_killed_at_a_commit_goes_on(deployment: Any, at: int, when: str) -> None:
     deployment.finish({"leader": [at, when]})
     require_exact(deployment)
 
 
-@pytest.mark.parametrize(
-    ("at", "when"), [(1, "after"), (2, "before"), (2, "after"), (3, "before"), (3, "after")]
-)
+@pytest.mark.parametrize(("at", "when"), [(2, "after")])
 def test_a_helper_killed_at_a_commit_goes_on(deployment: Any, at: int, when: str) -> None:
     deployment.finish({"helper": [at, when]})
     require_exact(deployment)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("at", "when"), [(1, "after"), (2, "before"), (3, "before"), (3, "after")])
+def test_a_helper_killed_at_another_commit_goes_on(deployment: Any, at: int, when: str) -> None:
+    deployment.finish({"helper": [at, when]})
+    require_exact(deployment)
+
+
+@pytest.mark.slow
 def test_the_crash_points_are_all_there_are(deployment: Any) -> None:
     """One commit more than the last and nobody is killed."""
     crash = {"leader": [LEADER_COMMITS + 1, "before"], "helper": [HELPER_COMMITS + 1, "before"]}
@@ -56,14 +60,9 @@ def test_both_killed(deployment: Any, leader: int, when: str) -> None:
     require_exact(deployment)
 
 
-def test_random_kills_lose_and_repeat_nothing(deployment: Any) -> None:
-    hurt(deployment, random.Random(1), kills=5)
-    require_exact(deployment)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 8))
-def test_many_random_kills_lose_and_repeat_nothing(deployment: Any, seed: int) -> None:
+@pytest.mark.parametrize("seed", range(1, 8))
+def test_random_kills_lose_and_repeat_nothing(deployment: Any, seed: int) -> None:
     hurt(deployment, random.Random(seed), kills=10)
     require_exact(deployment)
 
