@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -12,21 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from protocols.demo.served import Served, _Sent
 from protocols.enrollment import load_roster
-from protocols.planfile import PlanFile
 from protocols.round import ServerRound
 from protocols.serve import exchange
 from protocols.serve.answers import Answers
 from protocols.serve.helper import HelperService
 from protocols.serve.judge import ByCascade, cascade_of
 from protocols.serve.log import Log
-from protocols.serve.outcome import sum_digest
 from protocols.serve.reports import Reports
 from protocols.serve.store import Stage
 from protocols.serve.task import Tasks
 from protocols.serve.upload import Limit, prepared
-from protocols.simulate import Population
 from robust.decide import Cascade
 from secagg.errors import (
     LocalProtocolError,
@@ -37,7 +32,6 @@ from secagg.errors import (
 from secagg.event import GroupStatistics, Statistics
 from secagg.frame import parse_header
 from secagg.identity import SERVER, THIRD
-from secagg.primitives.ring import centered
 from secagg.schemes.pine.messages import Close, Collect, Draw, Settle
 from secagg.wire import ids
 
@@ -481,44 +475,3 @@ def test_group_statistics_are_written_by_client(deployment: Any) -> None:
     assert arrays["clients"].tolist() == [1, 2, 3, 4]
     assert arrays["group"].tolist() == [0, 1, 1, 0]
     assert "weights" not in arrays
-
-
-# -- the demo ------------------------------------------------------------------------------------
-
-
-def test_a_noisy_sum_is_exact_if_no_more_than_two_draws_are_beside_it(deployment: Any) -> None:
-    deployment.write(1, **NOISE)
-    task = deployment.task
-    plan, sent = task.invitation.plan, _Sent(task, Population.generate(ALL))
-    vectors = [plan.encode(deployment.update(i), 1, os.urandom, task.context) for i in ALL]
-    sent.vectors = dict(zip(ALL, vectors, strict=True))
-    law, size = task.scheme.noise, task.scheme.length
-    noisy = centered(sent.total(ALL), plan.quantize.width)
-    noisy += law.sample(size, os.urandom) + law.sample(size, os.urandom)
-    assert sent.is_exact(sum_digest(noisy), noisy, ALL)
-    far = noisy + 100 * int(law.variance**0.5)
-    assert not sent.is_exact(sum_digest(far), far, ALL)
-    assert not sent.is_exact(sum_digest(noisy + 1), noisy, ALL)
-
-
-def test_a_clip_bound_that_follows_updates_is_refused_with_servers() -> None:
-    file = PlanFile.parse(
-        '[scheme]\nname = "pine"\n[quantize]\nmax_weight = 1\n'
-        '[privacy]\nepsilon = 8.0\nby = "aggregators"\nquantile = 0.5\n'
-    )
-    with pytest.raises(ParameterError, match="quantile = 0 must stand with two aggregators"):
-        Served(file, Population.generate(ALL), size=6, reports=3)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("plan", ["noise", "norms"])
-def test_the_demo_runs_statistics_and_noise_on_servers(plan: str) -> None:
-    pytest.importorskip("torch", reason="secagg[demo] is not installed")
-    from protocols.demo.training import Federation  # noqa: PLC0415 -- an extra of its own
-
-    more = PLANS[plan]["more"] + "\n[quantize]\nmax_weight = 1\n[training]\nrounds = 1\n"
-    head = '[scheme]\nname = "pine"\nclients = 6\ncorrupt = 0.0\ndropout = 0.34\n'
-    (report,) = Federation(PlanFile.parse(head + more)).rounds()
-    assert report.exact
-    assert report.failure is None
-    assert report.included == 5
