@@ -130,6 +130,13 @@ def leader(
         int, typer.Option(metavar="N", help="Reports that end a round; 0 for all invited.")
     ] = 0,
     seconds: Annotated[float, typer.Option(help="After which it ends in any case.")] = 3600.0,
+    cascade: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Leave out whom the default cascade of robust excludes, in a run of N rounds.",
+        ),
+    ] = 0,
     patience: _Patience = 300.0,
     certificate: _Certificate = None,
     certificate_key: _CertificateKey = None,
@@ -155,7 +162,7 @@ def leader(
     )  # fmt: skip
     ending = Ending(after=after, seconds=seconds)
     with Peer(helper, authority=ca, patience=patience) as peer, _bar() as watch:
-        ended = run_leader(place, peer, ending=ending, out=out, watch=watch)
+        ended = run_leader(place, peer, ending=ending, cascade=cascade, out=out, watch=watch)
     if any(shown["failure"] for shown in ended):
         raise typer.Exit(NOT_AS_PROMISED)
 
@@ -171,6 +178,13 @@ def upload(
     spool: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Journal and reports; by default KEY.spool.")
     ] = None,
+    opened: Annotated[
+        int, typer.Option(help="Most numbers of the update that may be opened beside the sum.")
+    ] = 0,
+    epsilon: Annotated[
+        float, typer.Option(help="Budget of all rounds, counted in the spool; 0 counts nothing.")
+    ] = 0.0,
+    delta: Annotated[float, typer.Option(help="At which the budget is counted.")] = 1e-5,
     ca: _Authority = None,
     patience: _Patience = 120.0,
     as_json: Json = False,
@@ -178,14 +192,15 @@ def upload(
     """Send this client's update to a round, once however often it is called."""
     from protocols.serve.peer import Peer  # noqa: PLC0415 -- an extra
     from protocols.serve.task import load_task  # noqa: PLC0415
-    from protocols.serve.upload import load_update  # noqa: PLC0415
+    from protocols.serve.upload import Limit, load_update  # noqa: PLC0415
     from protocols.serve.upload import upload as send  # noqa: PLC0415
 
+    limit = Limit(opened=opened, epsilon=epsilon, delta=delta)
     task = load_task(plan, load_roster(roster))
     owner, vector = load_identity(key), load_update(update, task)
     kept = key.with_name(f"{key.name}.spool") if spool is None else spool
     with Peer(leader, authority=ca, patience=patience) as peer:
-        found = send(task, owner, vector, weight, spool=kept, leader=peer)
+        found = send(task, owner, vector, weight, spool=kept, leader=peer, limit=limit)
     shown = {"task": task.id, "client": found.client, "bytes": found.size,
              "report": found.report, "made_before": found.was_stored}  # fmt: skip
     if as_json:

@@ -26,6 +26,7 @@ from protocols.enrollment import load_card, save_roster
 from protocols.memory import peak_memory
 from protocols.outcome import ClientCost, Frame, Outcome
 from protocols.planfile import PlanFile
+from protocols.private import Private
 from protocols.result import Result
 from protocols.round import ClientRound
 from protocols.serve import exchange
@@ -33,9 +34,10 @@ from protocols.serve.outcome import stem, sum_digest
 from protocols.serve.peer import Peer
 from protocols.serve.task import Task, load_task
 from protocols.simulate import Population, deviation
-from secagg.errors import Aborted, Unreachable
+from secagg.errors import Aborted, ParameterError, Unreachable
 from secagg.identity import SERVER, THIRD, PartyId, Roster
-from secagg.primitives.ring import Words, reduce
+from secagg.primitives.ring import Words, centered, reduce
+from secagg.scheme import Floors
 from secagg.structure import flatten
 
 __all__ = ["Served"]
@@ -48,10 +50,15 @@ _SECAGG = (sys.executable, "-m", "protocols.cli")
 class Served:
     """Two servers, started when this is made and ended with it.
 
-    reports: after how many a round ends. Raises `Unreachable` where a server does not start.
+    reports: after how many a round ends. Raises `Unreachable` where a server does not start, and
+    `ParameterError` for a clip bound that is to follow the updates.
     """
 
     def __init__(self, file: PlanFile, people: Population, *, size: int, reports: int) -> None:
+        if file.privacy.quantile:
+            raise ParameterError(
+                "privacy.quantile = 0 must stand with two aggregators: they read the clip bound"
+            )
         self._file, self._people, self._size = file, people, size
         self._home = Path(tempfile.mkdtemp(prefix="secagg-demo-"))
         self._servers: dict[str, subprocess.Popen[bytes]] = {}
@@ -125,7 +132,8 @@ class Served:
                 leader.post(f"/tasks/{task.id}/reports", frame, exchange.REPORT, 4096)
         shown = self._ended(task)
         silent = {"reports": frozenset(drops)}
-        return _outcome(task, shown, self._mean(task), sent, clients, silent), sent.frames
+        released = self._array(task, "npy"), self._array(task, "sum.npy")
+        return _outcome(task, shown, released, sent, clients, silent), sent.frames
 
     def _task(self, number: int, session: bytes, model: bytes) -> Task:
         """The round, in the folder of plans."""
@@ -148,8 +156,8 @@ class Served:
                 self._require_alive(name)
         raise Unreachable(f"the leader gave no result within {_ROUND_SECONDS:g} s")
 
-    def _mean(self, task: Task) -> Any:
-        path = self._home / "out" / f"{stem(task)}.npy"
+    def _array(self, task: Task, ending: str) -> Any:
+        path = self._home / "out" / f"{stem(task)}.{ending}"
         return np.load(path) if path.exists() else None
 
     def _require_alive(self, name: str) -> None:
@@ -174,7 +182,10 @@ class _Sent:
     def frame(self, client: PartyId, update: Any, weight: int) -> bytes:
         start = time.process_time()
         identity, journal = self._people.clients[client], self._people.journals[client]
-        machine = ClientRound(self._task.invitation, identity, client, journal=journal)
+        floors = Floors(opened=self._task.scheme.opened)
+        machine = ClientRound(
+            self._task.invitation, identity, client, journal=journal, floors=floors
+        )
         self.vectors[client] = machine.encode(update, weight)
         machine.submit_encoded(self.vectors[client])
         ((_, data),) = machine.to_send()
@@ -188,16 +199,28 @@ class _Sent:
         total = np.sum(vectors, axis=0, dtype=vectors[0].dtype)
         return reduce(total, self._task.scheme.width)
 
+    def is_exact(self, named: str, noisy: Any, included: Sequence[PartyId]) -> bool:
+        """Whether the sum that the leader names is that of these clients' vectors; see `Outcome`.
+
+        noisy: with noise, the integers that it names.
+        """
+        total, quantize = self.total(included), self._task.invitation.plan.quantize
+        if not isinstance(quantize, Private):
+            return sum_digest(total) == named
+        rest = reduce(noisy.astype(total.dtype) - total, quantize.width)
+        is_likely = quantize.mechanism.is_likely(centered(rest, quantize.width))
+        return is_likely and sum_digest(noisy) == named
+
 
 def _outcome(
     task: Task,
     shown: dict[str, Any],
-    mean: Any,
+    released: tuple[Any, Any],
     sent: _Sent,
     updates: Mapping[PartyId, tuple[Any, int]],
     silent: Mapping[str, frozenset[PartyId]],
 ) -> Outcome:
-    failure = shown["failure"]
+    failure, (mean, noisy) = shown["failure"], released
     result = None
     if failure is None:
         result = Result(
@@ -205,13 +228,13 @@ def _outcome(
             total_weight=shown["total_weight"],
             included=frozenset(shown["included"]),
             dropped=silent,
-            total=sent.total(shown["included"]),
+            total=sent.total(shown["included"]) if noisy is None else noisy,
             refused=frozenset(map(int, shown["refused"])),
         )
     return Outcome(
         result=result,
         failure=None if failure is None else Aborted("sum", f"the leader has none: {failure}"),
-        exact=result is not None and sum_digest(result.total) == shown["sum"],
+        exact=failure is None and sent.is_exact(shown["sum"], noisy, shown["included"]),
         deviation=math.nan if result is None else deviation(result, updates),
         dropped=silent,
         stopped={},

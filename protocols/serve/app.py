@@ -16,7 +16,7 @@ from protocols.serve.log import Log
 from protocols.serve.problem import PROBLEM_TYPE, Problem, document, refusal
 from secagg.errors import DecodeError, RequestRefused, StoreFailed
 
-__all__ = ["Lifespan", "app_of"]
+__all__ = ["Handler", "Lifespan", "app_of"]
 
 Handler = Callable[[Request], Awaitable[Response]]
 Lifespan = (

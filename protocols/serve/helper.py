@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from protocols.serve import exchange
 from protocols.serve.answers import Answers
-from protocols.serve.app import app_of
+from protocols.serve.app import Handler, app_of
 from protocols.serve.intake import Bounds, Intake
 from protocols.serve.log import Log
 from protocols.serve.problem import Problem, refusal
@@ -27,7 +27,6 @@ from protocols.serve.task import Task, Tasks
 from secagg.errors import Aborted, LocalProtocolError, RemoteProtocolError, StoreFailed
 from secagg.identity import SERVER, Identity
 from secagg.machine import Machine
-from secagg.schemes.pine.messages import Collect
 
 __all__ = ["HelperService", "helper_app"]
 
@@ -121,7 +120,7 @@ def _answer(machine: Machine[Any], request: bytes) -> bytes:
 
 
 def helper_app(service: HelperService, bounds: Bounds, log: Log) -> Starlette:
-    """`aggregation_jobs` and `aggregate_shares`, as in [DAP]."""
+    """`aggregation_jobs` and `aggregate_shares`, as in [DAP], and `screens`."""
     intake = Intake(bounds)
 
     async def jobs(request: Request) -> Response:
@@ -134,19 +133,23 @@ def helper_app(service: HelperService, bounds: Bounds, log: Log) -> Starlette:
         found = await intake.take(request, exchange.JOB, most, answered)
         return Response(found, media_type=exchange.JOB_ANSWER)
 
-    async def shares(request: Request) -> Response:
-        task = service.task(request.path_params["task"])
+    def single(resource: exchange.Single) -> Handler:
+        async def taken(request: Request) -> Response:
+            task = service.task(request.path_params["task"])
 
-        def answered(frame: bytes) -> bytes:
-            return service.answer(task, [frame])[0]
+            def answered(frame: bytes) -> bytes:
+                return service.answer(task, [frame])[0]
 
-        most = exchange.most_frame(task, Collect)
-        found = await intake.take(request, exchange.SHARE, most, answered)
-        return Response(found, media_type=exchange.SHARE_ANSWER)
+            most = resource.most_request(task)
+            found = await intake.take(request, resource.request, most, answered)
+            return Response(found, media_type=resource.answer)
+
+        return taken
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
         log("stopped")
 
-    return app_of({"aggregation_jobs": jobs, "aggregate_shares": shares}, log, lifespan)
+    singles = {each.path: single(each) for each in (exchange.SCREENS, exchange.SHARES)}
+    return app_of({"aggregation_jobs": jobs, **singles}, log, lifespan)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from protocols.enrollment import load_identity, load_roster
 from protocols.serve.answers import Answers
 from protocols.serve.helper import HelperService, helper_app
 from protocols.serve.intake import Bounds
+from protocols.serve.judge import ByCascade, Judge, all_within_bounds, cascade_of
 from protocols.serve.leader import LeaderService, leader_app
 from protocols.serve.listen import Listening, server_of
 from protocols.serve.log import Log
+from protocols.serve.outcome import earlier_means
 from protocols.serve.peer import Peer
 from protocols.serve.reports import Reports
 from protocols.serve.rounds import Ending, Rounds
@@ -57,10 +60,10 @@ class Workplace:
             raise ParameterError(f"{self.key}: the roster lists another key as its {name}")
         return identity
 
-    def tasks(self, log: Log) -> Tasks:
-        """What is served."""
+    def tasks(self, log: Log, check: Callable[[Task], None] | None = None) -> Tasks:
+        """What is served. check: see `Tasks`."""
         roster = load_roster(self.roster)
-        return Tasks(self.plan, roster, lambda error: log("plan refused", reason=str(error)))
+        return Tasks(self.plan, roster, lambda error: log("plan refused", reason=str(error)), check)
 
     def server(self, app: Starlette) -> uvicorn.Server:
         """A server that `run` runs."""
@@ -94,23 +97,29 @@ def run_helper(place: Workplace) -> None:
 
 
 def run_leader(
-    place: Workplace, helper: Peer, *, ending: Ending, out: Path, watch: Watcher
+    place: Workplace, helper: Peer, *, ending: Ending, cascade: int, out: Path, watch: Watcher
 ) -> list[dict[str, Any]]:
     """Serve until the round of the plan file is over, or with a folder until it is stopped.
 
+    cascade: over how many rounds the default cascade judges what is opened; 0 for no judge.
     Returns the outcomes of the rounds that ended meanwhile; raises what ended it early.
     """
     log = Log("leader")
-    owner, tasks = place.owner(SERVER, "leader"), place.tasks(log)
+    owner, rules = place.owner(SERVER, "leader"), cascade_of(cascade) if cascade else None
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as opened:
         reports = Reports(place.store, most_bytes=place.most_bytes)
         opened.callback(reports.close)
+        judge: Judge = all_within_bounds
+        if rules is not None:
+            judge = ByCascade(rules, reports, partial(earlier_means, out), log).judged
+        tasks = place.tasks(log, None if rules is None else ByCascade.check)
         rounds = Rounds(
             tasks,
             owner,
             reports,
             helper,
+            judge=judge,
             ending=ending,
             folder=out,
             log=log,

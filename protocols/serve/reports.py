@@ -18,6 +18,12 @@ CREATE TABLE reports (
     PRIMARY KEY (context, client), UNIQUE (client, nonce)
 ) STRICT
 """
+_DECISIONS = """
+CREATE TABLE decisions (
+    context BLOB PRIMARY KEY, session BLOB NOT NULL, number INTEGER NOT NULL,
+    decision TEXT NOT NULL
+) STRICT
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +39,8 @@ class Received:
 class Reports(Store):
     """Reports on disk. What identifies one is kept when its frame is dropped."""
 
-    application = 0x53414C31
-    tables = (_REPORTS,)
+    application = 0x53414C32
+    tables = (_REPORTS, _DECISIONS)
 
     def add(self, task: Task, report: Received) -> bool:
         """Keep a report; whether it was not there: the very same one again changes nothing.
@@ -87,6 +93,26 @@ class Reports(Store):
         ((frame,),) = self.rows(query, task.context, client)
         assert isinstance(frame, bytes), "frames are dropped once the round is over"
         return frame
+
+    def decide(self, task: Task, decision: str) -> None:
+        """Keep what was decided of the round, for good."""
+        with self.changing() as database:
+            row = task.context, task.invitation.session, task.invitation.number, decision
+            database.execute("INSERT INTO decisions VALUES (?, ?, ?, ?)", row)
+
+    def decision(self, task: Task) -> str | None:
+        """What was decided of the round; None where nothing was."""
+        rows = self.rows("SELECT decision FROM decisions WHERE context = ?", task.context)
+        return str(rows[0][0]) if rows else None
+
+    def decision_before(self, task: Task) -> str | None:
+        """What was decided last in an earlier round of its session."""
+        query = (
+            "SELECT decision FROM decisions WHERE session = ? AND number < ? "
+            "ORDER BY number DESC LIMIT 1"
+        )
+        rows = self.rows(query, task.invitation.session, task.invitation.number)
+        return str(rows[0][0]) if rows else None
 
     def finish(self, task: Task, failure: str = "") -> None:
         """End the round, for good, and drop the frames: their room is used again."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from protocols.serve import outcome
 from protocols.serve.aggregation import aggregate
+from protocols.serve.judge import Judge
 from protocols.serve.log import Log
 from protocols.serve.peer import Peer
 from protocols.serve.reports import Reports
@@ -57,7 +58,8 @@ class Rounds:
     """Ends every round of the tasks, one after the other.
 
     done: is called when none is left and none can come, or when going on has no use; `error` then
-    has the reason. watch: is told of a round, its reports, and how many are verified.
+    has the reason. judge: whom it accepts is summed. watch: is told of a round, its reports, and
+    how many are verified.
     outcomes: of the rounds that ended since the start. in_order: whether the thread has ended as it
     should; otherwise its traceback is on the standard error.
     """
@@ -69,6 +71,7 @@ class Rounds:
         reports: Reports,
         helper: Peer,
         *,
+        judge: Judge,
         ending: Ending,
         folder: Path,
         log: Log,
@@ -77,6 +80,7 @@ class Rounds:
     ) -> None:
         self._tasks, self._identity, self._reports = tasks, identity, reports
         self._helper, self._ending, self._folder = helper, ending, folder
+        self._judge = judge
         self._log, self._watch, self._done = log, watch, done
         self._wake, self._stop = threading.Event(), threading.Event()
         self._refused: set[str] = set()
@@ -153,6 +157,7 @@ class Rounds:
                 self._identity,
                 self._reports,
                 self._helper,
+                self._judge,
                 lambda verified: self._watch(task, count, verified),
             )
         except (Unreachable, RequestRefused) as error:

@@ -141,6 +141,8 @@ class Store:
             return
         session, number = task.invitation.session, task.invitation.number
         with self.changing() as database:
+            if self.stage(task) is not None:
+                return  # another thread was faster
             query = "SELECT max(number) FROM rounds WHERE session = ?"
             (last,) = database.execute(query, (session,)).fetchone()
             if last is not None and number <= last:

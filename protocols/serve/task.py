@@ -125,14 +125,20 @@ def load_task(path: Path, roster: Roster) -> Task:
 class Tasks:
     """The tasks of a plan file, or of every `*.toml` of a folder, also of those that come later.
 
-    on_error: is told once of a file that came later and cannot be used. Raises what `load_task`
-    raises for those that are there at the start.
+    on_error: is told once of a file that came later and cannot be used. check: raises
+    `ParameterError` for a task that this server cannot serve. Raises what `load_task` and `check`
+    raise for those that are there at the start.
     """
 
     def __init__(
-        self, source: Path, roster: Roster, on_error: Callable[[ParameterError], None]
+        self,
+        source: Path,
+        roster: Roster,
+        on_error: Callable[[ParameterError], None],
+        check: Callable[[Task], None] | None = None,
     ) -> None:
         self._source, self._roster, self._on_error = source, roster, on_error
+        self._check = check
         self._read: dict[Path, int] = {}
         self._tasks: dict[str, Task] = {}
         self._lock = threading.Lock()
@@ -176,6 +182,8 @@ class Tasks:
             return
         self._read[path] = changed
         task = load_task(path, self._roster)
+        if self._check is not None:
+            self._check(task)
         self._tasks.setdefault(task.id, task)
 
 

@@ -1,8 +1,8 @@
 """The client that uploads: one report of a round, stored before it is sent, sent until it is taken.
 
-The spool is a folder of the client: its journal, and the report of each round that it joined. A
-report that is there is sent again as it is, whatever the update is by then, so that no crash and no
-lost answer makes a second contribution.
+The spool is a folder of the client: its journal, the report of each round that it joined, and with
+a budget the ledger of what is spent. A report that is there is sent again as it is, whatever the
+update is by then, so that no crash and no lost answer makes a second contribution.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from protocols import files
 from protocols.journal import ClientJournal
+from protocols.ledger import PrivacyLedger
 from protocols.round import ClientRound
 from protocols.serve import exchange
 from protocols.serve.peer import Peer
@@ -25,10 +26,46 @@ from protocols.serve.task import Task
 from secagg.errors import InputRefused, ParameterError, RequestRefused
 from secagg.identity import THIRD, Identity, PartyId, Roster
 from secagg.rand import Rand
+from secagg.scheme import Floors
 
-__all__ = ["Uploaded", "load_update", "party_of", "prepared", "upload"]
+__all__ = ["NOTHING_BESIDE", "Limit", "Uploaded", "load_update", "party_of", "prepared", "upload"]
 
 _MOST_ANSWER = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """What a client lets be known of its updates, by its own configuration.
+
+    opened: most numbers of one update that a round opens beside the sum. epsilon, delta: the budget
+    of all its rounds together, of which the ledger is in the spool; epsilon = 0 for none. With one,
+    plans without noise are refused. Raises `ParameterError` for a budget that is none.
+    """
+
+    opened: int = 0
+    epsilon: float = 0.0
+    delta: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.opened < 0:
+            raise ParameterError(f"opened >= 0 must hold, got {self.opened}")
+        if not self.epsilon >= 0:
+            raise ParameterError(f"epsilon >= 0 must hold, got {self.epsilon}")
+
+    @property
+    def floors(self) -> Floors:
+        """What its machine insists on."""
+        return Floors(opened=self.opened)
+
+    def ledger(self, spool: Path) -> PrivacyLedger | None:
+        """What it has spent, in the file of the spool; None without a budget."""
+        if not self.epsilon:
+            return None
+        return PrivacyLedger.open(spool / "privacy.jsonl", epsilon=self.epsilon, delta=self.delta)
+
+
+NOTHING_BESIDE = Limit()
+"""The sum and nothing else is opened; what it costs is not counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +107,15 @@ def prepared(
     update: NDArray[np.float64],
     weight: int,
     spool: Path,
+    limit: Limit = NOTHING_BESIDE,
     rand: Rand = os.urandom,
 ) -> tuple[bytes, bool]:
     """The one report of this client in this round, and whether it was there before.
 
     It is on the disk when this returns. Raises `LocalProtocolError` where the round was joined and
-    has no report, as after a crash between the two: this client is out of the round; and
-    `InputRefused` for an update or a weight that the plan does not allow.
+    has no report, as after a crash between the two: this client is out of the round;
+    `InputRefused` for an update or a weight that the plan does not allow; and for a plan that this
+    client's limit does not, `ParameterError` or `dp.errors.BudgetExceeded`.
     """
     spool.mkdir(mode=0o700, parents=True, exist_ok=True)
     path, journal_path = spool / f"{task.id}.report", spool / "journal.json"
@@ -85,7 +124,15 @@ def prepared(
             return path.read_bytes(), True
         journal = _journal(journal_path)
         me = party_of(identity, task.invitation.roster)
-        client = ClientRound(task.invitation, identity, me, journal=journal, rand=rand)
+        client = ClientRound(
+            task.invitation,
+            identity,
+            me,
+            journal=journal,
+            floors=limit.floors,
+            ledger=limit.ledger(spool),
+            rand=rand,
+        )
         client.submit(update, weight)
         ((_, frame),) = client.to_send()
         files.replace(journal_path, journal.to_bytes())
@@ -101,12 +148,13 @@ def upload(
     *,
     spool: Path,
     leader: Peer,
+    limit: Limit = NOTHING_BESIDE,
 ) -> Uploaded:
     """Make the report, or find it, and send it until it is acknowledged.
 
     Raises what `prepared` and `Peer.post` raise.
     """
-    frame, was_stored = prepared(task, identity, update, weight, spool)
+    frame, was_stored = prepared(task, identity, update, weight, spool, limit)
     path = f"/tasks/{task.id}/reports"
     answer = leader.post(path, frame, exchange.REPORT, _MOST_ANSWER)
     name = hashlib.sha256(frame).hexdigest()

@@ -171,11 +171,12 @@ def test_the_mean_is_that_of_the_updates_within_the_noise() -> None:
 
 
 @pytest.mark.parametrize("noise", [Skellam, DiscreteGaussian])
-def test_either_law_is_added(noise: Any) -> None:
+def test_noise_of_either_law_is_in_the_sum(noise: Any) -> None:
     plan = plan_of(AggregatorNoise(multiplier=1.0, noise=noise))
     outcome = run_round(plan, zeros(), third=HelperKeeper.generate())
     assert outcome.result is not None
     assert outcome.result.total.any()
+    assert outcome.exact
 
 
 def test_a_bound_for_each_leaf_and_the_count_of_the_clipped_go_along() -> None:

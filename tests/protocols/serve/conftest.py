@@ -21,7 +21,7 @@ from protocols.enrollment import load_identity, load_roster, save_identity, save
 from protocols.serve.outcome import stem, sum_digest
 from protocols.serve.peer import Peer
 from protocols.serve.task import Task, load_task
-from protocols.serve.upload import Uploaded, upload
+from protocols.serve.upload import Limit, Uploaded, upload
 from secagg.errors import Unreachable
 from secagg.identity import THIRD, Identity, Roster
 from secagg.primitives.ring import reduce
@@ -34,16 +34,17 @@ PLAN = """
 name = "pine"
 clients = {clients}
 corrupt = 0.0
-dropout = 0.6
+dropout = {dropout}
 [quantize]
 bound = 4.0
-max_weight = 10
-rounding = "half-even"
+{quantize}
 [task]
 session = "{session}"
 number = {number}
 size = {size}
+{more}
 """
+WEIGHTED = 'max_weight = 10\nrounding = "half-even"'
 
 
 class Zygote:
@@ -142,7 +143,8 @@ class Deployment:
 
     def write(self, number: int, **changes: Any) -> None:
         """The plan of that round."""
-        values = {"clients": CLIENTS, "session": self.session.hex(), "size": SIZE, **changes}
+        values = {"clients": CLIENTS, "session": self.session.hex(), "size": SIZE,
+                  "dropout": 0.6, "quantize": WEIGHTED, "more": "", **changes}  # fmt: skip
         self.plan.write_text(PLAN.format(number=number, **values), "utf-8")
 
     @property
@@ -195,7 +197,8 @@ class Deployment:
         return server
 
     def update(self, client: int) -> np.ndarray:
-        return np.arange(SIZE) / SIZE * (client / CLIENTS) - 0.3
+        size = self.task.invitation.plan.structure.size
+        return np.arange(size) / size * (client / CLIENTS) - 0.3
 
     def upload(self, client: int, patience: float = 0.0, **changes: Any) -> Uploaded:
         """What `secagg upload` does, in this process."""
@@ -203,8 +206,9 @@ class Deployment:
             "task": self.task,
             "identity": load_identity(self.folder / f"client-{client}.key"),
             "update": self.update(client),
-            "weight": client,
+            "weight": min(client, self.task.invitation.plan.quantize.max_weight),
             "spool": self.folder / f"spool-{client}",
+            "limit": Limit(opened=self.task.scheme.opened),
             **changes,
         }
         with Peer(f"http://127.0.0.1:{self.leader_port}", patience=patience, seconds=10) as leader:
@@ -227,6 +231,41 @@ class Deployment:
         vectors = [plan.encode(self.update(i), i, os.urandom, context) for i in clients]
         total = np.sum(vectors, axis=0, dtype=vectors[0].dtype)
         return sum_digest(reduce(total, plan.scheme.width))
+
+    def finish(self, crash: dict[str, list[Any]], **arguments: Any) -> None:
+        """Clients upload until they are acknowledged, and servers start again until there is a sum.
+
+        crash: where "helper" and "leader" kill themselves at a commit, and the leader "asking".
+        """
+        helper = self.helper(options={"crash": crash.get("helper")})
+        options = {"crash": crash.get("leader"), "asking": crash.get("asking")}
+        leader = self.leader(options=options, **arguments)
+        waiting, until = list(range(1, CLIENTS + 1)), time.monotonic() + 60
+        while leader.ended(0.01) != 0:
+            assert time.monotonic() < until, leader.text() + helper.text()
+            assert leader.status in (None, -signal.SIGKILL), leader.text()
+            if helper.ended(0.0) is not None:
+                helper = self.helper()
+            if leader.status is not None:
+                leader = self.leader(**arguments)
+            if waiting and self.uploaded(waiting[0]):
+                waiting.pop(0)
+        assert not waiting
+
+    def released(self) -> dict[str, bytes]:
+        """What the leader left behind, but for how long it took and how often it asked."""
+        files = (self.folder / "out").iterdir()
+        found = {path.name: path.read_bytes() for path in files if path.suffix != ".json"}
+        told = ("seconds", "cpu_seconds")
+        shown = {name: value for name, value in self.outcome().items() if name not in told}
+        return found | {"outcome": json.dumps(shown).encode()}
+
+    def forget(self) -> None:
+        """Stop both servers, and delete all that they stored; what clients sent is kept."""
+        self.stop()
+        self.servers.clear()
+        for path in (*self.folder.glob("*.db*"), *(self.folder / "out").iterdir()):
+            path.unlink()
 
     def stop(self) -> None:
         for server in self.servers:

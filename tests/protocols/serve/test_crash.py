@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 import threading
 import time
 from typing import Any
@@ -15,23 +14,6 @@ LEADER_COMMITS = 8  # the round, five reports, closed, done
 HELPER_COMMITS = 3  # the round, one job, the sum
 
 
-def finish(place: Any, crash: dict[str, list[Any]]) -> None:
-    """Clients upload until they are acknowledged, and servers start again until there is a sum."""
-    helper = place.helper(options={"crash": crash.get("helper")})
-    leader = place.leader(options={"crash": crash.get("leader")})
-    waiting, until = list(ALL), time.monotonic() + 60
-    while leader.ended(0.01) != 0:
-        assert time.monotonic() < until, leader.text() + helper.text()
-        assert leader.status in (None, -signal.SIGKILL), leader.text()
-        if helper.ended(0.0) is not None:
-            helper = place.helper()
-        if leader.status is not None:
-            leader = place.leader()
-        if waiting and place.uploaded(waiting[0]):
-            waiting.pop(0)
-    assert not waiting
-
-
 def require_exact(place: Any) -> None:
     outcome = place.outcome()
     assert outcome["failure"] is None
@@ -41,26 +23,30 @@ def require_exact(place: Any) -> None:
     assert outcome["sum"] != place.expected([*ALL, 3])
 
 
-@pytest.mark.parametrize(
-    ("at", "when"), [(4, "before"), (4, "after"), (7, "after"), (8, "before"), (8, "after")]
-)
+@pytest.mark.parametrize(("at", "when"), [(4, "after")])
 def test_a_leader_killed_at_a_commit_goes_on(deployment: Any, at: int, when: str) -> None:
-    finish(deployment, {"leader": [at, when]})
+    deployment.finish({"leader": [at, when]})
     require_exact(deployment)
 
 
-@pytest.mark.parametrize(
-    ("at", "when"), [(1, "after"), (2, "before"), (2, "after"), (3, "before"), (3, "after")]
-)
+@pytest.mark.parametrize(("at", "when"), [(2, "after")])
 def test_a_helper_killed_at_a_commit_goes_on(deployment: Any, at: int, when: str) -> None:
-    finish(deployment, {"helper": [at, when]})
+    deployment.finish({"helper": [at, when]})
     require_exact(deployment)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("at", "when"), [(1, "after"), (2, "before"), (3, "before"), (3, "after")])
+def test_a_helper_killed_at_another_commit_goes_on(deployment: Any, at: int, when: str) -> None:
+    deployment.finish({"helper": [at, when]})
+    require_exact(deployment)
+
+
+@pytest.mark.slow
 def test_the_crash_points_are_all_there_are(deployment: Any) -> None:
     """One commit more than the last and nobody is killed."""
     crash = {"leader": [LEADER_COMMITS + 1, "before"], "helper": [HELPER_COMMITS + 1, "before"]}
-    finish(deployment, crash)
+    deployment.finish(crash)
     require_exact(deployment)
     assert [server.ended(0.0) for server in deployment.servers] == [None, 0]
 
@@ -70,18 +56,13 @@ def test_the_crash_points_are_all_there_are(deployment: Any) -> None:
 @pytest.mark.parametrize("leader", range(1, LEADER_COMMITS + 1))
 def test_both_killed(deployment: Any, leader: int, when: str) -> None:
     helper = (leader + (when == "after")) % HELPER_COMMITS + 1
-    finish(deployment, {"leader": [leader, when], "helper": [helper, when]})
-    require_exact(deployment)
-
-
-def test_random_kills_lose_and_repeat_nothing(deployment: Any) -> None:
-    hurt(deployment, random.Random(1), kills=5)
+    deployment.finish({"leader": [leader, when], "helper": [helper, when]})
     require_exact(deployment)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 8))
-def test_many_random_kills_lose_and_repeat_nothing(deployment: Any, seed: int) -> None:
+@pytest.mark.parametrize("seed", range(1, 8))
+def test_random_kills_lose_and_repeat_nothing(deployment: Any, seed: int) -> None:
     hurt(deployment, random.Random(seed), kills=10)
     require_exact(deployment)
 

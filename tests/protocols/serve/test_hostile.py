@@ -81,13 +81,17 @@ def test_another_report_of_a_client_is_refused(standing: Any, http: httpx.Client
     refused(answer, 409, "reportReplayed", "client 2 has another report in this round")
 
 
-@pytest.mark.parametrize("place_of", [reports, jobs, lambda p: jobs(p, "aggregate_shares")])
+@pytest.mark.parametrize(
+    "place_of",
+    [reports, jobs, lambda p: jobs(p, "aggregate_shares"), lambda p: jobs(p, "screens")],
+)
 def test_bodies_beyond_the_bound_are_refused_before_they_are_read(
     standing: Any, http: httpx.Client, place_of: Any
 ) -> None:
     url = httpx.URL(place_of(standing))
-    media = {"reports": exchange.REPORT, "aggregation_jobs": exchange.JOB}
-    kind = media.get(url.path.rpartition("/")[2], exchange.SHARE)
+    singles = {each.path: each.request for each in (exchange.SCREENS, exchange.SHARES)}
+    media = {"reports": exchange.REPORT, "aggregation_jobs": exchange.JOB, **singles}
+    kind = media[url.path.rpartition("/")[2]]
     head = (
         f"POST {url.path} HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\n"
         "content-length: 99999999999\r\n\r\n"
@@ -181,7 +185,7 @@ def test_the_helper_answers_the_leader_only(standing: Any, http: httpx.Client) -
     task = standing.task
     accepted = Collect(accepted=ids([1, 2]))
     stranger = task.endpoint(Identity.generate(os.urandom), SERVER).seal(THIRD, accepted)
-    headers = {"content-type": exchange.SHARE}
+    headers = {"content-type": exchange.SHARES.request}
     url = jobs(standing, "aggregate_shares")
     refused(http.post(url, content=stranger, headers=headers), 400, "invalidMessage",
             "does not verify")  # fmt: skip
@@ -286,6 +290,7 @@ def test_a_leader_that_stops_in_order_says_so(deployment: Any) -> None:
     assert "Traceback" not in leader.text()
 
 
+@pytest.mark.slow
 def test_a_helper_that_is_down_is_waited_for_and_then_named(deployment: Any) -> None:
     helper = deployment.helper()
     helper.kill()
@@ -312,7 +317,7 @@ def test_two_leaders_on_one_store_are_one_too_many(deployment: Any) -> None:
 # -- a full disk ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("full", ["quota", "file size"])
+@pytest.mark.parametrize("full", ["quota", pytest.param("file size", marks=pytest.mark.slow)])
 def test_a_report_that_cannot_be_stored_is_not_acknowledged(deployment: Any, full: str) -> None:
     """The first ones fit; whoever was acknowledged is in the sum once there is room again."""
     deployment.write(1, size=30000)

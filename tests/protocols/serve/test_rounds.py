@@ -97,6 +97,7 @@ def test_a_round_that_is_over_stays_over(deployment: Any) -> None:
     assert deployment.outcome() == before
 
 
+@pytest.mark.slow
 def test_a_deadline_holds_across_restarts(deployment: Any) -> None:
     """It counts from when the round was opened, and not from the last start."""
     deployment.helper()
@@ -137,6 +138,7 @@ def test_rounds_of_a_folder_are_served_as_they_come(deployment: Any, tmp_path: P
     assert leader.ended(0.0) is None
 
 
+@pytest.mark.slow
 def test_a_helper_without_the_plan_is_not_asked_for_a_sum(deployment: Any, tmp_path: Path) -> None:
     """Nothing is lost by it: once the helper has the plan, the same command goes on."""
     folder = tmp_path / "plans"
@@ -257,6 +259,9 @@ def test_an_outcome_is_one_document(deployment: Any) -> None:
     outcome = deployment.outcome()
     assert json.dumps(outcome)
     assert (outcome["format"], outcome["task"]) == ("secagg-outcome-1", deployment.task.id)
+    assert (outcome["opened"], outcome["judged"], outcome["within"]) == (False, None, None)
+    names = {path.suffix for path in (deployment.folder / "out").iterdir()}
+    assert names == {".json", ".npy"}
     mean = np.load(deployment.folder / "out" / f"{deployment.session.hex()[:16]}-1.npy")
     wanted = (deployment.update(1) + 2 * deployment.update(2)) / 3
     np.testing.assert_allclose(mean, wanted, atol=1e-4)

@@ -1,8 +1,9 @@
 """Starts the command `secagg` in processes of their own, quickly: imported once, then forked.
 
 One line of JSON asks, one answers: {"argv": […], "log": FILE, "crash": [N, "before" or "after"]}
-starts one, which kills itself at its N-th commit; "folder" is where, "out" takes what it prints,
-"file_bytes" is the most of any file. {"wait": PID, "seconds": S} waits for one.
+starts one, which kills itself at its N-th commit, or with "asking" at its N-th request;
+"folder" is where, "out" takes what it prints, "file_bytes" is the most of any file.
+{"wait": PID, "seconds": S} waits for one.
 """
 
 from __future__ import annotations
@@ -22,25 +23,27 @@ warnings.simplefilter("ignore")
 from typer.main import get_command  # noqa: E402
 
 from protocols import cli  # noqa: E402
-from protocols.serve import programs, store, upload  # noqa: E402, F401
+from protocols.serve import peer, programs, store, upload  # noqa: E402, F401
 
 COMMAND = get_command(cli.app)
 
 
-def crash_at(number: int, when: str) -> None:
-    """SIGKILL at that commit, just before it or just after it."""
-    commit, count = store.Store._commit, 0
+def crash_at(owner: type[Any], name: str, number: int, when: str) -> None:
+    """SIGKILL at that call of a method, just before it or just after it."""
+    method, count = getattr(owner, name), 0
 
-    def counted(self: Any) -> None:
+    def counted(self: Any, *given: Any) -> Any:
         nonlocal count
         count += 1
-        if count == number and when == "before":
+        mine = count == number
+        if mine and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
-        commit(self)
-        if count == number:
+        found = method(self, *given)
+        if mine:
             os.kill(os.getpid(), signal.SIGKILL)
+        return found
 
-    store.Store._commit = counted  # type: ignore[method-assign]
+    setattr(owner, name, counted)
 
 
 def child(asked: dict[str, Any]) -> None:
@@ -52,7 +55,9 @@ def child(asked: dict[str, Any]) -> None:
     if asked.get("out"):
         os.dup2(os.open(asked["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 1)
     if asked.get("crash"):
-        crash_at(*asked["crash"])
+        crash_at(store.Store, "_commit", *asked["crash"])
+    if asked.get("asking"):
+        crash_at(peer.Peer, "post", *asked["asking"])
     if asked.get("file_bytes"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (asked["file_bytes"], asked["file_bytes"]))
     status = 70
