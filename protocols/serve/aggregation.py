@@ -18,7 +18,7 @@ from protocols.serve.peer import Peer
 from protocols.serve.problem import Problem
 from protocols.serve.reports import Reports
 from protocols.serve.task import Task
-from secagg.errors import RequestRefused, Unreachable
+from secagg.errors import DecodeError, RequestRefused, Unreachable
 from secagg.event import Discarded, Failed, PeerRejected
 from secagg.frame import parse_header
 from secagg.identity import THIRD, Identity, PartyId
@@ -116,6 +116,8 @@ class _Aggregation:
     def _open(self) -> None:
         """What follows the reports: frame by frame, until the leader has the sum or gives up."""
         if self._leader.phase == Relay.phase:
+            if THIRD in self._leader.expected:
+                raise Unreachable("the helper left reports without an answer: ask it again")
             self._leader.deadline()
         self._later += self._relays()
         while self._later and not self._leader.ended:
@@ -155,7 +157,10 @@ class _Aggregation:
         body = exchange.packed(relays)
         answer = self._helper.post(self._path("aggregation_jobs"), body, exchange.JOB, most)
         self._between += len(body) + len(answer)
-        return exchange.unpacked(answer)
+        try:
+            return exchange.unpacked(answer)
+        except DecodeError as error:
+            raise Unreachable(f"the helper's answer is not its own: {error}") from None
 
     def _share(self, frame: bytes) -> bytes:
         most = exchange.most_frame(self._task, Sum)

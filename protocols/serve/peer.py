@@ -5,6 +5,7 @@ Every request of this protocol has its effect once however often it arrives: ask
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
 import threading
@@ -21,7 +22,7 @@ from protocols.serve.listen import is_loopback
 from protocols.serve.problem import refusal_of
 from secagg.errors import ParameterError, Unreachable
 
-__all__ = ["Peer"]
+__all__ = ["Peer", "json_of"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507})
@@ -98,7 +99,7 @@ class Peer:
         if answer.status_code in _PASSING:
             raise Unreachable(f"{self.url} cannot answer now: {_detail(answer, found)}")
         if answer.status_code != 200:
-            raise refusal_of(answer.status_code, _json(found))
+            raise refusal_of(answer.status_code, json_of(found))
         return found
 
 
@@ -120,15 +121,16 @@ def _read(answer: httpx.Response, most: int) -> bytes:
     return bytes(found)
 
 
-def _json(found: bytes) -> object:
+def json_of(found: bytes) -> object:
+    """What a peer sent as JSON; None for anything else."""
     try:
-        return httpx.Response(200, content=found).json()
-    except ValueError:
+        return json.loads(found)
+    except (ValueError, RecursionError):  # the latter for brackets in brackets
         return None
 
 
 def _detail(answer: httpx.Response, found: bytes) -> str:
-    return str(refusal_of(answer.status_code, _json(found)))
+    return str(refusal_of(answer.status_code, json_of(found)))
 
 
 def _why(error: httpx.TransportError) -> str:

@@ -8,7 +8,6 @@ lost answer makes a second contribution.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from protocols import files
 from protocols.journal import ClientJournal
 from protocols.round import ClientRound
 from protocols.serve import exchange
-from protocols.serve.peer import Peer
+from protocols.serve.peer import Peer, json_of
 from protocols.serve.task import Task
 from secagg.errors import InputRefused, ParameterError, RequestRefused
 from secagg.identity import THIRD, Identity, PartyId, Roster
@@ -118,10 +117,7 @@ def upload(
 
 def _acknowledged(answer: bytes) -> object:
     """The name of the report that the leader says it stored."""
-    try:
-        found = json.loads(answer)
-    except ValueError:
-        return None
+    found = json_of(answer)
     return found.get("report") if isinstance(found, dict) else None
 
 
