@@ -170,6 +170,39 @@ def test_in_a_folder_a_helper_without_the_plan_is_asked_again(
     assert deployment.outcome()["sum"] == deployment.expected([1, 2])
 
 
+def test_rounds_of_a_session_are_summed_by_number(deployment: Any, tmp_path: Path) -> None:
+    """Whichever is full first, and however files are called: the helper takes no earlier one."""
+    folder = tmp_path / "plans"
+    folder.mkdir()
+    for number in (9, 10):
+        deployment.write(number)
+        (folder / f"{number}.toml").write_text(deployment.plan.read_text())
+    deployment.helper(plan=folder)
+    leader = deployment.leader(plan=folder, after=2)
+    for number, clients in ((10, [4, 5]), (9, [1, 2])):
+        deployment.write(number)
+        for client in clients:
+            deployment.upload(client, spool=deployment.folder / f"spool-{number}-{client}")
+    leader.saw("round ended")
+    until = time.monotonic() + 20
+    while len([line for line in leader.lines() if line["event"] == "round ended"]) < 2:
+        assert time.monotonic() < until, leader.text()
+        time.sleep(0.01)
+    assert deployment.outcome()["sum"] == deployment.expected([1, 2])
+    deployment.write(10)
+    assert deployment.outcome()["sum"] == deployment.expected([4, 5])
+
+
+def test_no_round_ends_below_the_minimum_for_want_of_patience(deployment: Any) -> None:
+    deployment.helper()
+    leader = deployment.leader(after=1)
+    deployment.upload(3)
+    assert leader.ended(0.5) is None
+    deployment.upload(1)
+    assert leader.ended() == 0
+    assert deployment.outcome()["sum"] == deployment.expected([1, 3])
+
+
 def test_servers_refuse_the_keys_of_others(deployment: Any) -> None:
     key = deployment.folder / "client-1.key"
     for server in (

@@ -18,9 +18,11 @@ from protocols.serve import exchange
 from protocols.serve.answers import Answers
 from protocols.serve.helper import HelperService
 from protocols.serve.intake import Bounds
+from protocols.serve.leader import LeaderService
 from protocols.serve.listen import Listening
 from protocols.serve.log import Log
 from protocols.serve.peer import Peer
+from protocols.serve.reports import Reports
 from protocols.serve.rounds import Ending
 from protocols.serve.task import Tasks, load_task
 from protocols.serve.upload import load_update, party_of, prepared
@@ -191,6 +193,58 @@ def test_plans_that_come_later_are_found(deployment: Any, tmp_path: Path) -> Non
     assert [str(error) for error in errors] == [
         f"{folder / 'bad.toml'}: [task] 1 <= size < 2**31 must hold, got 0"
     ]
+
+
+def test_tasks_are_by_number_and_not_by_the_names_of_files(deployment: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "plans"
+    folder.mkdir()
+    for number in (9, 10, 2):
+        deployment.write(number)
+        (folder / f"{number}.toml").write_text(deployment.plan.read_text())
+    deployment.write(1, session=os.urandom(16).hex())
+    (folder / "a.toml").write_text(deployment.plan.read_text())
+    tasks = Tasks(folder, load_roster(deployment.roster), pytest.fail)
+    assert [task.invitation.number for task in tasks.all()] == [1, 2, 9, 10]
+    (ninth,) = (task for task in tasks.all() if task.invitation.number == 9)
+    assert [task.invitation.number for task in tasks.until(ninth)] == [2, 9]
+
+
+def test_whoever_asks_first_does_not_decide_the_order_of_rounds(
+    deployment: Any, tmp_path: Path
+) -> None:
+    """One request for the last round, before the leader itself has looked, and no signature."""
+    folder = tmp_path / "plans"
+    folder.mkdir()
+    for number in (1, 2):
+        deployment.write(number)
+        (folder / f"{number}.toml").write_text(deployment.plan.read_text())
+    tasks = Tasks(folder, load_roster(deployment.roster), pytest.fail)
+    reports = Reports(tmp_path / "leader.db")
+    key = deployment.keys["leader"]
+    service = LeaderService(tasks, key, reports, Log("leader"), lambda: None)
+    first, second = tasks.all()
+    assert service.task(second.id) is second
+    assert service.task(first.id) is first
+    deployment.write(0)
+    (folder / "0.toml").write_text(deployment.plan.read_text())
+    with pytest.raises(RequestRefused, match="round 0 of this session is not after round 2"):
+        service.task(deployment.task.id)
+    reports.close()
+
+
+@pytest.mark.parametrize("kind", ["folder", "loop"])
+def test_what_cannot_be_read_in_a_folder_of_plans_stops_nobody(
+    deployment: Any, tmp_path: Path, kind: str
+) -> None:
+    folder, errors = tmp_path / "plans", []
+    folder.mkdir()
+    tasks = Tasks(folder, load_roster(deployment.roster), errors.append)
+    strange = folder / "0.toml"
+    strange.mkdir() if kind == "folder" else strange.symlink_to(strange)
+    (folder / "1.toml").write_text(deployment.plan.read_text())
+    for _ in range(2):
+        assert [task.id for task in tasks.all()] == [deployment.task.id]
+    assert [str(error).partition(":")[0] for error in errors] == [f"{strange} cannot be read"]
 
 
 @pytest.mark.parametrize(
