@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from protocols import files
 from protocols.result import Result
 from protocols.serve.aggregation import Aggregated
+from protocols.serve.peer import json_of
 from protocols.serve.task import Task
 
 __all__ = ["document", "save", "stem", "sum_digest"]
@@ -23,7 +25,7 @@ _FORMAT = "secagg-outcome-1"
 
 def stem(task: Task) -> str:
     """What the files of a round are called, without their ending: session and number."""
-    return f"{task.invitation.session.hex()[:16]}-{task.invitation.number}"
+    return f"{task.invitation.session.hex()}-{task.invitation.number}"
 
 
 def document(task: Task, ended: Aggregated) -> dict[str, Any]:
@@ -50,13 +52,27 @@ def document(task: Task, ended: Aggregated) -> dict[str, Any]:
 
 
 def save(folder: Path, task: Task, ended: Aggregated) -> dict[str, Any]:
-    """Write both files, or the JSON alone where there is no sum; after a kill each is whole."""
+    """Write both files, or the JSON alone where there is no sum; after a kill each is whole.
+
+    Raises `FileExistsError` where the outcome of another task has the name, and writes nothing.
+    """
     shown = document(task, ended)
+    _require_own(folder / f"{stem(task)}.json", task)
     if ended.result is not None:
         files.replace(folder / f"{stem(task)}.npy", _npy(ended.result))
     data = (json.dumps(shown, indent=2) + "\n").encode()
     files.replace(folder / f"{stem(task)}.json", data)
     return shown
+
+
+def _require_own(path: Path, task: Task) -> None:
+    """As with a new store, and a round that had its number with another plan or roster."""
+    if not path.exists():
+        return
+    found = json_of(path.read_bytes())
+    if not isinstance(found, dict) or found.get("task") != task.id:
+        reason = "has the outcome of another task: name another folder for results"
+        raise FileExistsError(errno.EEXIST, reason, str(path))
 
 
 def sum_digest(total: NDArray[Any]) -> str:

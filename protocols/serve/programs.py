@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
+from protocols import files
 from protocols.enrollment import load_identity, load_roster
 from protocols.serve.answers import Answers
 from protocols.serve.helper import HelperService, helper_app
@@ -102,7 +103,7 @@ def run_leader(
     """
     log = Log("leader")
     owner, tasks = place.owner(SERVER, "leader"), place.tasks(log)
-    out.mkdir(parents=True, exist_ok=True)
+    files.make_folder(out)
     with ExitStack() as opened:
         reports = Reports(place.store, most_bytes=place.most_bytes)
         opened.callback(reports.close)
@@ -122,6 +123,6 @@ def run_leader(
         place.run(server, log)
     if rounds.error is not None:
         raise rounds.error
-    if not rounds.in_order:
+    if rounds.broke_off:
         raise AssertionError("the thread that ends rounds broke off: its traceback is above")
     return rounds.outcomes

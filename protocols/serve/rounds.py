@@ -61,7 +61,7 @@ class Rounds:
     done: is called when none is left and none can come, or when going on has no use; `error` then
     has the reason. watch: is told of a round, its reports, and how many are verified.
     outcomes: of the rounds that ended since the start. in_order: whether the thread has ended as it
-    should; otherwise its traceback is on the standard error.
+    should; where it `broke_off`, its traceback is on the standard error.
     """
 
     def __init__(
@@ -96,6 +96,11 @@ class Rounds:
         self._stop.set()
         self._wake.set()
         self._thread.join(timeout=1.0)
+
+    @property
+    def broke_off(self) -> bool:
+        """Whether the thread ended otherwise than it should; not while it is being stopped."""
+        return not self.in_order and not self._thread.is_alive()
 
     def wake(self) -> None:
         """Look now: there is one report more."""

@@ -77,7 +77,7 @@ def prepared(
     has no report, as after a crash between the two: this client is out of the round; and
     `InputRefused` for an update or a weight that the plan does not allow.
     """
-    spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.make_folder(spool, mode=0o700)
     path, journal_path = spool / f"{task.id}.report", spool / "journal.json"
     with files.locked(journal_path):
         if path.exists():

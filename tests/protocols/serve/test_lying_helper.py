@@ -1,4 +1,4 @@
-"""What a helper, or whoever speaks in its place, can answer: the leader names it and loses nothing."""
+"""What a helper, or whoever speaks in its place, can answer: the leader loses nothing by it."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from protocols.enrollment import load_roster
-from protocols.serve import exchange
+from protocols.serve import exchange, outcome
+from protocols.serve.aggregation import Aggregated
 from protocols.serve.reports import Received, Reports
 from protocols.serve.task import load_task
 from secagg.errors import DecodeError, InputRefused, RequestRefused
@@ -290,7 +291,7 @@ def test_an_outcome_is_one_document(deployment: Any) -> None:
     outcome = deployment.outcome()
     assert json.dumps(outcome)
     assert (outcome["format"], outcome["task"]) == ("secagg-outcome-1", deployment.task.id)
-    mean = np.load(deployment.folder / "out" / f"{deployment.session.hex()[:16]}-1.npy")
+    mean = np.load(deployment.folder / "out" / f"{deployment.session.hex()}-1.npy")
     wanted = (deployment.update(1) + 2 * deployment.update(2)) / 3
     np.testing.assert_allclose(mean, wanted, atol=1e-4)
 
@@ -301,6 +302,40 @@ def test_a_server_can_end_with_the_program_that_started_it(deployment: Any) -> N
     assert server.ended() == 0
     assert server.saw("stopped")
     assert deployment.helper().ended(0.5) is None
+
+
+def test_a_leader_that_is_stopped_while_it_asks_ends_in_order(deployment: Any) -> None:
+    """Its standard input is at its end, the round is due, and there is no helper."""
+    deployment.leader()
+    for client in (1, 2):
+        deployment.upload(client)
+    deployment.servers[-1].kill()
+    server = deployment.leader(after=2, options={"flags": ["--until-eof"]})
+    assert server.ended() == 0
+    assert server.saw("round closed")["reports"] == 2
+    assert server.saw("stopped")
+
+
+def ended(**changes: Any) -> Aggregated:
+    given = {"result": None, "failure": "too few", "refused": {}, "sizes": {}, "between": 0,
+             "seconds": 0.0, "cpu": 0.0}  # fmt: skip
+    return Aggregated(**given | changes)
+
+
+def test_no_outcome_takes_the_place_of_another(deployment: Any, tmp_path: Path) -> None:
+    """Not that of a session that begins alike, nor that of a round with the same number."""
+    paths = set()
+    for last in "01":
+        deployment.write(1, session="0" * 31 + last)
+        outcome.save(tmp_path, deployment.task, ended())
+        paths.add(tmp_path / f"{outcome.stem(deployment.task)}.json")
+    before = {path: json.loads(path.read_text()) for path in paths}
+    assert len(before) == 2
+    outcome.save(tmp_path, deployment.task, ended())
+    deployment.write(1, session="0" * 31 + "1", size=7)
+    with pytest.raises(FileExistsError, match="has the outcome of another task"):
+        outcome.save(tmp_path, deployment.task, ended(failure="later"))
+    assert {path: json.loads(path.read_text()) for path in paths} == before
 
 
 def test_a_terminal_shows_reports_and_how_many_are_verified(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from protocols import files
 from protocols.enrollment import load_roster
 from protocols.journal import ClientJournal
 from protocols.round import ServerRound
@@ -164,6 +165,24 @@ def test_a_store_of_another_key_is_refused(table: Table) -> None:
     table.restart()
     with pytest.raises(StoreFailed, match="another key, or was changed"):
         table.answer(table.relays[1])
+
+
+def test_a_store_whose_requests_were_changed_is_refused(table: Table) -> None:
+    table.answer(*table.relays[:2])
+    table.answers.rows("UPDATE answers SET request = substr(request, 1, length(request) - 1)")
+    table.restart()
+    with pytest.raises(StoreFailed, match="another key, or was changed"):
+        table.answer(table.relays[2])
+
+
+def test_a_leader_that_lies_in_a_round_that_is_past_is_told_so(table: Table) -> None:
+    lie = table.forged([1])
+    table.place.write(2)
+    table.answers.begin(table.place.task)
+    for asked in (lie, table.relays[0]):
+        with pytest.raises(RequestRefused, match="round 1 of this session is not after") as caught:
+            table.answer(asked)
+        assert caught.value.problem == "roundEnded"
 
 
 def test_tasks_that_nobody_knows_are_refused(table: Table) -> None:
@@ -332,6 +351,22 @@ def test_who_a_key_is_says_the_roster(deployment: Any) -> None:
     for stranger in (Identity.generate(os.urandom), deployment.keys["helper"]):
         with pytest.raises(ParameterError, match="lists no client with this key"):
             party_of(stranger, roster)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are synchronized on POSIX")
+def test_the_folder_of_a_report_outlives_a_loss_of_power(
+    deployment: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is only as durable as the names that lead to it."""
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "sync_folder", synced.append)
+    spool = tmp_path / "a" / "spool"
+    prepared(deployment.task, deployment.keys["client-1"], deployment.update(1), 1, spool)
+    assert synced[:2] == [tmp_path, tmp_path / "a"]
+    assert spool.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        files.make_folder(tmp_path / "file")
 
 
 # -- bounds ---------------------------------------------------------------------------------------
