@@ -138,8 +138,12 @@ def _why(error: httpx.TransportError) -> str:
 
 
 def _require_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ParameterError(f"a server is named by https://HOST:PORT, got {url!r}")
+    try:
+        parts = urlsplit(url)
+        is_named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_named = False
+    if not is_named or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ParameterError("a server is named by https://HOST:PORT and nothing more")
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ParameterError(f"TLS is needed beyond this machine: https://{parts.netloc}")

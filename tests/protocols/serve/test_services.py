@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -369,6 +370,15 @@ def test_the_folder_of_a_report_outlives_a_loss_of_power(
         files.make_folder(tmp_path / "file")
 
 
+def test_the_helper_of_a_roster_file_is_the_helper(deployment: Any) -> None:
+    """Whatever else its row says."""
+    roster = load_roster(deployment.roster)
+    document = json.loads(deployment.roster.read_text())
+    document["helper"]["id"] = 77
+    deployment.roster.write_text(json.dumps(document))
+    assert load_roster(deployment.roster) == roster
+
+
 # -- bounds ---------------------------------------------------------------------------------------
 
 
@@ -386,7 +396,13 @@ def test_a_server_is_given_up_in_time() -> None:
     assert all(pause >= 0.1 for pause in slept)
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:80", "ftp://127.0.0.1", "http://example.org"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "127.0.0.1:80", "ftp://127.0.0.1", "http://example.org", "https://[", "https://h:x",
+        "https://h:99999", "http://127.0.0.1@example.org", "https://name:word@h", "https://h/?a",
+    ],
+)  # fmt: skip
 def test_servers_are_named_by_urls_with_tls_beyond_this_machine(url: str) -> None:
     for good in ("http://127.0.0.1:80", "http://localhost:80", "https://example.org"):
         Peer(good).close()
