@@ -34,7 +34,7 @@ class Peer:
 
     url: `https://…`, or `http://…` of this machine. authority: PEM file of who signed its
     certificate; by default those that the system trusts. patience: seconds after which it is given
-    up. seconds: for one answer. Raises `ParameterError`.
+    up. seconds: without a byte of an answer. Raises `ParameterError`.
     """
 
     def __init__(
