@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpx
 
@@ -140,10 +140,15 @@ def _why(error: httpx.TransportError) -> str:
 def _require_url(url: str) -> None:
     try:
         parts = urlsplit(url)
-        is_named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        host, _ = parts.hostname, parts.port
     except ValueError:
-        is_named = False
-    if not is_named or "@" in parts.netloc or parts.query or parts.fragment:
+        host = None
+    if not host or parts.scheme not in ("http", "https") or _has_more(parts):
         raise ParameterError("a server is named by https://HOST:PORT and nothing more")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ParameterError(f"TLS is needed beyond this machine: https://{parts.netloc}")
+
+
+def _has_more(parts: SplitResult) -> bool:
+    """Such as a name and a password, which errors would show."""
+    return "@" in parts.netloc or bool(parts.query or parts.fragment)
