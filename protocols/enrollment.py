@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from protocols import files
 from secagg.errors import DecodeError, ParameterError
 from secagg.identity import THIRD, Identity, PartyId, Roster
 from secagg.rand import Rand
@@ -43,10 +44,16 @@ _FORMAT = "secagg-roster-1"
 
 
 def save_identity(path: str | Path, identity: Identity) -> None:
-    """Write a key file with mode 0600. Raises `FileExistsError`: a key is never overwritten."""
+    """Write a key file with mode 0600; it is on the disk when this returns.
+
+    Raises `FileExistsError`: a key is never overwritten.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     with os.fdopen(os.open(path, flags, 0o600), "w", encoding="ascii") as file:
         file.write(identity.to_bytes().hex() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    files.sync_folder(Path(path).parent)
 
 
 def load_identity(path: str | Path) -> Identity:
@@ -146,7 +153,7 @@ def _loaded(path: str | Path, parse: Callable[[Any], T], what: str) -> T:
         return parse(json.loads(data.decode("utf-8")))
     except ParameterError as error:
         raise ParameterError(f"{path}: {error}") from None
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise DecodeError(f"{path} is not a {what}") from None
 
 
@@ -155,7 +162,7 @@ def _parse(document: Any) -> Roster:
         raise ValueError
     rows = [*document["clients"]]
     if "helper" in document:
-        rows.append({"id": THIRD, **document["helper"]})
+        rows.append({**document["helper"], "id": THIRD})
     if len({row["id"] for row in rows}) != len(rows):
         raise ParameterError("two clients of the roster have one id")
     keys = {row["id"]: _keys(row) for row in rows}

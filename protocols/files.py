@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["append", "locked", "replace", "sync_folder"]
+__all__ = ["append", "locked", "make_folder", "replace", "sync_folder"]
 
 
 def replace(path: Path, data: bytes) -> None:
@@ -19,6 +19,14 @@ def replace(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
     unfinished.replace(path)
     sync_folder(path.parent)
+
+
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Make a folder that is not there, and those above it; their names outlive a power loss."""
+    missing = [each for each in (folder, *folder.parents) if not each.is_dir()]
+    for each in reversed(missing):
+        each.mkdir(mode=mode if each == folder else 0o777, exist_ok=True)
+        sync_folder(each.parent)
 
 
 def append(path: Path, keep: int, data: bytes) -> None:

@@ -20,7 +20,7 @@ from protocols.serve.peer import Peer
 from protocols.serve.problem import Problem
 from protocols.serve.reports import Reports
 from protocols.serve.task import Task
-from secagg.errors import InputRefused, RequestRefused, Unreachable
+from secagg.errors import DecodeError, InputRefused, RequestRefused, Unreachable
 from secagg.event import Discarded, Failed, GroupStatistics, PeerRejected, Statistics
 from secagg.frame import parse_header
 from secagg.identity import THIRD, Identity, PartyId
@@ -137,6 +137,8 @@ class _Aggregation:
     def _open(self) -> None:
         """What follows the reports: frame by frame, until the leader has the sum or gives up."""
         if self._leader.phase == Relay.phase:
+            if THIRD in self._leader.expected:
+                raise Unreachable("the helper left reports without an answer: ask it again")
             self._leader.deadline()
         while not self._leader.ended and not self._failure:
             self._later += self._relays()
@@ -205,7 +207,10 @@ class _Aggregation:
         body = exchange.packed(relays)
         answer = self._helper.post(self._path("aggregation_jobs"), body, exchange.JOB, most)
         self._between += len(body) + len(answer)
-        return exchange.unpacked(answer)
+        try:
+            return exchange.unpacked(answer)
+        except DecodeError as error:
+            raise Unreachable(f"the helper's answer is not its own: {error}") from None
 
     def _asked(self, frame: bytes) -> bytes:
         resource = exchange.single_of(frame)

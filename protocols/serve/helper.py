@@ -24,7 +24,13 @@ from protocols.serve.log import Log
 from protocols.serve.problem import Problem, refusal
 from protocols.serve.store import Stage
 from protocols.serve.task import Task, Tasks
-from secagg.errors import Aborted, LocalProtocolError, RemoteProtocolError, StoreFailed
+from secagg.errors import (
+    Aborted,
+    LocalProtocolError,
+    RemoteProtocolError,
+    SecAggError,
+    StoreFailed,
+)
 from secagg.identity import SERVER, Identity
 from secagg.machine import Machine
 
@@ -98,13 +104,25 @@ class HelperService:
         """The machine that the stored requests make of a new one."""
         machine = task.scheme.helper(task.invitation.round, self._identity)
         for asked, reply in self._answers.log(task):
-            if _answer(machine, asked) != reply:
-                raise StoreFailed(f"{self._answers.path} is of another key, or was changed")
+            if self._repeated(machine, asked) != reply:
+                raise self._changed()
         return machine
+
+    def _repeated(self, machine: Machine[Any], asked: bytes) -> bytes:
+        try:
+            return _answer(machine, asked)
+        except SecAggError:  # what is in the store was answered once
+            raise self._changed() from None
+
+    def _changed(self) -> StoreFailed:
+        return StoreFailed(f"{self._answers.path} is of another key, or was changed")
 
     def _fail(self, task: Task, why: str) -> None:
         self._machines.pop(task.id, None)
-        self._answers.begin(task)
+        try:
+            self._answers.begin(task)
+        except LocalProtocolError as error:
+            raise refusal(Problem.ENDED, str(error)) from None
         self._answers.advance(task, Stage.FAILED, why)
         self._log("round failed", task=task.id, reason=why)
         raise refusal(Problem.ENDED, f"this round failed: {why}")
@@ -119,6 +137,14 @@ def _answer(machine: Machine[Any], request: bytes) -> bytes:
     return frames[0][1]
 
 
+def _relays(task: Task, body: bytes) -> list[bytes]:
+    """No more than a leader sends: each is looked up before anything of it is verified."""
+    frames, most = exchange.unpacked(body), exchange.job_size(task)
+    if len(frames) > most:
+        raise refusal(Problem.TOO_LARGE, f"a job has at most {most} relays, not {len(frames)}")
+    return frames
+
+
 def helper_app(service: HelperService, bounds: Bounds, log: Log) -> Starlette:
     """`aggregation_jobs` and `aggregate_shares`, as in [DAP], and `screens`."""
     intake = Intake(bounds)
@@ -127,7 +153,7 @@ def helper_app(service: HelperService, bounds: Bounds, log: Log) -> Starlette:
         task = service.task(request.path_params["task"])
 
         def answered(body: bytes) -> bytes:
-            return exchange.packed(service.answer(task, exchange.unpacked(body)))
+            return exchange.packed(service.answer(task, _relays(task, body)))
 
         most = exchange.most_job(task)
         found = await intake.take(request, exchange.JOB, most, answered)

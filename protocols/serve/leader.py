@@ -58,10 +58,12 @@ class LeaderService:
         return task
 
     def _open(self, task: Task) -> None:
-        try:
-            self._reports.begin(task)
-        except LocalProtocolError as error:
-            raise refusal(Problem.CLOSED, str(error)) from None
+        for each in self._tasks.until(task):  # whoever asks first must not decide the order
+            try:
+                self._reports.begin(each)
+            except LocalProtocolError as error:
+                if each is task:
+                    raise refusal(Problem.CLOSED, str(error)) from None
         self._endpoints[task.id] = task.endpoint(self._identity, SERVER, Report)
 
     def accept(self, task: Task, frame: bytes) -> dict[str, object]:

@@ -83,7 +83,8 @@ def is_loopback(host: str) -> bool:
 
 
 class _Timed(H11Protocol):
-    """One connection. uvicorn bounds the time between requests; here also that of a request head.
+    """One connection. uvicorn bounds the time between requests; here also that of a request head,
+    and of answers that are not read.
 
     Connections beyond the bound are cut at once.
     """
@@ -92,7 +93,7 @@ class _Timed(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > (self.limit_concurrency or 0):
+        if len(self.connections) >= (self.limit_concurrency or 0):
             transport.abort()
         self._watch()
 
@@ -104,17 +105,37 @@ class _Timed(H11Protocol):
         super().on_response_complete()
         self._watch()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._watch()
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._rest()
 
     def _watch(self) -> None:
-        """The clock runs from when a head is due until it is complete."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        """The clock runs while a head is due or answers wait to be read, and not for a body."""
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        if is_answering and not self.flow.write_paused:
             self._rest()
         elif self._head is None:
-            seconds = self.config.timeout_keep_alive
-            self._head = self.loop.call_later(seconds, self.transport.abort)
+            self._expect(self.transport.get_write_buffer_size())
+
+    def _expect(self, unread: int) -> None:
+        seconds = self.config.timeout_keep_alive
+        self._head = self.loop.call_later(seconds, self._look, unread)
+
+    def _look(self, before: int) -> None:
+        """Cut, unless some of the answers was read: a long one on a slow line takes its time."""
+        unread = self.transport.get_write_buffer_size()
+        if unread < before:
+            self._expect(unread)
+        else:
+            self.transport.abort()
 
     def _rest(self) -> None:
         if self._head is not None:
@@ -140,7 +161,7 @@ def server_of(app: Starlette, listening: Listening, bounds: Bounds) -> uvicorn.S
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=bounds.connections,
+        limit_concurrency=bounds.connections + 1,  # uvicorn answers 503 from this one on
         timeout_keep_alive=bounds.head_seconds,
         timeout_graceful_shutdown=10,
         **tls,

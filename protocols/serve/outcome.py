@@ -5,6 +5,7 @@ In a plan with a screen also what was opened, as .npz; in one with noise also th
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from protocols import files
 from protocols.serve.aggregation import Aggregated
+from protocols.serve.peer import json_of
 from protocols.serve.task import Task
 from secagg.event import GroupStatistics, Statistics
 
@@ -31,7 +33,7 @@ def stem(task: Task) -> str:
 
 
 def _stem(task: Task, number: int) -> str:
-    return f"{task.invitation.session.hex()[:16]}-{number}"
+    return f"{task.invitation.session.hex()}-{number}"
 
 
 def earlier_means(folder: Path, task: Task) -> list[NDArray[np.float64]]:
@@ -71,8 +73,12 @@ def document(task: Task, ended: Aggregated) -> dict[str, Any]:
 
 
 def save(folder: Path, task: Task, ended: Aggregated) -> dict[str, Any]:
-    """Write all files, the JSON last; after a kill each is whole."""
+    """Write all files, the JSON last; after a kill each is whole.
+
+    Raises `FileExistsError` where the outcome of another task has the name, and writes nothing.
+    """
     shown, name = document(task, ended), stem(task)
+    _require_own(folder / f"{name}.json", task)
     opened = _opened(ended)
     if opened is not None:
         files.replace(folder / f"{name}.opened.npz", _npz(opened))
@@ -113,6 +119,16 @@ def _opened(ended: Aggregated) -> Statistics | GroupStatistics | None:
     if ended.statistics is not None and not ended.statistics.seed:
         return ended.groups
     return ended.statistics
+
+
+def _require_own(path: Path, task: Task) -> None:
+    """As with a new store, and a round that had its number with another plan or roster."""
+    if not path.exists():
+        return
+    found = json_of(path.read_bytes())
+    if not isinstance(found, dict) or found.get("task") != task.id:
+        reason = "has the outcome of another task: name another folder for results"
+        raise FileExistsError(errno.EEXIST, reason, str(path))
 
 
 def sum_digest(total: NDArray[Any]) -> str:

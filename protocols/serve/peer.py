@@ -5,6 +5,7 @@ Every request of this protocol has its effect once however often it arrives: ask
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
 import threading
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpx
 
@@ -21,7 +22,7 @@ from protocols.serve.listen import is_loopback
 from protocols.serve.problem import refusal_of
 from secagg.errors import ParameterError, Unreachable
 
-__all__ = ["Peer"]
+__all__ = ["Peer", "json_of"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 507})
@@ -33,7 +34,7 @@ class Peer:
 
     url: `https://…`, or `http://…` of this machine. authority: PEM file of who signed its
     certificate; by default those that the system trusts. patience: seconds after which it is given
-    up. seconds: for one answer. Raises `ParameterError`.
+    up. seconds: without a byte of an answer. Raises `ParameterError`.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class Peer:
         if answer.status_code in _PASSING:
             raise Unreachable(f"{self.url} cannot answer now: {_detail(answer, found)}")
         if answer.status_code != 200:
-            raise refusal_of(answer.status_code, _json(found))
+            raise refusal_of(answer.status_code, json_of(found))
         return found
 
 
@@ -120,15 +121,16 @@ def _read(answer: httpx.Response, most: int) -> bytes:
     return bytes(found)
 
 
-def _json(found: bytes) -> object:
+def json_of(found: bytes) -> object:
+    """What a peer sent as JSON; None for anything else."""
     try:
-        return httpx.Response(200, content=found).json()
-    except ValueError:
+        return json.loads(found)
+    except (ValueError, RecursionError):  # the latter for brackets in brackets
         return None
 
 
 def _detail(answer: httpx.Response, found: bytes) -> str:
-    return str(refusal_of(answer.status_code, _json(found)))
+    return str(refusal_of(answer.status_code, json_of(found)))
 
 
 def _why(error: httpx.TransportError) -> str:
@@ -136,8 +138,17 @@ def _why(error: httpx.TransportError) -> str:
 
 
 def _require_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ParameterError(f"a server is named by https://HOST:PORT, got {url!r}")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https") or _has_more(parts):
+        raise ParameterError("a server is named by https://HOST:PORT and nothing more")
+    if parts.scheme == "http" and not is_loopback(host):
         raise ParameterError(f"TLS is needed beyond this machine: https://{parts.netloc}")
+
+
+def _has_more(parts: SplitResult) -> bool:
+    """Such as a name and a password, which errors would show."""
+    return "@" in parts.netloc or bool(parts.query or parts.fragment)

@@ -57,6 +57,12 @@ def document(error: RequestRefused, task: str) -> tuple[int, dict[str, Any]]:
 
 def refusal_of(status: int, found: Any) -> RequestRefused:
     """The error for an answer with a problem document, or with something else in its place."""
-    if isinstance(found, dict) and found.get("type") in _BY_URI:
-        return refusal(_BY_URI[found["type"]], str(found.get("detail", ""))[:1000])
+    kind = found.get("type") if isinstance(found, dict) else None
+    if isinstance(kind, str) and kind in _BY_URI:
+        return refusal(_BY_URI[kind], _shown(str(found.get("detail", ""))[:1000]))
     return RequestRefused("unexpectedAnswer", f"status {status}, without a reason that is known")
+
+
+def _shown(detail: str) -> str:
+    """A peer's text without what a terminal would obey."""
+    return "".join(char if char.isprintable() else "?" for char in detail)

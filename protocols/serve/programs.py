@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
+from protocols import files
 from protocols.enrollment import load_identity, load_roster
 from protocols.serve.answers import Answers
 from protocols.serve.helper import HelperService, helper_app
@@ -106,7 +107,7 @@ def run_leader(
     """
     log = Log("leader")
     owner, rules = place.owner(SERVER, "leader"), cascade_of(cascade) if cascade else None
-    out.mkdir(parents=True, exist_ok=True)
+    files.make_folder(out)
     with ExitStack() as opened:
         reports = Reports(place.store, most_bytes=place.most_bytes)
         opened.callback(reports.close)
@@ -131,6 +132,6 @@ def run_leader(
         place.run(server, log)
     if rounds.error is not None:
         raise rounds.error
-    if not rounds.in_order:
+    if rounds.broke_off:
         raise AssertionError("the thread that ends rounds broke off: its traceback is above")
     return rounds.outcomes

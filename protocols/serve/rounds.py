@@ -36,7 +36,8 @@ _AGAIN = 5.0  # seconds until a helper that was down, or without the plan, is as
 class Ending:
     """When a round takes no more reports: after so many, or so many seconds after it was opened.
 
-    after: 0 for all that are invited.
+    after: 0 for all that are invited; never fewer than the plan's minimum. Reports count before
+    they are verified.
     """
 
     after: int = 0
@@ -50,18 +51,19 @@ class Ending:
 
     def is_due(self, task: Task, count: int, opened: float) -> bool:
         """Whether a round with so many reports, opened then, is to end now."""
-        enough = min(self.after or task.scheme.clients, task.scheme.clients)
+        clients, fewest = task.scheme.clients, task.scheme.minimum
+        enough = min(max(self.after or clients, fewest), clients)
         return count >= enough or time.time() >= opened + self.seconds
 
 
 class Rounds:
-    """Ends every round of the tasks, one after the other.
+    """Ends every round of the tasks, one after the other, those of a session by number.
 
     done: is called when none is left and none can come, or when going on has no use; `error` then
     has the reason. judge: whom it accepts is summed. watch: is told of a round, its reports, and
     how many are verified.
     outcomes: of the rounds that ended since the start. in_order: whether the thread has ended as it
-    should; otherwise its traceback is on the standard error.
+    should; where it `broke_off`, its traceback is on the standard error.
     """
 
     def __init__(
@@ -99,6 +101,11 @@ class Rounds:
         self._wake.set()
         self._thread.join(timeout=1.0)
 
+    @property
+    def broke_off(self) -> bool:
+        """Whether the thread ended otherwise than it should; not while it is being stopped."""
+        return not self.in_order and not self._thread.is_alive()
+
     def wake(self) -> None:
         """Look now: there is one report more."""
         self._wake.set()
@@ -123,14 +130,16 @@ class Rounds:
                           failure=self._reports.failure(task))  # fmt: skip
 
     def _step(self) -> bool:
-        """End what is due; whether anything is left to wait for."""
+        """End what is due; whether anything is left to wait for.
+
+        A round waits for those before it in its session: the helper would not take them after it.
+        """
         left = [task for task in self._tasks.all() if self._is_open(task)]
+        waited: set[bytes] = set()
         for task in left:
-            count = self._reports.count(task)
-            self._watch(task, count, 0)
-            closed = self._reports.stage(task) is Stage.CLOSED
-            if closed or self._ending.is_due(task, count, self._reports.opened(task)):
+            if self._is_closed(task) and task.invitation.session not in waited:
                 self._end(task)
+            waited.add(task.invitation.session)
         return self._tasks.is_open or any(self._is_open(task) for task in left)
 
     def _is_open(self, task: Task) -> bool:
@@ -146,9 +155,18 @@ class Rounds:
             return False
         return self._reports.stage(task) in (Stage.OPEN, Stage.CLOSED)
 
+    def _is_closed(self, task: Task) -> bool:
+        """Whether it takes no more reports; closes it if that is due."""
+        if self._reports.stage(task) is Stage.CLOSED:
+            return True
+        count = self._reports.count(task)
+        self._watch(task, count, 0)
+        if not self._ending.is_due(task, count, self._reports.opened(task)):
+            return False
+        self._reports.advance(task, Stage.CLOSED)
+        return True
+
     def _end(self, task: Task) -> None:
-        if self._reports.stage(task) is Stage.OPEN:
-            self._reports.advance(task, Stage.CLOSED)
         count = self._reports.count(task)
         self._log("round closed", task=task.id, reports=count)
         try:

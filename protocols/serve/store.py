@@ -7,11 +7,12 @@ however it ends; a second one is refused.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
@@ -63,10 +64,11 @@ class Store:
         self.path = path
         self._lock = threading.RLock()
         try:
+            _make(path)
             self._database = sqlite3.connect(
-                path, timeout=0, isolation_level=None, check_same_thread=False
+                path.absolute(), timeout=0, isolation_level=None, check_same_thread=False
             )
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise _failed(path, error) from None
         try:
             self._prepare(most_bytes)
@@ -93,6 +95,8 @@ class Store:
         found = self._pragma("application_id"), self._pragma("user_version")
         if found != (self.application, _FORMAT):
             raise StoreFailed("not a store of this server and version: name another file")
+        if self._pragma("journal_mode") != "wal":
+            raise StoreFailed("what is written there would not outlive a crash: name another file")
 
     def close(self) -> None:
         """Give the file back."""
@@ -125,9 +129,8 @@ class Store:
             except sqlite3.Error as error:
                 raise _failed(self.path, error) from None
 
-    def _pragma(self, name: str) -> int:
-        value: int = self._database.execute(f"PRAGMA {name}").fetchone()[0]
-        return value
+    def _pragma(self, name: str) -> Any:
+        return self._database.execute(f"PRAGMA {name}").fetchone()[0]
 
     # -- rounds -----------------------------------------------------------------------------
 
@@ -180,6 +183,15 @@ class Store:
             "UPDATE rounds SET stage = ?, failure = ? WHERE context = ?",
             (stage, failure, task.context),
         )
+
+
+def _make(path: Path) -> None:
+    """An empty file for its owner alone, unless there is one.
+
+    SQLite gives its log the same mode. Who may read it may also lock it, and keep the server out.
+    """
+    with suppress(FileExistsError):  # closing one that is there would drop this process's locks
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _failed(path: Path, error: Exception) -> StoreFailed:

@@ -140,6 +140,7 @@ class Tasks:
         self._source, self._roster, self._on_error = source, roster, on_error
         self._check = check
         self._read: dict[Path, int] = {}
+        self._told: set[Path] = set()
         self._tasks: dict[str, Task] = {}
         self._lock = threading.Lock()
         for path in self._paths():
@@ -151,9 +152,18 @@ class Tasks:
         return self._source.is_dir()
 
     def all(self) -> list[Task]:
-        """Every task by now, in the order in which they were found."""
+        """Every task by now, by number: rounds of a session are served in ascending order."""
         self._renew()
-        return list(self._tasks.values())
+        return sorted(self._tasks.values(), key=lambda task: task.invitation.number)
+
+    def until(self, task: Task) -> list[Task]:
+        """Tasks of its session with numbers up to its own, ascending."""
+        last = task.invitation
+        return [
+            each
+            for each in self.all()
+            if each.invitation.session == last.session and each.invitation.number <= last.number
+        ]
 
     def find(self, name: str) -> Task | None:
         """The task of that id."""
@@ -170,8 +180,15 @@ class Tasks:
                     self._load(path)
                 except ParameterError as error:
                     self._on_error(error)
-                except FileNotFoundError:
-                    continue  # taken away since the folder was listed
+                except OSError as error:
+                    self._unread(path, error)
+
+    def _unread(self, path: Path, error: OSError) -> None:
+        """It is tried again; told once, or not at all if it was taken away since it was listed."""
+        self._read.pop(path, None)
+        if path not in self._told and not isinstance(error, FileNotFoundError):
+            self._told.add(path)
+            self._on_error(ParameterError(f"{path} cannot be read: {error.strerror}"))
 
     def _paths(self) -> list[Path]:
         return sorted(self._source.glob("*.toml")) if self.is_open else [self._source]

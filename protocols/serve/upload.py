@@ -8,7 +8,6 @@ update is by then, so that no crash and no lost answer makes a second contributi
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from protocols.journal import ClientJournal
 from protocols.ledger import PrivacyLedger
 from protocols.round import ClientRound
 from protocols.serve import exchange
-from protocols.serve.peer import Peer
+from protocols.serve.peer import Peer, json_of
 from protocols.serve.task import Task
 from secagg.errors import InputRefused, ParameterError, RequestRefused
 from secagg.identity import THIRD, Identity, PartyId, Roster
@@ -117,7 +116,7 @@ def prepared(
     `InputRefused` for an update or a weight that the plan does not allow; and for a plan that this
     client's limit does not, `ParameterError` or `dp.errors.BudgetExceeded`.
     """
-    spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+    files.make_folder(spool, mode=0o700)
     path, journal_path = spool / f"{task.id}.report", spool / "journal.json"
     with files.locked(journal_path):
         if path.exists():
@@ -166,10 +165,7 @@ def upload(
 
 def _acknowledged(answer: bytes) -> object:
     """The name of the report that the leader says it stored."""
-    try:
-        found = json.loads(answer)
-    except ValueError:
-        return None
+    found = json_of(answer)
     return found.get("report") if isinstance(found, dict) else None
 
 

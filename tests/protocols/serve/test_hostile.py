@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 
 from protocols.enrollment import load_identity
 from protocols.serve import exchange
+from protocols.serve.app import app_of
+from protocols.serve.intake import Bounds
+from protocols.serve.listen import Listening, server_of
+from protocols.serve.log import Log
 from protocols.serve.peer import Peer
 from protocols.serve.upload import prepared
 from secagg.errors import RequestRefused, Unreachable
@@ -24,6 +34,7 @@ from secagg.schemes.pine.messages import Collect, Report
 from secagg.wire import ids
 
 HEAD_SECONDS = 10
+LARGE = 1 << 25
 
 
 @pytest.fixture
@@ -194,6 +205,15 @@ def test_the_helper_answers_the_leader_only(standing: Any, http: httpx.Client) -
     refused(answer, 400, "invalidMessage", "")
 
 
+def test_a_job_of_many_small_frames_is_refused(standing: Any, http: httpx.Client) -> None:
+    """Each would be looked up in the store, and none has a signature yet."""
+    most, headers = exchange.job_size(standing.task), {"content-type": exchange.JOB}
+    answer = http.post(jobs(standing), content=exchange.packed([b""] * (most + 1)), headers=headers)
+    refused(answer, 413, "messageTooLarge", f"at most {most} relays, not {most + 1}")
+    answer = http.post(jobs(standing), content=exchange.packed([b""] * most), headers=headers)
+    refused(answer, 400, "invalidMessage", "a frame has at least")
+
+
 def test_what_is_not_there_is_said_to_be_so(standing: Any, http: httpx.Client) -> None:
     root = f"http://127.0.0.1:{standing.leader_port}"
     headers = {"content-type": exchange.REPORT}
@@ -242,6 +262,57 @@ def test_connections_beyond_the_bound_are_cut_and_honest_ones_return(
         one.close()
     time.sleep(0.3)
     assert http.get(f"http://127.0.0.1:{standing.leader_port}/health").status_code == 200
+
+
+@pytest.mark.parametrize("connections", [1, 2])
+def test_as_many_connections_as_allowed_are_served(deployment: Any, connections: int) -> None:
+    server = deployment.helper(connections=connections)
+    health = server.url + "/health"
+    held = [httpx.Client(timeout=10, trust_env=False) for _ in range(connections)]
+    assert [one.get(health).status_code for one in held] == [200] * connections
+    with pytest.raises(httpx.TransportError), httpx.Client(trust_env=False) as more:
+        more.get(health)
+    for one in held:
+        one.close()
+
+
+@pytest.fixture
+def large() -> Iterator[tuple[str, int]]:
+    """Where a server listens whose answers no buffer takes, and which gives 1 s to read on."""
+
+    async def answered(_: Request) -> Response:
+        return Response(bytes(LARGE))
+
+    listening = Listening(address="127.0.0.1:0")
+    log = Log("helper", io.StringIO())
+    server = server_of(app_of({"large": answered}, log, quiet), listening, Bounds(head_seconds=1))
+    with listening.bound() as bound:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+        thread.start()
+        yield bound.getsockname()
+        server.should_exit = True
+        thread.join()
+
+
+@asynccontextmanager
+async def quiet(_: Starlette) -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("requests", [1, 2])
+@pytest.mark.parametrize("pause", [0.1, 2.5])
+def test_who_does_not_read_is_given_up(large: tuple[str, int], pause: float, requests: int) -> None:
+    """And who does, has as long as it takes. With two requests the second waits for the first."""
+    asked = b"POST /tasks/x/large HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
+    with socket.create_connection(large, timeout=10) as raw:
+        raw.sendall(asked * requests)
+        start, found = time.monotonic(), len(raw.recv(1000))
+        time.sleep(pause)
+        while found < requests * LARGE and (more := len(raw.recv(1 << 20))):
+            found += more
+            if pause < 1 and time.monotonic() < start + 1.5:
+                time.sleep(pause)
+    assert (found >= requests * LARGE) == (pause < 1)
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from protocols.serve import exchange
 from protocols.serve.peer import Peer
 from secagg.errors import RequestRefused, Unreachable
 
+SESSION = "6f1d4c0a9be2437895e0c1d2a3b4f586"
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "two-aggregators.md"
 
 
@@ -113,9 +114,9 @@ def test_the_page_works(section: str, shell: Shell) -> None:
     assert "made before  True" in again
     assert first.splitlines()[:4] == again.splitlines()[:4] != third.splitlines()[:4]
     assert shell.ended("leader") == 0
-    mean = np.load(shell.folder / "results" / "6f1d4c0a9be24378-1.npy")
+    mean = np.load(shell.folder / "results" / f"{SESSION}-1.npy")
     np.testing.assert_allclose(mean, 0.25 * updates[1] + 0.75 * updates[3], atol=1e-5)
-    outcome = json.loads((shell.folder / "results" / "6f1d4c0a9be24378-1.json").read_text())
+    outcome = json.loads((shell.folder / "results" / f"{SESSION}-1.json").read_text())
     assert (outcome["included"], outcome["missing"], outcome["refused"]) == ([1, 3], [2], {})
     assert outcome["total_weight"] == 40
     (helper,) = re.findall(r"--helper (https\S+)", section)

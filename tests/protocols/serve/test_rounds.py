@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from protocols.enrollment import load_roster
-from protocols.serve import exchange
+from protocols.serve import exchange, outcome
+from protocols.serve.aggregation import Aggregated
 from protocols.serve.reports import Received, Reports
 from protocols.serve.task import load_task
 from secagg.errors import DecodeError, InputRefused, RequestRefused
@@ -172,6 +173,39 @@ def test_in_a_folder_a_helper_without_the_plan_is_asked_again(
     assert deployment.outcome()["sum"] == deployment.expected([1, 2])
 
 
+def test_rounds_of_a_session_are_summed_by_number(deployment: Any, tmp_path: Path) -> None:
+    """Whichever is full first, and however files are called: the helper takes no earlier one."""
+    folder = tmp_path / "plans"
+    folder.mkdir()
+    for number in (9, 10):
+        deployment.write(number)
+        (folder / f"{number}.toml").write_text(deployment.plan.read_text())
+    deployment.helper(plan=folder)
+    leader = deployment.leader(plan=folder, after=2)
+    for number, clients in ((10, [4, 5]), (9, [1, 2])):
+        deployment.write(number)
+        for client in clients:
+            deployment.upload(client, spool=deployment.folder / f"spool-{number}-{client}")
+    leader.saw("round ended")
+    until = time.monotonic() + 20
+    while len([line for line in leader.lines() if line["event"] == "round ended"]) < 2:
+        assert time.monotonic() < until, leader.text()
+        time.sleep(0.01)
+    assert deployment.outcome()["sum"] == deployment.expected([1, 2])
+    deployment.write(10)
+    assert deployment.outcome()["sum"] == deployment.expected([4, 5])
+
+
+def test_no_round_ends_below_the_minimum_for_want_of_patience(deployment: Any) -> None:
+    deployment.helper()
+    leader = deployment.leader(after=1)
+    deployment.upload(3)
+    assert leader.ended(0.5) is None
+    deployment.upload(1)
+    assert leader.ended() == 0
+    assert deployment.outcome()["sum"] == deployment.expected([1, 3])
+
+
 def test_servers_refuse_the_keys_of_others(deployment: Any) -> None:
     key = deployment.folder / "client-1.key"
     for server in (
@@ -262,7 +296,7 @@ def test_an_outcome_is_one_document(deployment: Any) -> None:
     assert (outcome["opened"], outcome["judged"], outcome["within"]) == (False, None, None)
     names = {path.suffix for path in (deployment.folder / "out").iterdir()}
     assert names == {".json", ".npy"}
-    mean = np.load(deployment.folder / "out" / f"{deployment.session.hex()[:16]}-1.npy")
+    mean = np.load(deployment.folder / "out" / f"{deployment.session.hex()}-1.npy")
     wanted = (deployment.update(1) + 2 * deployment.update(2)) / 3
     np.testing.assert_allclose(mean, wanted, atol=1e-4)
 
@@ -273,6 +307,40 @@ def test_a_server_can_end_with_the_program_that_started_it(deployment: Any) -> N
     assert server.ended() == 0
     assert server.saw("stopped")
     assert deployment.helper().ended(0.5) is None
+
+
+def test_a_leader_that_is_stopped_while_it_asks_ends_in_order(deployment: Any) -> None:
+    """Its standard input is at its end, the round is due, and there is no helper."""
+    deployment.leader()
+    for client in (1, 2):
+        deployment.upload(client)
+    deployment.servers[-1].kill()
+    server = deployment.leader(after=2, options={"flags": ["--until-eof"]})
+    assert server.ended() == 0
+    assert server.saw("round closed")["reports"] == 2
+    assert server.saw("stopped")
+
+
+def ended(**changes: Any) -> Aggregated:
+    given = {"result": None, "failure": "too few", "refused": {}, "sizes": {}, "between": 0,
+             "seconds": 0.0, "cpu": 0.0}  # fmt: skip
+    return Aggregated(**given | changes)
+
+
+def test_no_outcome_takes_the_place_of_another(deployment: Any, tmp_path: Path) -> None:
+    """Not that of a session that begins alike, nor that of a round with the same number."""
+    paths = set()
+    for last in "01":
+        deployment.write(1, session="0" * 31 + last)
+        outcome.save(tmp_path, deployment.task, ended())
+        paths.add(tmp_path / f"{outcome.stem(deployment.task)}.json")
+    before = {path: json.loads(path.read_text()) for path in paths}
+    assert len(before) == 2
+    outcome.save(tmp_path, deployment.task, ended())
+    deployment.write(1, session="0" * 31 + "1", size=7)
+    with pytest.raises(FileExistsError, match="has the outcome of another task"):
+        outcome.save(tmp_path, deployment.task, ended(failure="later"))
+    assert {path: json.loads(path.read_text()) for path in paths} == before
 
 
 def test_a_terminal_shows_reports_and_how_many_are_verified(

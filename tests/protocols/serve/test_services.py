@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from protocols import files
 from protocols.enrollment import load_roster
 from protocols.journal import ClientJournal
 from protocols.round import ServerRound
@@ -18,9 +20,11 @@ from protocols.serve import exchange
 from protocols.serve.answers import Answers
 from protocols.serve.helper import HelperService
 from protocols.serve.intake import Bounds
+from protocols.serve.leader import LeaderService
 from protocols.serve.listen import Listening
 from protocols.serve.log import Log
 from protocols.serve.peer import Peer
+from protocols.serve.reports import Reports
 from protocols.serve.rounds import Ending
 from protocols.serve.task import Tasks, load_task
 from protocols.serve.upload import load_update, party_of, prepared
@@ -164,6 +168,24 @@ def test_a_store_of_another_key_is_refused(table: Table) -> None:
         table.answer(table.relays[1])
 
 
+def test_a_store_whose_requests_were_changed_is_refused(table: Table) -> None:
+    table.answer(*table.relays[:2])
+    table.answers.rows("UPDATE answers SET request = substr(request, 1, length(request) - 1)")
+    table.restart()
+    with pytest.raises(StoreFailed, match="another key, or was changed"):
+        table.answer(table.relays[2])
+
+
+def test_a_leader_that_lies_in_a_round_that_is_past_is_told_so(table: Table) -> None:
+    lie = table.forged([1])
+    table.place.write(2)
+    table.answers.begin(table.place.task)
+    for asked in (lie, table.relays[0]):
+        with pytest.raises(RequestRefused, match="round 1 of this session is not after") as caught:
+            table.answer(asked)
+        assert caught.value.problem == "roundEnded"
+
+
 def test_tasks_that_nobody_knows_are_refused(table: Table) -> None:
     with pytest.raises(RequestRefused, match="no plan file of this task") as caught:
         table.service.task("A" * 43)
@@ -191,6 +213,58 @@ def test_plans_that_come_later_are_found(deployment: Any, tmp_path: Path) -> Non
     assert [str(error) for error in errors] == [
         f"{folder / 'bad.toml'}: [task] 1 <= size < 2**31 must hold, got 0"
     ]
+
+
+def test_tasks_are_by_number_and_not_by_the_names_of_files(deployment: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "plans"
+    folder.mkdir()
+    for number in (9, 10, 2):
+        deployment.write(number)
+        (folder / f"{number}.toml").write_text(deployment.plan.read_text())
+    deployment.write(1, session=os.urandom(16).hex())
+    (folder / "a.toml").write_text(deployment.plan.read_text())
+    tasks = Tasks(folder, load_roster(deployment.roster), pytest.fail)
+    assert [task.invitation.number for task in tasks.all()] == [1, 2, 9, 10]
+    (ninth,) = (task for task in tasks.all() if task.invitation.number == 9)
+    assert [task.invitation.number for task in tasks.until(ninth)] == [2, 9]
+
+
+def test_whoever_asks_first_does_not_decide_the_order_of_rounds(
+    deployment: Any, tmp_path: Path
+) -> None:
+    """One request for the last round, before the leader itself has looked, and no signature."""
+    folder = tmp_path / "plans"
+    folder.mkdir()
+    for number in (1, 2):
+        deployment.write(number)
+        (folder / f"{number}.toml").write_text(deployment.plan.read_text())
+    tasks = Tasks(folder, load_roster(deployment.roster), pytest.fail)
+    reports = Reports(tmp_path / "leader.db")
+    key = deployment.keys["leader"]
+    service = LeaderService(tasks, key, reports, Log("leader"), lambda: None)
+    first, second = tasks.all()
+    assert service.task(second.id) is second
+    assert service.task(first.id) is first
+    deployment.write(0)
+    (folder / "0.toml").write_text(deployment.plan.read_text())
+    with pytest.raises(RequestRefused, match="round 0 of this session is not after round 2"):
+        service.task(deployment.task.id)
+    reports.close()
+
+
+@pytest.mark.parametrize("kind", ["folder", "loop"])
+def test_what_cannot_be_read_in_a_folder_of_plans_stops_nobody(
+    deployment: Any, tmp_path: Path, kind: str
+) -> None:
+    folder, errors = tmp_path / "plans", []
+    folder.mkdir()
+    tasks = Tasks(folder, load_roster(deployment.roster), errors.append)
+    strange = folder / "0.toml"
+    strange.mkdir() if kind == "folder" else strange.symlink_to(strange)
+    (folder / "1.toml").write_text(deployment.plan.read_text())
+    for _ in range(2):
+        assert [task.id for task in tasks.all()] == [deployment.task.id]
+    assert [str(error).partition(":")[0] for error in errors] == [f"{strange} cannot be read"]
 
 
 @pytest.mark.parametrize(
@@ -280,6 +354,31 @@ def test_who_a_key_is_says_the_roster(deployment: Any) -> None:
             party_of(stranger, roster)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="folders are synchronized on POSIX")
+def test_the_folder_of_a_report_outlives_a_loss_of_power(
+    deployment: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is only as durable as the names that lead to it."""
+    synced: list[Path] = []
+    monkeypatch.setattr(files, "sync_folder", synced.append)
+    spool = tmp_path / "a" / "spool"
+    prepared(deployment.task, deployment.keys["client-1"], deployment.update(1), 1, spool)
+    assert synced[:2] == [tmp_path, tmp_path / "a"]
+    assert spool.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        files.make_folder(tmp_path / "file")
+
+
+def test_the_helper_of_a_roster_file_is_the_helper(deployment: Any) -> None:
+    """Whatever else its row says."""
+    roster = load_roster(deployment.roster)
+    document = json.loads(deployment.roster.read_text())
+    document["helper"]["id"] = 77
+    deployment.roster.write_text(json.dumps(document))
+    assert load_roster(deployment.roster) == roster
+
+
 # -- bounds ---------------------------------------------------------------------------------------
 
 
@@ -297,7 +396,13 @@ def test_a_server_is_given_up_in_time() -> None:
     assert all(pause >= 0.1 for pause in slept)
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:80", "ftp://127.0.0.1", "http://example.org"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "127.0.0.1:80", "ftp://127.0.0.1", "http://example.org", "https://[", "https://h:x",
+        "https://h:99999", "http://127.0.0.1@example.org", "https://name:word@h", "https://h/?a",
+    ],
+)  # fmt: skip
 def test_servers_are_named_by_urls_with_tls_beyond_this_machine(url: str) -> None:
     for good in ("http://127.0.0.1:80", "http://localhost:80", "https://example.org"):
         Peer(good).close()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -124,7 +126,7 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     other.close()
     with pytest.raises(StoreFailed, match="not a store of this server"):
         Reports(tmp_path / "other.db")
-    with pytest.raises(StoreFailed, match="unable to open"):
+    with pytest.raises(StoreFailed, match="No such file"):
         Reports(tmp_path / "no" / "folder.db")
     with pytest.raises(ParameterError, match="most_bytes >= 262144 must hold"):
         Reports(tmp_path / "small.db", most_bytes=1000)
@@ -133,6 +135,79 @@ def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
 def test_a_store_is_durable_before_it_answers(reports: Reports) -> None:
     assert reports._pragma("synchronous") == 2
     assert reports.rows("PRAGMA journal_mode") == [("wal",)]
+
+
+def test_no_name_makes_a_store_that_is_only_in_memory(
+    tmp_path: Path, tasks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = tasks(1)
+    monkeypatch.chdir(tmp_path)
+    store = Reports(Path(":memory:"))
+    store.begin(task)
+    store.close()
+    again = Reports(tmp_path / ":memory:")
+    assert again.stage(task) is Stage.OPEN
+    again.close()
+
+
+def test_a_store_without_a_log_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a file system that cannot have one: SQLite says so, and raises nothing."""
+    found = Reports._pragma
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Reports, "_pragma", lambda *of: "delete" if of[1] == "journal_mode" else found(*of)
+        )
+        with pytest.raises(StoreFailed, match="would not outlive a crash"):
+            Reports(tmp_path / "leader.db")
+    Reports(tmp_path / "leader.db").close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
+def test_a_store_is_its_owners(tmp_path: Path, tasks: Any) -> None:
+    """Also its log, and under any umask."""
+    task, before = tasks(1), os.umask(0)
+    try:
+        store = Reports(tmp_path / "leader.db")
+        store.begin(task)
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("leader.db*")}
+        store.close()
+    finally:
+        os.umask(before)
+    assert modes == {"leader.db": 0o600, "leader.db-wal": 0o600}
+
+
+def test_a_store_that_is_refused_leaves_the_locks_of_the_first(
+    tmp_path: Path, reports: Reports
+) -> None:
+    """Closing any handle of a file drops the locks that its process has on it."""
+    with pytest.raises(StoreFailed, match="is open in another process"):
+        Reports(tmp_path / "leader.db")
+    code = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN EXCLUSIVE')"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "leader.db")],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert "database is locked" in ended.stderr
+
+
+def test_two_threads_open_a_round_once(
+    reports: Reports, tasks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests and the thread that ends rounds both look at a new plan file."""
+    task, stage, late = tasks(1), Reports.stage, []
+
+    def raced(self: Reports, asked: Any) -> Stage | None:
+        found = stage(self, asked)
+        if not late:
+            late.append(1)
+            self.begin(task)
+        return found
+
+    monkeypatch.setattr(Reports, "stage", raced)
+    reports.begin(task)
+    assert reports.stage(task) is Stage.OPEN
 
 
 def test_a_full_store_keeps_nothing_of_what_it_refuses(tmp_path: Path, tasks: Any) -> None:

@@ -47,6 +47,16 @@ def test_only_the_owner_may_read_a_key(tmp_path: Path) -> None:
         load_identity(tmp_path / "client-1.key")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="folders are synchronized on POSIX")
+def test_a_key_is_on_the_disk_before_its_card_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[object] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    save_identity(tmp_path / "a.key", Identity.from_bytes(bytes(range(32))))
+    assert len(synced) == 2  # the file and its folder
+
+
 def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
     enroll(tmp_path, 2)
     before = (tmp_path / "server.key").read_bytes()
@@ -93,7 +103,9 @@ def test_a_file_of_another_user(tmp_path: Path) -> None:
         load_identity(tmp_path / "server.key")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "secagg-roster-2", "clients": []}'])
+@pytest.mark.parametrize(
+    "text", ["", "[" * 100_000, "[]", "{}", '{"format": "secagg-roster-2", "clients": []}']
+)
 def test_what_is_no_roster_file(text: str, tmp_path: Path) -> None:
     path = tmp_path / "roster.json"
     path.write_text(text, "utf-8")
