@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from protocols.laboratory.frontier import Point
     from protocols.laboratory.modes import Mode
     from protocols.laboratory.suite import Subject
+    from protocols.plan import RoundPlan
 
 __all__ = ["audit_epsilon", "audit_frontier", "audit_leakage"]
 
@@ -213,7 +214,17 @@ def _exposure(plan: Path | None, clients: int, noise: float, mode: Mode) -> Expo
         return Exposure(clients=clients, noise=noise, mode=mode)
     if mode != NOTHING:
         raise ParameterError("what is opened is in the plan file: no option says it beside one")
-    return Exposure.of(PlanFile.load(plan).plan(np.zeros(_SIZE)))
+    return Exposure.of(_planned(PlanFile.load(plan)))
+
+
+def _planned(file: PlanFile) -> RoundPlan:
+    """The plan of the file; nothing that is asked of it goes by the authority's keys."""
+    if not file.scheme.has_authority:
+        return file.plan(np.zeros(_SIZE))
+    from protocols.authority import AuthorityKeeper  # noqa: PLC0415 -- its scheme is an extra
+    from secagg.schemes.ckks import KeyAuthority  # noqa: PLC0415
+
+    return file.plan(np.zeros(_SIZE), AuthorityKeeper(KeyAuthority.generate()))
 
 
 def _mode(opened: int, noise: float, group: int, exact: Exact | None) -> Mode:
