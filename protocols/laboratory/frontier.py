@@ -132,11 +132,16 @@ def points(scale: Scale, *, seed: int, jobs: int = 1) -> Iterator[Point]:
         for mode in scale.modes:
             yield Point(
                 mode=mode,
-                told=tuple(measured(mode, found, bound, rng, question=asked)),
+                told=tuple(measured(mode, found, bound, _own_rng(seed, mode), question=asked)),
                 sides=_sides(scale, results),
             )
     finally:
         results.close()
+
+
+def _own_rng(seed: int, mode: Mode) -> np.random.Generator:
+    """Figures of a mode are the same whichever others are measured before it."""
+    return np.random.default_rng([seed, *mode.name.encode()])
 
 
 def _record(seen: Seen) -> dict[str, Any]:
