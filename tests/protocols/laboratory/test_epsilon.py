@@ -136,6 +136,7 @@ def test_the_noise_of_two_aggregators_is_audited_too() -> None:
     assert found.claimed == pytest.approx(1.0, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "passes"), [(Mechanism, True), (Forgotten, False)])
 def test_through_the_real_scheme_beside_clients_that_train(
     kind: type[Mechanism], passes: bool
