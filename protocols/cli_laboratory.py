@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import shlex
 import sys
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from protocols.laboratory.frontier import Point
     from protocols.laboratory.modes import Mode
     from protocols.laboratory.suite import Subject
+    from protocols.plan import RoundPlan
 
 __all__ = ["audit_epsilon", "audit_frontier", "audit_leakage"]
 
@@ -42,6 +44,13 @@ _Seconds = Annotated[float, typer.Option(help="Begin nothing more after so long.
 _Jobs = Annotated[int, typer.Option(help="Processes for the trials of the frontier.")]
 
 
+class Exact(enum.StrEnum):
+    """What `--exact` opens."""
+
+    NORM = "norm"
+    COSINE = "cosine"
+
+
 def audit_leakage(
     plan: Annotated[Path | None, typer.Argument(metavar="PLAN.toml", help="A plan file.")] = None,
     *,
@@ -50,6 +59,9 @@ def audit_leakage(
     opened: Annotated[int, typer.Option(help="Numbers of each, without a plan file.")] = 0,
     opened_noise: Annotated[float, typer.Option(help="In these numbers, over the bound.")] = 0.0,
     group: Annotated[int, typer.Option(help="Clients of whose sum they are opened.")] = 1,
+    exact: Annotated[
+        Exact | None, typer.Option(help="Opened by two aggregators: the norm, or both.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="MODULE:FACTORY", help="Your torch model; runs your code.")
     ] = None,
@@ -70,7 +82,8 @@ def audit_leakage(
     from protocols.laboratory.page import document, page  # noqa: PLC0415 -- extras, slow to import
     from protocols.laboratory.suite import rows  # noqa: PLC0415
 
-    exposure = _exposure(plan, clients, noise, opened, opened_noise, group)
+    mode = _mode(opened, opened_noise, group, exact)
+    exposure = _exposure(plan, clients, noise, mode)
     subject = _brought(model, data)
     clock = _Clock(seconds, quiet=as_json)
     rng = np.random.default_rng(seed)
@@ -193,23 +206,36 @@ class _Clock:
             Console().print(said, style="yellow")
 
 
-def _exposure(
-    plan: Path | None, clients: int, noise: float, opened: int, opened_noise: float, group: int
-) -> Exposure:
+def _exposure(plan: Path | None, clients: int, noise: float, mode: Mode) -> Exposure:
     from protocols.laboratory.exposure import Exposure  # noqa: PLC0415 -- extras, slow to import
+    from protocols.laboratory.modes import NOTHING  # noqa: PLC0415
 
     if plan is None:
-        mode = _mode(opened, opened_noise, group)
         return Exposure(clients=clients, noise=noise, mode=mode)
-    if opened or opened_noise or group != 1:
-        raise ParameterError("--opened, --opened-noise and --group go without a plan file")
-    return Exposure.of(PlanFile.load(plan).plan(np.zeros(_SIZE)))
+    if mode != NOTHING:
+        raise ParameterError("what is opened is in the plan file: no option says it beside one")
+    return Exposure.of(_planned(PlanFile.load(plan)))
 
 
-def _mode(opened: int, noise: float, group: int) -> Mode:
+def _planned(file: PlanFile) -> RoundPlan:
+    """The plan of the file; nothing that is asked of it goes by the authority's keys."""
+    if not file.scheme.has_authority:
+        return file.plan(np.zeros(_SIZE))
+    from protocols.authority import AuthorityKeeper  # noqa: PLC0415 -- its scheme is an extra
+    from secagg.schemes.ckks import KeyAuthority  # noqa: PLC0415
+
+    return file.plan(np.zeros(_SIZE), AuthorityKeeper(KeyAuthority.generate()))
+
+
+def _mode(opened: int, noise: float, group: int, exact: Exact | None) -> Mode:
     from protocols.laboratory.modes import NOTHING, Kind, Mode  # noqa: PLC0415 -- slow to import
 
-    if opened == 0 and group == 1 and noise == 0:
+    silent = opened == 0 and group == 1 and noise == 0
+    if exact is not None:
+        if not silent:
+            raise ParameterError("--exact goes without --opened, --opened-noise and --group")
+        return Mode(kind=Kind.EXACT if exact is Exact.NORM else Kind.COSINE)
+    if silent:
         return NOTHING
     kind = Kind.SKETCH if group == 1 else Kind.GROUPS
     return Mode(kind=kind, numbers=opened, noise=noise, group=group)

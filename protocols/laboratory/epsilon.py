@@ -28,6 +28,7 @@ from dp.audit.epsilon import LowerBounds, Scores, lower_bounds
 from dp.events import Composed
 from dp.noise import whole
 from protocols.federation.federation import Federation
+from protocols.helper import HelperKeeper
 from protocols.plan import RoundPlan
 from protocols.private import Private
 from protocols.simulate import run_round
@@ -138,7 +139,9 @@ def _released(setting: _Setting, canaries: Array, number: int) -> Array:
     plan, federation, rows = setting.plan, setting.federation, canaries
     if federation is not None:
         rows = np.concatenate([federation.round().updates, canaries])
-    outcome = run_round(plan, _submitted(plan, rows), number=number, rand=setting.rand)
+    helper = HelperKeeper.generate(setting.rand) if plan.scheme.helpers else None
+    updates = _submitted(plan, rows)
+    outcome = run_round(plan, updates, number=number, third=helper, rand=setting.rand)
     if outcome.result is None:
         assert outcome.failure is not None, "a round without a result has failed"
         raise outcome.failure

@@ -132,11 +132,16 @@ def points(scale: Scale, *, seed: int, jobs: int = 1) -> Iterator[Point]:
         for mode in scale.modes:
             yield Point(
                 mode=mode,
-                told=tuple(measured(mode, found, bound, rng, question=asked)),
+                told=tuple(measured(mode, found, bound, _own_rng(seed, mode), question=asked)),
                 sides=_sides(scale, results),
             )
     finally:
         results.close()
+
+
+def _own_rng(seed: int, mode: Mode) -> np.random.Generator:
+    """Figures of a mode are the same whichever others are measured before it."""
+    return np.random.default_rng([seed, *mode.name.encode()])
 
 
 def _record(seen: Seen) -> dict[str, Any]:
@@ -211,7 +216,12 @@ def _tasks(mode: Mode, scale: Scale) -> Iterator[_Task]:
     for side in scale.sides:
         for attack in side.attacks:
             for seed in scale.seeds:
-                yield _Task(mode, attack, seed, side.root and mode.kind is Kind.SKETCH)
+                yield _Task(mode, attack, seed, side.root and _judges(mode.kind))
+
+
+def _judges(kind: Kind) -> bool:
+    """Whether a root set is of use with what is opened."""
+    return kind is Kind.SKETCH or kind.has_reference
 
 
 def _results(tasks: Sequence[_Task], jobs: int) -> Generator[_Result, None, None]:
@@ -276,7 +286,12 @@ def _groups(size: int) -> Mode:
     return Mode(kind=Kind.GROUPS, numbers=128, group=size)
 
 
-_BIT = Mode(kind=Kind.BIT)
+_PROVEN = (
+    *(Mode(kind=Kind.BIT), Mode(kind=Kind.PROOF, least=0.1)),
+    *(Mode(kind=Kind.EXACT), Mode(kind=Kind.COSINE)),
+)
+"""What two aggregators open beside sketches."""
+
 _NORM = Mode(kind=Kind.NORM, numbers=64)
 _RIDERS = ("fr_delta", "fr_advanced-delta", "fr_cosine-matched", "fr_random-weights")
 _BACKDOORS = ("bd_norm-matched", "bd_blend")
@@ -285,17 +300,18 @@ _BACK = "backdoors, with a root set"
 
 QUICK = Scale(
     modes=(
-        *(NOTHING, _BIT, _NORM, _groups(3)),
+        *(NOTHING, *_PROVEN, _NORM, _groups(3)),
         *(_sketch(4), _sketch(16), _sketch(64), _sketch(256), _sketch(64, 0.03)),
     ),
     sides=(Side(_FREE, _RIDERS[:2]), Side(_BACK, _BACKDOORS[:1], root=True)),
     seeds=(0,),
 )
-"""Nine modes, and three runs of each: under a minute of one core."""
+"""Twelve modes, and three runs of each: under a minute of one core."""
 
 FULL = Scale(
     modes=(
-        *(NOTHING, _BIT, _NORM, _groups(2), _groups(3), _groups(5), _groups(10)),
+        *(NOTHING, *_PROVEN, _NORM),
+        *(_groups(size) for size in (2, 3, 5, 10)),
         *(_sketch(1 << power) for power in range(10)),
         *(_sketch(numbers, noise) for numbers in (64, 256) for noise in (0.01, 0.03, 0.1, 0.3)),
     ),

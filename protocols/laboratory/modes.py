@@ -2,6 +2,9 @@
 
     nothing    no screen: the sum alone
     bit        a proof that the norm is within the bound, or that it is not: `TwoAggregators`
+    proof      `CosineProof`: the same of the norm and of the cosine with a public reference
+    exact      `ExactNormScreen`: the norm that was proven, and no sketch beside it
+    cosine     `CosineScreen`: that norm, and the cosine with a public reference
     norm       `NormScreen`: detectors see norms, and the server the numbers they are made from
     sketch     `SketchScreen`: numbers of each update, by a map drawn anew in each round
     groups     `GroupScreen`: the same of sums over groups, drawn anew in each round
@@ -20,8 +23,16 @@ from typing import Self
 import numpy as np
 
 from protocols.plan import RoundPlan
-from protocols.screening import CosineProof, GroupScreen, MaskedScreen, NormScreen
-from robust.attacks.vectors import lengths
+from protocols.screening import (
+    CosineProof,
+    CosineScreen,
+    ExactNormScreen,
+    GroupScreen,
+    MaskedScreen,
+    NormScreen,
+    PlanScreen,
+)
+from robust.attacks.vectors import lengths, units
 from robust.observe import Array, Mask
 from secagg.errors import ParameterError
 from secagg.schemes.pine import TwoAggregators
@@ -39,6 +50,9 @@ class Kind(enum.Enum):
 
     NOTHING = "nothing"
     BIT = "bit"
+    PROOF = "proof"
+    EXACT = "exact"
+    COSINE = "cosine"
     NORM = "norm"
     SKETCH = "sketch"
     GROUPS = "groups"
@@ -47,6 +61,19 @@ class Kind(enum.Enum):
     def is_linear(self) -> bool:
         """Whether the server gets numbers of a linear map."""
         return self in (Kind.NORM, Kind.SKETCH, Kind.GROUPS)
+
+    @property
+    def has_reference(self) -> bool:
+        """Whether updates are compared with a public vector."""
+        return self in (Kind.PROOF, Kind.COSINE)
+
+
+_WORDS = {
+    Kind.NOTHING: "nothing",
+    Kind.BIT: "pass or fail",
+    Kind.EXACT: "exact norm",
+    Kind.COSINE: "exact norm and cosine",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +86,18 @@ class Mode:
     numbers: k, of a linear map; 0 where there is none.
     noise: standard deviation of what clients commit to, in each number, over the clip bound.
     group: clients in a group; 1 where there are none.
+    least: the cosine that a client proves; 0 where it proves none.
 
     Raises `ParameterError` unless 1 <= numbers <= 2**14 for a linear map, 0 <= noise <= 100,
-    2 <= group <= 2**20 for groups, and each is 0, 0 and 1 where it has no meaning.
+    2 <= group <= 2**20 for groups, 0 < least <= 1 for a proof, and each is 0, 0, 1 and 0 where it
+    has no meaning.
     """
 
     kind: Kind
     numbers: int = 0
     noise: float = 0.0
     group: int = 1
+    least: float = 0.0
 
     def __post_init__(self) -> None:
         linear, grouped = self.kind.is_linear, self.kind is Kind.GROUPS
@@ -86,16 +116,34 @@ class Mode:
             "2 <= group <= 2**20" if grouped else "group = 1",
             self.group,
         )
+        _require(
+            0 < self.least <= 1 if self.kind is Kind.PROOF else self.least == 0,
+            "0 < least <= 1" if self.kind is Kind.PROOF else "least = 0",
+            self.least,
+        )
 
     @classmethod
     def of(cls, plan: RoundPlan) -> Self:
         """What this plan opens."""
-        screen = plan.screen
-        if screen is None or isinstance(screen, CosineProof):
-            bits = isinstance(plan.scheme, TwoAggregators)
-            return cls(kind=Kind.BIT if bits else Kind.NOTHING)
-        if not isinstance(screen, MaskedScreen):
-            raise ParameterError(f"no attack here knows what a {type(screen).__name__} opens")
+        if plan.screen is not None:
+            return cls._of(plan.screen)
+        bits = isinstance(plan.scheme, TwoAggregators)
+        return cls(kind=Kind.BIT if bits else Kind.NOTHING)
+
+    @classmethod
+    def _of(cls, screen: PlanScreen) -> Self:
+        match screen:
+            case ExactNormScreen():
+                return cls(kind=Kind.EXACT)
+            case CosineScreen():
+                return cls(kind=Kind.COSINE)
+            case CosineProof():
+                return cls(kind=Kind.PROOF, least=float(screen.least))
+            case _:
+                return cls._masked(screen)
+
+    @classmethod
+    def _masked(cls, screen: MaskedScreen) -> Self:
         kind, group = Kind.NORM if isinstance(screen, NormScreen) else Kind.SKETCH, 1
         if isinstance(screen, GroupScreen):
             kind, group = Kind.GROUPS, screen.size
@@ -111,14 +159,14 @@ class Mode:
         """A few words, for tables and plots."""
         noise = f", noise {self.noise:g}" if self.noise else ""
         match self.kind:
-            case Kind.NOTHING:
-                return "nothing"
-            case Kind.BIT:
-                return "pass or fail"
             case Kind.GROUPS:
                 return f"groups of {self.group}, {self.numbers} numbers{noise}"
-            case _:
+            case Kind.NORM | Kind.SKETCH:
                 return f"{self.kind.value}, {_counted(self.numbers)}{noise}"
+            case Kind.PROOF:
+                return f"pass or fail, cosine {self.least:g}"
+            case _:
+                return _WORDS[self.kind]
 
     def deviation(self, bound: float) -> float:
         """Of the noise in each number, for updates of at most this norm."""
@@ -139,18 +187,34 @@ class Mode:
     ) -> Array:
         """What the server sees (n, k) of clipped updates (n, d), or of sums over groups of them.
 
-        projection: (k, d), of a linear map; None for any other. bound: the norm of one update.
+        projection: (k, d), of a linear map; the reference (1, d), where there is one; None for any
+        other. bound: the norm of one update. Raises `ParameterError` for one that is missing.
         """
         if self.kind is Kind.NOTHING:
             return np.zeros((len(rows), 1))
-        if projection is None:
-            return self.within(lengths(rows) ** 2, bound).astype(np.float64)
-        numbers: Array = rows @ projection.T
-        return numbers + self.deviation(bound) * rng.standard_normal(numbers.shape)
+        if self.kind.is_linear:
+            projection = _given(projection)
+            numbers: Array = rows @ projection.T
+            return numbers + self.deviation(bound) * rng.standard_normal(numbers.shape)
+        return self._proven(rows, projection, bound)
+
+    def _proven(self, rows: Array, reference: Array | None, bound: float) -> Array:
+        """What comes with the proofs of two aggregators' clients; norms are over the bound, so that
+        all numbers are of one size.
+        """
+        norms = lengths(rows)
+        short = self.within(norms**2, bound)
+        if self.kind is Kind.EXACT or self.kind is Kind.BIT:
+            return norms / bound if self.kind is Kind.EXACT else short.astype(np.float64)
+        cosines = units(rows) @ units(_given(reference)).T
+        if self.kind is Kind.COSINE:
+            return np.concatenate([norms / bound, cosines], axis=1)
+        found: Array = (short & (cosines >= self.least)).astype(np.float64)
+        return found
 
     def within(self, squares: Array, bound: float) -> Mask:
-        """Whether honest clients, or groups, may have this (n,): the squared norms of what is
-        opened, or for a bit of updates.
+        """Whether honest clients, or groups, may have this (n,): the squared norms of the numbers
+        of a linear map, and of updates where there is none.
         """
         if not self.kind.is_linear:
             short: Mask = squares <= (bound * _HAIR) ** 2
@@ -164,6 +228,12 @@ def clipped(rows: Array, bound: float) -> Array:
     """Updates (n, d), those longer than the bound made as long."""
     scaled: Array = rows * np.minimum(1.0, bound / np.maximum(lengths(rows), 1e-300))
     return scaled
+
+
+def _given(public: Array | None) -> Array:
+    if public is None:
+        raise ParameterError("this mode needs a map or a reference")
+    return public
 
 
 def _counted(numbers: int) -> str:

@@ -2,13 +2,14 @@
 
     for figure in measured(mode, population(data, rng), rng): ...
 
-Maps, and groups, are drawn anew in each round, as the schemes draw them. What rounds add up to
-beyond two is not measured: docs/explanation/leakage.md.
+Maps, and groups, are drawn anew in each round, as the schemes draw them; a reference stays, and two
+are tried: the server's own update, and one that was chosen to tell labels apart. What rounds add up
+to beyond two is not measured: docs/explanation/leakage.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -19,15 +20,20 @@ from dp.audit.attack import Attack
 from dp.audit.choice_fit_scipy import LabelFit, label_mix
 from dp.audit.choice_learned import Learned
 from dp.audit.choice_linked import Linked
+from dp.audit.choice_nearest import Nearest
 from dp.audit.measure import Figure, Interval, measure
 from protocols.federation.observe import gaussian
-from protocols.laboratory.modes import Mode, clipped
+from protocols.laboratory.modes import Kind, Mode, clipped
+from protocols.laboratory.references import own, telling
 from protocols.laboratory.statistics import Clients, Statistic, label_trials, link_trials
 from robust.observe import Array
 
 __all__ = ["Seen", "Strongest", "advantage", "measured", "one_map", "strongest"]
 
 _LINK = "which client was it before?"
+_FLOOR = 0.01  # exact numbers have no noise that a variance could be mistaken for
+
+_Maps = tuple[Array | None, Array | None]
 
 
 class Seen(NamedTuple):
@@ -67,15 +73,16 @@ def measured(
     are looked for in the round before.
     """
     held = _held(found, bound)
-    first, second = (_map(mode, held, rng) for _ in "ab")
-    see = partial(mode.opened, projection=first, bound=bound, rng=rng)
-    trials = label_trials(held, see, rng, group=mode.group, projection=first)
-    attacks: list[Attack] = [Learned()] if first is None else [LabelFit(), Learned()]
-    for attack in attacks:
-        (figure,) = measure(attack, trials, rng, mu=mode.mu())
-        yield Seen(question, "", figure)
-    if links:
-        yield from _links(mode, held, (first, second), bound, rng)
+    for how, maps in _maps(mode, held, rng):
+        see = partial(mode.opened, projection=maps[0], bound=bound, rng=rng)
+        told = maps[0] if mode.kind.is_linear else None
+        trials = label_trials(held, see, rng, group=mode.group, projection=told)
+        for attack in _on_labels(mode):
+            (figure,) = measure(attack, trials, rng, mu=mode.mu())
+            yield Seen(question, how, figure)
+        if links:
+            for seen in _links(mode, held, maps, bound, rng):
+                yield seen._replace(how=seen.how or how)
 
 
 def one_map(mode: Mode, found: Clients, bound: float, rng: np.random.Generator) -> Seen:
@@ -83,7 +90,8 @@ def one_map(mode: Mode, found: Clients, bound: float, rng: np.random.Generator) 
     anew.
     """
     held = _held(found, bound)
-    see = partial(mode.opened, projection=_map(mode, held, rng), bound=bound, rng=rng)
+    projection = gaussian(mode.numbers, held.updates.shape[1], rng)
+    see = partial(mode.opened, projection=projection, bound=bound, rng=rng)
     trials = link_trials(held, see, group=mode.group, rng=rng)
     return Seen(_LINK, "if rounds had one map", measure(Linked(), trials, rng, mu=mode.mu(2))[0])
 
@@ -110,15 +118,15 @@ def advantage(figure: Figure) -> Interval:
 def _links(
     mode: Mode,
     held: Clients,
-    maps: tuple[Array | None, Array | None],
+    maps: _Maps,
     bound: float,
     rng: np.random.Generator,
 ) -> Iterator[Seen]:
     see = [partial(mode.opened, projection=one, bound=bound, rng=rng) for one in maps]
     first, second = maps
-    if first is None or second is None:
-        trials = link_trials(held, see[0], see[1], group=mode.group, rng=rng)
-        yield Seen(_LINK, "", measure(Linked(), trials, rng, mu=mode.mu(2))[0])
+    if first is None or second is None or not mode.kind.is_linear:
+        trials = link_trials(held, see[0], see[1])
+        yield Seen(_LINK, "", measure(Nearest(), trials, rng)[0])
         return
     carried = first @ second.T
     ways: dict[str, tuple[Statistic, Statistic]] = {
@@ -149,6 +157,22 @@ def _mixes(numbers: Array, projection: Array, held: Clients) -> Array:
     return np.stack([label_mix(row, classes) for row in numbers])
 
 
-def _map(mode: Mode, held: Clients, rng: np.random.Generator) -> Array | None:
-    size = held.updates.shape[1]
-    return gaussian(mode.numbers, size, rng) if mode.kind.is_linear else None
+def _maps(mode: Mode, held: Clients, rng: np.random.Generator) -> Iterator[tuple[str, _Maps]]:
+    """What is public of two successive rounds, and in which way it was chosen."""
+    if mode.kind.has_reference:
+        yield "the server's own update", (own(held), own(held))
+        yield "a reference that tells labels apart", (telling(held), telling(held))
+    elif mode.kind.is_linear:
+        size = held.updates.shape[1]
+        yield "", (gaussian(mode.numbers, size, rng), gaussian(mode.numbers, size, rng))
+    else:
+        yield "", (None, None)
+
+
+def _on_labels(mode: Mode) -> Sequence[Attack]:
+    """Of a few numbers each label has its own scatter; of many that cannot be learned."""
+    if mode.kind.is_linear:
+        return LabelFit(), Learned()
+    if mode.kind in (Kind.EXACT, Kind.COSINE):
+        return Learned(floor=_FLOOR), Learned(shared=False, floor=_FLOOR)
+    return (Learned(),)

@@ -33,7 +33,7 @@ class _Series(NamedTuple):
 _SKETCH = _Series("k numbers of each update", _BLUE, "o")
 _NOISY = _Series("the same, with committed noise: k ± deviation", _ORANGE, "s")
 _GROUPS = _Series("128 numbers of sums over groups of g", _GREEN, "^")
-_OTHER = _Series("no numbers, or norms", INK, "D")
+_OTHER = _Series("no numbers, norms, cosines", INK, "D")
 _ALL = (_SKETCH, _NOISY, _GROUPS, _OTHER)
 
 
@@ -130,6 +130,10 @@ def _short(mode: Mode) -> str:
             return f"g {mode.group}"
         case Kind.NORM:
             return f"norms, {mode.numbers}"
+        case Kind.COSINE:
+            return "norm, cosine"
+        case Kind.PROOF:
+            return f"cosine ≥ {mode.least:g}"
         case _:
             return mode.name
 

@@ -1,7 +1,10 @@
 """A defense that sees what one mode opens, and no more, at work in a trial: `protocols.trial`.
 
 Bounds leave out whoever is beyond them, where the mode has any. Of numbers of single clients the
-cascade of `robust` judges. Of groups nobody can be judged: what is kept is a ranking.
+cascade of `robust` judges, and of norms its rule on norms. Of a cosine with the reference the
+judge is that of docs/how-to/two-aggregators.md: it must be above 0. The reference has the signs of
+the server's own update, where there is a root set, else of the last mean; no attacker here makes
+use of it. Of groups nobody can be judged: what is kept is a ranking.
 """
 
 from __future__ import annotations
@@ -13,8 +16,8 @@ import numpy as np
 from protocols.federation.federation import RoundData
 from protocols.federation.observe import gaussian, sketched
 from protocols.laboratory.modes import Kind, Mode, clipped
+from protocols.laboratory.references import signs
 from protocols.trial.methods import Defense, Taken
-from robust.attacks.vectors import lengths
 from robust.decide import Cascade, Screening, rooted
 from robust.detect_direction import Direction
 from robust.detect_evidence import EvidenceOfTraining
@@ -36,14 +39,13 @@ _DROPOUT = 0.3
 class Screened(Defense):
     """Bounds, and the cascade on what is opened of each client, with a budget of 3 % for the run.
 
-    root: whether the rules that need a root set come last; the budget does not bound them.
+    root: whether the rules that need a root set come last, and the reference is of it. The budget
+    bounds neither them nor what is asked of cosines.
     """
 
     def __init__(self, mode: Mode, *, rounds: int, seed: int, root: bool = False) -> None:
         self.mode, self._seed, self._root = mode, seed, root
-        rules = (NormRule(),) if mode.kind is Kind.NORM else Cascade(rounds=rounds).rules
-        cascade = Cascade(rules=rules, rounds=rounds, budget=_BUDGET)
-        self._screening = Screening(rooted(rounds) if root else cascade)
+        self._screening = Screening(_cascade(mode, rounds, root=root))
         self._bound: float | None = None
 
     def take(self, data: RoundData) -> Taken:
@@ -56,18 +58,33 @@ class Screened(Defense):
     def _accepted(self, sent: RoundData, bound: float, rng: np.random.Generator) -> Mask:
         """Who of the round is in the sum, (n,)."""
         mode = self.mode
+        public = self._public(sent, rng)
+        if mode.kind.has_reference and public is None:
+            mode = replace(mode, kind=Kind.EXACT if mode.kind is Kind.COSINE else Kind.BIT, least=0)
+        opened = mode.opened(sent.updates, public, bound, rng)
         if mode.kind is Kind.NOTHING:
-            return np.ones(len(sent.clients), dtype=bool)
-        if mode.kind is Kind.BIT:
-            return mode.within(lengths(sent.updates)[:, 0] ** 2, bound)
-        projection = gaussian(mode.numbers, sent.updates.shape[1], rng)
-        rows = mode.opened(sent.updates, projection, bound, rng)
-        accepted = mode.within((rows**2).sum(axis=1), bound)
+            return np.ones(len(opened), dtype=bool)
+        if mode.kind in (Kind.BIT, Kind.PROOF):
+            passed: Mask = opened[:, 0] > 0
+            return passed
+        squares = (opened**2).sum(axis=1) if mode.kind.is_linear else (bound * opened[:, 0]) ** 2
+        accepted = mode.within(squares, bound)
+        if mode.kind is Kind.COSINE:
+            accepted &= opened[:, 1] > 0
         if accepted.any():
-            seen = self._seen(sent, projection, rows).only(accepted)
-            excluded = self._screening.judge(self._told(seen, bound)).excluded
-            accepted &= ~np.isin(sent.clients, excluded)
+            told = self._told(sent, public, opened, bound).only(accepted)
+            accepted &= ~np.isin(sent.clients, self._screening.judge(told).excluded)
         return accepted
+
+    def _public(self, sent: RoundData, rng: np.random.Generator) -> Array | None:
+        """Map or reference of the round; None where there is none, or nothing to make it from."""
+        if self.mode.kind.is_linear:
+            return gaussian(self.mode.numbers, sent.updates.shape[1], rng)
+        if not self.mode.kind.has_reference:
+            return None
+        if self._root:
+            return signs(sent.root)
+        return signs(sent.history[-1]) if len(sent.history) else None
 
     def _seen(self, sent: RoundData, projection: Array, rows: Array) -> Sketches:
         imitated = None
@@ -76,12 +93,18 @@ class Screened(Defense):
         noise = self.mode.deviation(self._bound or 0.0)
         return replace(sketched(sent, projection), rows=rows, noise=noise, imitations=imitated)
 
-    def _told(self, seen: Sketches, bound: float) -> Sketches | Norms:
-        """What detectors are shown of these."""
-        if self.mode.kind is not Kind.NORM:
-            return seen
-        squares = np.maximum((seen.rows**2).sum(axis=1) - self.mode.numbers * seen.noise**2, 0)
-        return Norms(number=seen.number, clients=seen.clients, norms=np.sqrt(squares), bound=bound)
+    def _told(
+        self, sent: RoundData, public: Array | None, opened: Array, bound: float
+    ) -> Sketches | Norms:
+        """What detectors are shown."""
+        kind = self.mode.kind
+        if kind is Kind.SKETCH and public is not None:
+            return self._seen(sent, public, opened)
+        norms = bound * opened[:, 0]
+        if kind is Kind.NORM:
+            scatter = self.mode.numbers * self.mode.deviation(bound) ** 2
+            norms = np.sqrt(np.maximum((opened**2).sum(axis=1) - scatter, 0))
+        return Norms(number=sent.number, clients=sent.clients, norms=norms, bound=bound)
 
 
 class Ranked(Defense):
@@ -139,6 +162,13 @@ def defense_of(mode: Mode, *, rounds: int, seed: int, root: bool = False) -> Scr
     if mode.kind is Kind.GROUPS:
         return Ranked(mode, seed=seed)
     return Screened(mode, rounds=rounds, seed=seed, root=root)
+
+
+def _cascade(mode: Mode, rounds: int, *, root: bool) -> Cascade:
+    """The rules that can do something with what is opened."""
+    if mode.kind is not Kind.SKETCH:
+        return Cascade(rules=(NormRule(),), rounds=rounds, budget=_BUDGET)
+    return rooted(rounds) if root else Cascade(rounds=rounds, budget=_BUDGET)
 
 
 def _taken(sent: RoundData, accepted: Mask) -> Taken:

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from dp.audit.epsilon import LowerBounds, Scores
 from dp.calibrate import noise_multiplier
 from dp.mechanism import Mechanism
-from protocols import CentralNoise, DistributedNoise, RoundPlan
+from protocols import AggregatorNoise, CentralNoise, DistributedNoise, RoundPlan
 from protocols.federation.data import digits, owners_iid, split
 from protocols.federation.federation import Federation
 from protocols.laboratory.epsilon import EpsilonAudit, audit_epsilon
+from protocols.presets import two_aggregators
 from protocols.private import Private
 from secagg.errors import ParameterError
 from secagg.quantize import NormClip
@@ -125,6 +126,17 @@ def test_the_noise_of_a_server_is_audited_too() -> None:
     assert audited(central, runs=2).passed
 
 
+def test_the_noise_of_two_aggregators_is_audited_too() -> None:
+    noise = AggregatorNoise(multiplier=noise_multiplier(1.0, DELTA))
+    shared = two_aggregators(
+        {"update": np.zeros(SIZE)}, clients=CLIENTS, clip=NormClip(1.0), privacy=noise
+    )
+    found = audited(shared, runs=1)
+    assert found.passed
+    assert found.claimed == pytest.approx(1.0, rel=0.05)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "passes"), [(Mechanism, True), (Forgotten, False)])
 def test_through_the_real_scheme_beside_clients_that_train(
     kind: type[Mechanism], passes: bool

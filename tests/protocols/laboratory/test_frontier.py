@@ -38,10 +38,12 @@ from protocols.laboratory.opened import Seen
 from protocols.laboratory.page import document, page
 from protocols.laboratory.place import Box, spot
 from protocols.laboratory.plots import curve_svg, frontier_svg
+from protocols.laboratory.references import signs
 from protocols.laboratory.screened import Ranked, defense_of
 from protocols.svg import can_plot, standalone
 from protocols.trial.methods import Defense, Taken
 from protocols.trial.trial import Case, Run, played, run
+from robust.attacks.vectors import units
 from secagg.errors import ParameterError
 
 with warnings.catch_warnings():
@@ -90,6 +92,17 @@ def result(mode: Mode) -> Run:
     return played(CASE, defense_of(mode, rounds=CASE.rounds, seed=CASE.seed))
 
 
+class Loud(Defense):
+    """Attackers send so many times as much."""
+
+    def __init__(self, inner: Defense, times: float = 100) -> None:
+        self._inner, self._times = inner, times
+
+    def take(self, data: RoundData) -> Taken:
+        loud = np.where(data.honest[:, None], data.updates, self._times * data.updates)
+        return self._inner.take(dataclasses.replace(data, updates=loud))
+
+
 def test_a_mode_with_a_sketch_finds_whom_the_trial_finds_with_one() -> None:
     ours, theirs = result(sketch(64)), run(CASE)
     assert ours.caught[-1] == theirs.caught[-1] == CASE.attackers
@@ -99,6 +112,51 @@ def test_a_mode_with_a_sketch_finds_whom_the_trial_finds_with_one() -> None:
 def test_without_numbers_nobody_of_ordinary_norm_is_found() -> None:
     for mode in (NOTHING, Mode(kind=Kind.BIT)):
         assert sum(result(mode).caught) == 0
+
+
+@pytest.mark.parametrize("mode", [Mode(kind=Kind.EXACT), Mode(kind=Kind.COSINE)])
+def test_an_exact_norm_finds_what_is_of_another_size_and_nothing_else(mode: Mode) -> None:
+    loud = played(CASE, Loud(defense_of(mode, rounds=CASE.rounds, seed=0), times=1e-3))
+    assert loud.caught[-1] == CASE.attackers
+    ordinary = result(mode)
+    assert ordinary.caught[0] == CASE.attackers  # nothing to replay yet: they send zeros
+    assert (sum(ordinary.caught[1:]), ordinary.ever_accused, loud.ever_accused) == (0, 0, 0)
+
+
+class Pointed(Defense):
+    """Attackers send a multiple of the public reference."""
+
+    def __init__(self, inner: Defense, times: float) -> None:
+        self._inner, self._times = inner, times
+
+    def take(self, data: RoundData) -> Taken:
+        length = np.median(np.linalg.norm(data.updates[data.honest], axis=1))
+        sent = self._times * length * units(signs(data.root))
+        return self._inner.take(
+            dataclasses.replace(data, updates=np.where(data.honest[:, None], data.updates, sent))
+        )
+
+
+@pytest.mark.parametrize(
+    "mode", [Mode(kind=Kind.COSINE), Mode(kind=Kind.PROOF, least=0.02)], ids=lambda mode: mode.name
+)
+def test_a_cosine_shuts_out_the_opposite_and_lets_in_who_sends_the_reference(mode: Mode) -> None:
+    against, along = (
+        played(CASE, Pointed(defense_of(mode, rounds=CASE.rounds, seed=0, root=True), times))
+        for times in (-1.0, 1.0)
+    )
+    assert against.caught == (CASE.attackers,) * CASE.rounds
+    assert sum(along.caught) == 0
+
+
+def test_before_there_is_a_reference_norms_are_all_there_is() -> None:
+    once = dataclasses.replace(CASE, rounds=1)
+    for kind, options in ((Kind.COSINE, {}), (Kind.PROOF, {"least": 1.0})):
+        mode = Mode(kind=kind, **options)
+        (first,) = played(once, defense_of(mode, rounds=1, seed=0)).accused
+        (rooted,) = played(once, defense_of(mode, rounds=1, seed=0, root=True)).accused
+        assert first == 0
+        assert rooted == (0 if kind is Kind.COSINE else once.clients - once.attackers)
 
 
 def test_noise_that_hides_clients_hides_free_riders() -> None:
@@ -123,17 +181,6 @@ def test_groups_leave_nobody_out_and_rank_all() -> None:
     assert (sum(found.caught), sum(found.accused)) == (0, 0)
     assert {len(each) for each in defense.rankings} == {CASE.clients}
     assert defense.honest.sum() == found.honest
-
-
-class Loud(Defense):
-    """Attackers send a hundred times as much."""
-
-    def __init__(self, inner: Defense) -> None:
-        self._inner = inner
-
-    def take(self, data: RoundData) -> Taken:
-        loud = np.where(data.honest[:, None], data.updates, 100 * data.updates)
-        return self._inner.take(dataclasses.replace(data, updates=loud))
 
 
 def test_a_group_beyond_its_bounds_withholds_the_sum() -> None:

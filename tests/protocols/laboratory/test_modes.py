@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
@@ -15,11 +16,20 @@ from protocols import RoundPlan
 from protocols.federation.data import digits, split
 from protocols.laboratory.modes import NOTHING, Kind, Mode, clipped
 from protocols.laboratory.opened import Seen, advantage, measured, one_map, strongest
+from protocols.laboratory.references import own, signs, telling
 from protocols.laboratory.statistics import Clients, clients, link_trials, norm
 from protocols.presets import two_aggregators
-from protocols.screening import GroupScreen, NormScreen, SketchScreen
+from protocols.screening import (
+    CosineProof,
+    CosineScreen,
+    ExactNormScreen,
+    GroupScreen,
+    NormScreen,
+    SketchScreen,
+)
 from secagg.errors import ParameterError
 from secagg.quantize import NormClip
+from secagg.schemes.pine import Reference
 from secagg.sketch import slack
 
 SIZE = 3000
@@ -31,6 +41,14 @@ def sketch(numbers: int, **options: Any) -> Mode:
 
 def groups(size: int) -> Mode:
     return Mode(kind=Kind.GROUPS, numbers=64, group=size)
+
+
+def proof(least: float) -> Mode:
+    return Mode(kind=Kind.PROOF, least=least)
+
+
+EXACT, COSINE = Mode(kind=Kind.EXACT), Mode(kind=Kind.COSINE)
+REFERENCE = Reference(np.ones(SIZE, np.int64))
 
 
 @pytest.mark.parametrize(
@@ -50,9 +68,23 @@ def test_every_screen_of_a_plan_is_a_mode_that_plans_offer(screen: Any, due: Mod
     assert due.offered
 
 
-def test_two_aggregators_open_one_bit() -> None:
-    plan = two_aggregators(np.zeros(40), clients=10, clip=NormClip(1.0))
-    assert Mode.of(plan) == Mode(kind=Kind.BIT)
+@pytest.mark.parametrize(
+    ("screen", "due"),
+    [
+        (None, Mode(kind=Kind.BIT)),
+        (ExactNormScreen(), EXACT),
+        (CosineScreen(reference=REFERENCE), COSINE),
+        (CosineProof(reference=REFERENCE, least=Fraction(1, 4)), proof(0.25)),
+        (SketchScreen(rows=64), sketch(64)),
+        (GroupScreen(rows=64, size=5), groups(5)),
+    ],
+)
+def test_what_two_aggregators_open_is_a_mode_too(screen: Any, due: Mode) -> None:
+    plan = two_aggregators(
+        np.zeros(SIZE), clients=14, clip=NormClip(1.0), corrupt=0.1, screen=screen
+    )
+    assert Mode.of(plan) == due
+    assert due.offered
 
 
 def test_plans_offer_no_fewer_numbers_than_hold_a_norm() -> None:
@@ -73,6 +105,10 @@ def test_plans_offer_no_fewer_numbers_than_hold_a_norm() -> None:
         ({"kind": Kind.SKETCH, "numbers": 1, "noise": 101.0}, "0 <= noise <= 100"),
         ({"kind": Kind.SKETCH, "numbers": 1, "group": 2}, "group = 1"),
         ({"kind": Kind.GROUPS, "numbers": 1}, r"2 <= group <= 2\*\*20"),
+        ({"kind": Kind.EXACT, "numbers": 1}, "numbers = 0"),
+        ({"kind": Kind.COSINE, "least": 0.5}, "least = 0 must hold"),
+        ({"kind": Kind.PROOF}, "0 < least <= 1"),
+        ({"kind": Kind.PROOF, "least": 1.1}, "0 < least <= 1"),
     ],
 )
 def test_modes_that_mean_nothing_are_refused(options: dict[str, Any], words: str) -> None:
@@ -82,6 +118,7 @@ def test_modes_that_mean_nothing_are_refused(options: dict[str, Any], words: str
 
 def test_names_tell_modes_apart() -> None:
     modes = [NOTHING, Mode(kind=Kind.BIT), sketch(1), sketch(2), sketch(2, noise=0.1), groups(3)]
+    modes += [EXACT, COSINE, proof(0.1), proof(0.2)]
     assert len({mode.name for mode in modes}) == len(modes)
     assert sketch(1).name == "sketch, 1 number"
 
@@ -104,6 +141,26 @@ def test_who_is_far_beyond_the_bound_does_not() -> None:
     mode, most = sketch(64), (1 + slack(64)) ** 2
     assert mode.within(np.array([0.99 * most, 1.01 * most]), 1.0).tolist() == [True, False]
     assert groups(3).within(np.array([0.99 * 9 * most]), 1.0).tolist() == [True]
+
+
+def test_exact_modes_open_norms_over_the_bound_and_cosines() -> None:
+    rows, rng = np.array([[3.0, 4.0], [-1.5, 0.0], [0.0, 0.0]]), np.random.default_rng(0)
+    np.testing.assert_allclose(EXACT.opened(rows, None, 5.0, rng), [[1.0], [0.3], [0.0]])
+    found = COSINE.opened(rows, np.array([[1.0, 0.0]]), 5.0, rng)
+    np.testing.assert_allclose(found, [[1.0, 0.6], [0.3, -1.0], [0.0, 0.0]])
+
+
+def test_a_proof_is_of_norm_and_cosine() -> None:
+    rows, rng = np.array([[3.0, 4.0], [3.1, 4.0], [-3.0, 4.0]]), np.random.default_rng(0)
+    for least, due in ((0.59, [[1.0], [0.0], [0.0]]), (0.61, [[0.0]] * 3)):
+        found = proof(least).opened(rows, np.array([[1.0, 0.0]]), 5.0, rng)
+        assert found.tolist() == due
+
+
+@pytest.mark.parametrize("mode", [sketch(4), COSINE, proof(0.1)])
+def test_without_map_or_reference_nothing_of_the_kind_is_opened(mode: Mode) -> None:
+    with pytest.raises(ParameterError, match="needs a map or a reference"):
+        mode.opened(np.ones((1, 4)), None, 1.0, np.random.default_rng(0))
 
 
 def test_noise_has_the_deviation_that_it_says() -> None:
@@ -133,6 +190,9 @@ def population() -> tuple[Clients, float]:
     return found, float(np.linalg.norm(found.updates, axis=1).max())
 
 
+WAYS = ("the server's own update", "a reference that tells labels apart")
+
+
 def told(mode: Mode) -> list[Seen]:
     return list(measured(mode, *population(), np.random.default_rng(2)))
 
@@ -153,6 +213,25 @@ def test_a_fresh_map_does_not_keep_clients_apart_from_their_labels() -> None:
     same = one_map(sketch(64), *population(), np.random.default_rng(2))
     assert same.figure.leaks
     assert same.how == "if rounds had one map"
+
+
+def test_a_norm_tells_little_a_cosine_more_and_a_chosen_reference_most() -> None:
+    norm_alone = strongest(told(EXACT)).advantage.value
+    ways = {how: [one for one in told(COSINE) if one.how == how] for how in WAYS}
+    least, most = (strongest(ways[how]).advantage.value for how in WAYS)
+    assert norm_alone < least < most
+    assert most < strongest(told(sketch(64))).advantage.value
+    assert strongest(told(COSINE)).advantage.value == most
+    assert any(one.figure.leaks for one in ways[WAYS[1]])
+
+
+def test_references_are_what_a_plan_takes() -> None:
+    found = population()[0]
+    for each in (own(found), telling(found), signs(-found.root)):
+        taken = Reference(each[0].astype(np.int64))
+        assert np.count_nonzero(taken.vector) >= 64
+    assert (own(found) * found.root > 0).sum() == np.count_nonzero(found.root)
+    assert (telling(found) != own(found)).any()
 
 
 @pytest.mark.parametrize("mode", [NOTHING, Mode(kind=Kind.BIT)])

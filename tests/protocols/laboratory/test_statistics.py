@@ -13,6 +13,7 @@ from dp.audit.attack import Access, Array, Attack, Trial
 from dp.audit.choice_fit_scipy import LabelFit, label_mix
 from dp.audit.choice_learned import Learned
 from dp.audit.choice_linked import Linked
+from dp.audit.choice_nearest import Nearest
 from dp.audit.measure import Figure, measure
 from dp.audit.testing import AttackConformance
 from dp.audit.update_sparse import SparseRecovery
@@ -68,7 +69,7 @@ class TestLabels(AttackConformance):
 
 class TestLinks(AttackConformance):
     def attacks(self) -> Sequence[Attack]:
-        return [Linked()]
+        return [Linked(), Nearest()]
 
     def exposed(self, attack: Attack) -> Sequence[Trial]:
         return link_trials(several(20), sketch(projection(64)))
@@ -138,6 +139,15 @@ def test_a_map_for_each_round_makes_links_harder_and_not_impossible() -> None:
     assert figure(Linked(), by_mix).found.low > 0.1
     long = (lifted(projection(512)), lifted(projection(512, seed=9)))
     assert figure(Linked(), link_trials(found, *long)).found.low > 0.2
+
+
+def test_few_numbers_link_by_their_size_and_not_by_their_angle() -> None:
+    found = several(20)
+    trials = link_trials(found, both(norm, cosine(found.root)))
+    near, angle = figure(Nearest(), trials), figure(Linked(), trials)
+    assert near.found.low > angle.found.value
+    equal = link_trials(found, lambda rows: np.zeros((len(rows), 2)))
+    assert not figure(Nearest(), equal).leaks
 
 
 def test_sparse_updates_are_recovered_exactly_from_enough_numbers() -> None:

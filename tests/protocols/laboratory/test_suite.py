@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import warnings
 from html.parser import HTMLParser
@@ -16,6 +17,7 @@ from dp.audit.measure import Figure, Interval
 from dp.audit.member_correlation import Correlation
 from dp.audit.member_whitened import Whitened
 from dp.audit.testing import assert_leakage_below, exchanged
+from dp.calibrate import noise_multiplier
 from protocols import DistributedNoise, RoundPlan
 from protocols.federation.data import digits, split
 from protocols.laboratory.exposure import Exposure, Row, Skipped
@@ -23,6 +25,7 @@ from protocols.laboratory.membership import sum_trials, users
 from protocols.laboratory.modes import NOTHING, Kind, Mode
 from protocols.laboratory.page import document, page
 from protocols.laboratory.suite import rows
+from protocols.planfile import PlanFile
 from protocols.presets import plain_insecure
 from protocols.screening import SketchScreen
 from secagg.errors import ParameterError
@@ -35,6 +38,9 @@ with warnings.catch_warnings():
 
     from protocols.cli import app
 
+encrypted = pytest.mark.skipif(
+    importlib.util.find_spec("tenseal") is None, reason="secagg[he] is not installed"
+)
 PLAN = "[scheme]\nclients = 12\n[quantize]\nbound = 1.0\nmax_weight = 1\n[privacy]\nepsilon = {}\n"
 
 
@@ -176,6 +182,50 @@ def test_the_command_writes_page_and_figures(tmp_path: Path) -> None:
     assert Texts((tmp_path / "out" / "leakage.html").read_text()).open == []
 
 
+@pytest.mark.parametrize(
+    ("tables", "due"),
+    [
+        ('name = "pine"\n[screen]\nopens = "norm"', Mode(kind=Kind.EXACT)),
+        ('[screen]\nopens = "norm"', Mode(kind=Kind.NORM, numbers=64)),
+        (
+            "corrupt = 0.0\n[screen]\nopens = 'groups'\ngroup = 4",
+            Mode(kind=Kind.GROUPS, numbers=256, group=4),
+        ),
+    ],
+)
+def test_the_screen_of_a_plan_file_is_exposed(tables: str, due: Mode) -> None:
+    file = PlanFile.parse(f"[scheme]\nclients = 12\n{tables}\n")
+    assert Exposure.of(file.plan(np.zeros(3000))).mode == due
+
+
+@encrypted
+def test_a_plan_with_a_key_authority_is_attacked_like_any_other(tmp_path: Path) -> None:
+    text = '[scheme]\nname = "ckks"\nclients = 12\n[screen]\nopens = "sketch"\n'
+    (tmp_path / "plan.toml").write_text(text)
+    done = secagg("audit", tmp_path / "plan.toml", "--seconds", 0)
+    assert done.exit_code == 0, done.output
+    assert "a sum of 7 clients, no noise; opened beside it: sketch, 256 numbers" in done.stdout
+
+
+def test_noise_of_aggregators_is_that_of_one(tmp_path: Path) -> None:
+    text = PLAN.format(2.0).replace("clients", 'name = "pine"\nclients') + 'by = "aggregators"\n'
+    (tmp_path / "plan.toml").write_text(text)
+    file = PlanFile.load(tmp_path / "plan.toml")
+    exposure = Exposure.of(file.plan(np.zeros(100)))
+    due = noise_multiplier(2.0, 1e-5, rounds=file.training.rounds)
+    assert exposure.noise == pytest.approx(due, rel=1e-2)
+    assert exposure.mode == Mode(kind=Kind.BIT)
+
+
+@pytest.mark.parametrize(
+    ("exact", "due"), [("norm", "exact norm"), ("cosine", "exact norm and cosine")]
+)
+def test_what_two_aggregators_open_needs_no_plan_file(exact: str, due: str) -> None:
+    done = secagg("audit", "leakage", "--clients", 3, "--exact", exact, "--seconds", 0)
+    assert done.exit_code == 0, done.output
+    assert f"a sum of 3 clients, no noise; opened beside it: {due}" in " ".join(done.stdout.split())
+
+
 def test_the_command_stops_in_time_and_says_so() -> None:
     done = secagg("audit", "leakage", "--clients", 3, "--seconds", 0)
     assert done.exit_code == 0, done.output
@@ -190,7 +240,9 @@ def test_the_command_stops_in_time_and_says_so() -> None:
         (["--opened", 4, "--group", 0], "2 <= group <= 2**20"),
         (["--opened-noise", 1], "1 <= numbers <= 16384"),
         (["--model", "a:b"], "--model and --data go together"),
-        (["plan.toml", "--opened", 4], "--opened, --opened-noise and --group go without a plan"),
+        (["plan.toml", "--opened", 4], "what is opened is in the plan file"),
+        (["plan.toml", "--exact", "norm"], "what is opened is in the plan file"),
+        (["--opened", 4, "--exact", "norm"], "--exact goes without --opened"),
         (["plan.toml"], "plan.toml: No such file"),
     ],
 )
