@@ -28,7 +28,7 @@ from secagg.primitives.ring import reduce
 
 ROOT = Path(__file__).parents[3]
 CLIENTS = 5
-SIZE = 6
+SIZE = 8
 PLAN = """
 [scheme]
 name = "pine"

@@ -13,6 +13,7 @@ from protocols.serve import exchange
 from protocols.serve.aggregation import Aggregated, aggregate
 from protocols.serve.answers import Answers
 from protocols.serve.helper import HelperService
+from protocols.serve.judge import all_within_bounds
 from protocols.serve.log import Log
 from protocols.serve.outcome import sum_digest
 from protocols.serve.peer import json_of
@@ -56,8 +57,8 @@ class Table:
 
     def aggregated(self, lie: Lie = exchange.packed) -> Aggregated:
         self.helper.lie = lie
-        key = self.place.keys["leader"]
-        return aggregate(self.place.task, key, self._reports, self.helper, lambda _: None)
+        key, task = self.place.keys["leader"], self.place.task
+        return aggregate(task, key, self._reports, self.helper, all_within_bounds, lambda _: None)
 
 
 @pytest.fixture

@@ -323,6 +323,7 @@ def test_a_leader_that_is_stopped_while_it_asks_ends_in_order(deployment: Any) -
 
 def ended(**changes: Any) -> Aggregated:
     given = {"result": None, "failure": "too few", "refused": {}, "sizes": {}, "between": 0,
+             "statistics": None, "groups": None, "judged": None,
              "seconds": 0.0, "cpu": 0.0}  # fmt: skip
     return Aggregated(**given | changes)
 

@@ -304,7 +304,7 @@ def test_a_client_with_a_budget_stops_where_it_ends(deployment: Any) -> None:
     from dp.errors import BudgetExceeded  # noqa: PLC0415
 
     spool, limit = deployment.folder / "spool", Limit(epsilon=12.0)
-    made = {"identity": deployment.keys["client-1"], "update": np.zeros(6), "weight": 1}
+    made = {"identity": deployment.keys["client-1"], "update": np.zeros(8), "weight": 1}
     with pytest.raises(ParameterError, match="no budget affords an exact sum"):
         prepared(deployment.task, **made, spool=spool, limit=limit)
     deployment.write(1, **NOISE)
@@ -458,7 +458,7 @@ def test_a_round_is_opened_once_by_two_threads(
     monkeypatch.setattr(Reports, "stage", late)
     reports.begin(task)
     assert not looks
-    deployment.write(1, size=7)
+    deployment.write(1, size=9)
     with pytest.raises(LocalProtocolError, match="is not after round 1"):
         reports.begin(deployment.task)
 

@@ -271,11 +271,11 @@ def test_what_cannot_be_read_in_a_folder_of_plans_stops_nobody(
     ("old", "new", "reason"),
     [
         ("[task]", "[tusk]", r"\[task\] is missing"),
-        ("size = 6", "size = 0", "1 <= size"),
+        ("size = 8", "size = 0", "1 <= size"),
         ('session = "', 'session = "zz', "session must be hexadecimal"),
         ("number = 1", "number = -1", "0 <= number"),
         ("number = 1", "numbers = 1", "did you mean 'number'"),
-        ("size = 6", 'size = 6\nmodel = "ab"', "model must be 64 hexadecimal digits"),
+        ("size = 8", 'size = 8\nmodel = "ab"', "model must be 64 hexadecimal digits"),
         ('name = "pine"', 'name = "plain-insecure"', 'scheme.name = "pine" must'),
         ("clients = 5", "clients = 1", "clients >= 2"),
     ],
@@ -321,22 +321,22 @@ def test_a_crash_between_journal_and_report_costs_the_round(deployment: Any) -> 
 def test_an_update_that_is_refused_does_not_use_up_the_round(deployment: Any) -> None:
     task, identity = deployment.task, deployment.keys["client-1"]
     spool = deployment.folder / "spool"
-    for update, weight in ((np.full(6, np.nan), 1), (np.zeros(6), 11), (np.zeros(7), 1)):
+    for update, weight in ((np.full(8, np.nan), 1), (np.zeros(8), 11), (np.zeros(7), 1)):
         with pytest.raises(InputRefused):
             prepared(task, identity, update, weight, spool)
-    assert prepared(task, identity, np.zeros(6), 10, spool)[0]
+    assert prepared(task, identity, np.zeros(8), 10, spool)[0]
 
 
 def test_only_vectors_of_numbers_are_updates(deployment: Any, tmp_path: Path) -> None:
     task, path = deployment.task, tmp_path / "update.npy"
-    for good in (np.arange(6), np.ones(6, np.float32)):
+    for good in (np.arange(8), np.ones(8, np.float32)):
         np.save(path, good)
         np.testing.assert_array_equal(load_update(path, task), good.astype(np.float64))
     for bad, reason in (
         (np.zeros(7), "has shape"),
         (np.zeros((2, 3)), "has shape"),
         (np.array(list("abcdef")), "not an .npy file of numbers"),
-        (np.array([None] * 6), "not an .npy file of numbers"),
+        (np.array([None] * 8), "not an .npy file of numbers"),
     ):
         np.save(path, bad)
         with pytest.raises(InputRefused, match=reason):
