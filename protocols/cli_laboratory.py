@@ -84,9 +84,8 @@ def audit_leakage(
     from protocols.laboratory.suite import rows  # noqa: PLC0415
 
     exposure = _exposure(plan, clients, noise, _mode(opened, opened_noise, group, exact))
-    subject = _brought(model, data)
+    subject, rng = _brought(model, data), np.random.default_rng(seed)
     clock = _Clock(seconds, quiet=as_json)
-    rng = np.random.default_rng(seed)
     found = clock.taken(rows(exposure, rng, quick=not full, subject=subject), "attacks")
     curves: list[Curve] = []
     points: list[Point] = []
