@@ -51,6 +51,9 @@ class Exact(enum.StrEnum):
     COSINE = "cosine"
 
 
+_Exact = Annotated[Exact | None, typer.Option(help="Opened by two aggregators: norm, or both.")]
+
+
 def audit_leakage(
     plan: Annotated[Path | None, typer.Argument(metavar="PLAN.toml", help="A plan file.")] = None,
     *,
@@ -59,9 +62,7 @@ def audit_leakage(
     opened: Annotated[int, typer.Option(help="Numbers of each, without a plan file.")] = 0,
     opened_noise: Annotated[float, typer.Option(help="In these numbers, over the bound.")] = 0.0,
     group: Annotated[int, typer.Option(help="Clients of whose sum they are opened.")] = 1,
-    exact: Annotated[
-        Exact | None, typer.Option(help="Opened by two aggregators: the norm, or both.")
-    ] = None,
+    exact: _Exact = None,
     model: Annotated[
         str | None, typer.Option(metavar="MODULE:FACTORY", help="Your torch model; runs your code.")
     ] = None,
@@ -82,11 +83,9 @@ def audit_leakage(
     from protocols.laboratory.page import document, page  # noqa: PLC0415 -- extras, slow to import
     from protocols.laboratory.suite import rows  # noqa: PLC0415
 
-    mode = _mode(opened, opened_noise, group, exact)
-    exposure = _exposure(plan, clients, noise, mode)
-    subject = _brought(model, data)
+    exposure = _exposure(plan, clients, noise, _mode(opened, opened_noise, group, exact))
+    subject, rng = _brought(model, data), np.random.default_rng(seed)
     clock = _Clock(seconds, quiet=as_json)
-    rng = np.random.default_rng(seed)
     found = clock.taken(rows(exposure, rng, quick=not full, subject=subject), "attacks")
     curves: list[Curve] = []
     points: list[Point] = []
@@ -102,10 +101,10 @@ def audit_leakage(
         _write(out, "leakage", document(found, curves, points), text)
     if as_json:
         print_json(document(found, curves, points))
-    else:
-        _print_rows(exposure, found)
-        _print_points(points)
-        clock.say_if_late()
+        return
+    _print_rows(exposure, found)
+    _print_points(points)
+    clock.say_if_late()
 
 
 def audit_frontier(

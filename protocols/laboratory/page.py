@@ -259,5 +259,12 @@ table { font-size: .9rem; }
 tr.leaks td:last-child, tr.beyond td { color: var(--bad); font-weight: bold; }
 .pairs { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 0 1rem; }
 .pairs figure svg { width: 100%; }
-@media print { main { max-width: none; } table { font-size: .7rem; } }
+@media print {
+  main { max-width: none; }
+  table { font-size: .65rem; }
+  .points td, .points th { white-space: normal; min-width: 0; padding-right: .4rem; }
+  .points td:nth-child(4) { min-width: 0; }
+  .pairs { grid-template-columns: 1fr 1fr; }
+  figure, tr { break-inside: avoid; }
+}
 """
