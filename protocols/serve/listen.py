@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from protocols.serve.intake import Bounds
 from secagg.errors import ParameterError
 
-__all__ = ["Listening", "is_loopback", "server_of"]
+__all__ = ["Listening", "Server", "is_loopback", "server_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +144,18 @@ class _Timed(H11Protocol):
             self._head = None
 
 
-def server_of(app: Starlette, listening: Listening, bounds: Bounds) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """Calls `ready` when it listens: from then on a signal stops it in order, and not before."""
+
+    ready: Callable[[], None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.ready is not None:
+            self.ready()
+
+
+def server_of(app: Starlette, listening: Listening, bounds: Bounds) -> Server:
     """The server; `run(sockets=[listening.bound()])` returns when it was told to stop.
 
     On SIGTERM or SIGINT it takes no more requests, finishes those under way, and ends.
@@ -166,4 +178,4 @@ def server_of(app: Starlette, listening: Listening, bounds: Bounds) -> uvicorn.S
         timeout_graceful_shutdown=10,
         **tls,
     )
-    return uvicorn.Server(config)
+    return Server(config)

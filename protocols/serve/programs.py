@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 
 from protocols import files
@@ -21,7 +20,7 @@ from protocols.serve.helper import HelperService, helper_app
 from protocols.serve.intake import Bounds
 from protocols.serve.judge import ByCascade, Judge, all_within_bounds, cascade_of
 from protocols.serve.leader import LeaderService, leader_app
-from protocols.serve.listen import Listening, server_of
+from protocols.serve.listen import Listening, Server, server_of
 from protocols.serve.log import Log
 from protocols.serve.outcome import earlier_means
 from protocols.serve.peer import Peer
@@ -66,21 +65,21 @@ class Workplace:
         roster = load_roster(self.roster)
         return Tasks(self.plan, roster, lambda error: log("plan refused", reason=str(error)), check)
 
-    def server(self, app: Starlette) -> uvicorn.Server:
+    def server(self, app: Starlette) -> Server:
         """A server that `run` runs."""
         return server_of(app, self.listening, self.bounds)
 
-    def run(self, server: uvicorn.Server, log: Log) -> None:
+    def run(self, server: Server, log: Log) -> None:
         """Listen until a signal, or until the server is told to exit."""
         with self.listening.bound() as socket:
             log.attach()
-            log("listening", url=self.listening.url(socket))
+            server.ready = partial(log, "listening", url=self.listening.url(socket))
             if self.until_eof:
                 threading.Thread(target=_stop_at_eof, args=(server,), daemon=True).start()
             server.run(sockets=[socket])
 
 
-def _stop_at_eof(server: uvicorn.Server) -> None:
+def _stop_at_eof(server: Server) -> None:
     while os.read(0, 1 << 12):
         continue
     server.should_exit = True
