@@ -22,7 +22,7 @@ from apiwatch.settings import Settings
 from apiwatch.surprise import KINDS, surprises
 from apiwatch.table import Table, in_batches
 
-__all__ = ["MOST_FIELDS", "Calibration"]
+__all__ = ["MOST_FIELDS", "Calibration", "spread_of"]
 
 _UNITS = 16
 _CAP = 1 << 16  # of one surprise, in units: 4096 bits
@@ -78,13 +78,14 @@ class Calibration:
     def standardized(self, bits: _Floats, found: Events) -> _Floats:
         """(f, 7): by how many standard deviations each surprise is above what is usual there."""
         slots = slots_of(found, self.settings)
-        mean, variance = self._moments
-        least = np.where(found.atom, _SPREAD_ATOM, _SPREAD)[:, None]
+        mean, variance = self.moments
+        least = np.where(found.atom, spread_of(atom=True), spread_of(atom=False))[:, None]
         scores: _Floats = (bits - mean[slots]) / np.sqrt(variance[slots] + least)
         return scores
 
     @cached_property
-    def _moments(self) -> tuple[_Floats, _Floats]:
+    def moments(self) -> tuple[_Floats, _Floats]:
+        """(2**slots, 7) each: mean and variance of the surprise in each slot, in bits."""
         kinds = len(KINDS)
         n = self.sums[:, :1].astype(np.float64)
         first = self.sums[:, 1 : 1 + kinds] / _UNITS
@@ -99,3 +100,8 @@ class Calibration:
 def slots_of(found: Events, settings: Settings) -> _Integers:
     """(f,) the slot of each field's context."""
     return (mix(found.levels[0]) >> np.uint64(64 - settings.slots)).astype(np.int64)
+
+
+def spread_of(*, atom: bool) -> float:
+    """The least variance that a kind of field is given, in bits squared."""
+    return _SPREAD_ATOM if atom else _SPREAD
