@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from apiwatch.calibration import Calibration
 from apiwatch.errors import ParameterError, ProfileMismatch
-from apiwatch.event import Field, Request
+from apiwatch.event import Field, Place, Request
 from apiwatch.features import events
 from apiwatch.fields import fields
 from apiwatch.quick import LONGEST, Quick, Verdict
@@ -73,11 +73,19 @@ class Detector:
         state.update(self.calibration.sums.astype("<i8").tobytes())
         return state.hexdigest()
 
-    def judge_one(self, request: Request) -> Judged:
-        """One request, at once."""
+    def judge_one(self, request: Request, *, partial: bool = False) -> Judged:
+        """One request, at once. partial: it has parts that are not here, so what it lacks says
+        nothing.
+        """
         endpoint, found = fields(request)
+        if partial:
+            found = [field for field in found if field.place is not Place.NAMES]
         self._learn_verdicts((found,))
         return self._worst(request, endpoint, found)
+
+    def seen_at(self, field: Field) -> int:
+        """How many fields were learnt in the place of this one."""
+        return self._quick.seen_at(field)
 
     def judge(self, requests: Iterable[Request]) -> Iterable[Judged]:
         """Each request judged, in their order, some thousand at a time."""

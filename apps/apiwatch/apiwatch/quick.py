@@ -148,6 +148,11 @@ class Quick:
             self.characters += len(classes)
         return (whole, 0) if whole >= best[0] else best
 
+    def seen_at(self, one: Field) -> int:
+        """How many fields were learnt in its place."""
+        key = (one.place, one.scope, one.name)
+        return (self._places.get(key) or self._new_place(key)).level.total
+
     @staticmethod
     def _atom(place: _Place, whole: float) -> Verdict:
         """An atom shows no text: the surprise of each other kind is none."""
