@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "AgreementUnreadable",
     "ApiwatchError",
     "DataMissing",
     "LogUnreadable",
@@ -31,6 +32,10 @@ class ProfileMismatch(ApiwatchError):
 
 class ProfileUnreadable(ApiwatchError):
     """A profile file that is truncated, changed, or of another version."""
+
+
+class AgreementUnreadable(ApiwatchError):
+    """A file of an agreement or a key that is not one."""
 
 
 class RoundFailed(ApiwatchError):
