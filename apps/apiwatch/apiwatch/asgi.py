@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -131,11 +130,10 @@ class Middleware:
         seen: Seen | None = None
         with Contained("score", meter) as contained:
             request = request_of(scope, body if whole else b"", self._headers)
-            start = time.perf_counter()
             judgment = await self._judged(request, partial=not whole)
             if judgment is not None:
                 seen = self.watcher.decide(judgment)
-                meter.seen(seen, time.perf_counter() - start)
+                meter.seen(seen)
             self._report(request, seen, whole=whole)
         if seen is None:
             meter.unjudged("error" if contained.failed else "no profile")

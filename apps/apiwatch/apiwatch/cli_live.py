@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from apiwatch.alerts import Output
 from apiwatch.cli_shared import PROFILE, AlertFormat, LogFormat, ProfileFile, Redact, say
@@ -82,6 +84,27 @@ def _metered(port: int | None) -> Iterator[Meter]:
         thread.join()
 
 
+def demo(
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where to work; must not be there yet. A new one by default."),
+    ] = None,
+) -> None:
+    """A real API behind twenty gateways, generated traffic and attacks: the whole story.
+
+    Exit status 1 if anything is not shown as it is told.
+    """
+    from apiwatch.demo.story import tell  # noqa: PLC0415 -- extras
+
+    if folder is None:
+        folder = Path(tempfile.mkdtemp(prefix="apiwatch-demo-"))
+    else:
+        folder.mkdir(mode=0o700)
+    if not tell(folder, Console()):
+        raise typer.Exit(1)
+
+
 def add_to(app: typer.Typer) -> None:
     """Make them commands of `app`."""
     app.command()(tail)
+    app.command()(demo)

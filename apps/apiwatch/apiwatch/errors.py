@@ -11,6 +11,7 @@ __all__ = [
     "ProfileMismatch",
     "ProfileUnreadable",
     "RoundFailed",
+    "StoryFailed",
 ]
 
 
@@ -44,3 +45,7 @@ class RoundFailed(ApiwatchError):
 
 class DataMissing(ApiwatchError):
     """A data set that a benchmark needs is not there."""
+
+
+class StoryFailed(ApiwatchError):
+    """The demonstration could not go on."""

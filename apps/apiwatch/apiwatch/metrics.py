@@ -47,7 +47,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "apiwatch_scoring_seconds",
-            "Of judging one request",
+            "Processor time of judging one request",
             buckets=_BUCKETS,
             registry=registry,
         )
@@ -67,10 +67,10 @@ class Metrics:
         for where in ("score", "sink", "record", "reload"):
             self._errors.labels(where)
 
-    def seen(self, seen: Seen, seconds: float) -> None:
+    def seen(self, seen: Seen) -> None:
         """A request was judged."""
         self._requests.labels(seen.level.name.lower()).inc()
-        self._seconds.observe(seconds)
+        self._seconds.observe(seen.seconds)
         if seen.alert is not None:
             self._alerts.labels(seen.alert.name.label).inc()
         if seen.action is not Action.PASS:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
 from types import FrameType
 
 from apiwatch.contained import Contained
@@ -62,14 +61,13 @@ class Tail:
                 self._reload()
 
     def _judge(self, request: Request) -> None:
-        start = perf_counter()
         judgment = self.watcher.judge(request)
         if judgment is None:
             self.watcher.meter.unjudged("no profile")
             return
         seen = self.watcher.decide(judgment)
         self.requests += 1
-        self.watcher.meter.seen(seen, perf_counter() - start)
+        self.watcher.meter.seen(seen)
         if seen.alert is not None:
             self.alerts += 1
             self.sink(seen.alert)

@@ -11,13 +11,15 @@ takes the place of the old in one assignment: a request is judged by the one or 
 from __future__ import annotations
 
 import threading
-import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, thread_time
 from typing import Protocol
 
 from apiwatch.alerts import Alert, group
+from apiwatch.classes import ClassSums
 from apiwatch.detector import Detector, Judged
 from apiwatch.event import Field, Place, Request
 from apiwatch.naming import Name
@@ -36,8 +38,8 @@ _Stamp = tuple[int, int, int]
 class Meter(Protocol):
     """What is counted. `Silent` counts nothing; `apiwatch.metrics` counts for Prometheus."""
 
-    def seen(self, seen: Seen, seconds: float) -> None:
-        """A request was judged in so many seconds."""
+    def seen(self, seen: Seen) -> None:
+        """A request was judged."""
 
     def unjudged(self, reason: str) -> None:
         """A request, or its body, was not judged."""
@@ -52,7 +54,7 @@ class Meter(Protocol):
 class Silent:
     """Counts nothing."""
 
-    def seen(self, seen: Seen, seconds: float) -> None:
+    def seen(self, seen: Seen) -> None:
         """Not counted."""
 
     def unjudged(self, reason: str) -> None:
@@ -79,6 +81,8 @@ class Loaded:
     @classmethod
     def of(cls, profile: Profile) -> Loaded:
         """Everything that takes long is done here: no request waits for it."""
+        if profile.classes is not None:
+            profile.classes = _shared(profile.classes)
         detector, names = profile.detector, namer_of(profile)
         field = Field(Place.QUERY, "", "", "")
         names([Judged(Request(method="GET", target="/"), "", 0.0, field, "whole")])
@@ -94,19 +98,28 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """A judged request, and under which profile. level: of its endpoint."""
+    """A judged request, and under which profile.
+
+    level: of its endpoint. seconds: of this thread's processor time.
+    """
 
     judged: Judged
     loaded: Loaded
     level: Level
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What came of a request. alert: None where its score is not above the threshold."""
+    """What came of a request.
+
+    level: of its endpoint. seconds: of processor time, for judging and naming. alert: None where
+    its score is not above the threshold.
+    """
 
     judged: Judged
     level: Level
+    seconds: float
     alert: Alert | None = None
     action: Action = Action.PASS
 
@@ -123,7 +136,7 @@ class Watcher:
         *,
         policy: Policy | None = None,
         meter: Meter | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.path = path
         self.policy = policy or Policy()
@@ -164,19 +177,33 @@ class Watcher:
         """What happens to the request, its source remembered."""
         judged, loaded = judgment.judged, judgment.loaded
         if judged.score <= loaded.profile.threshold:
-            return Seen(judged, judgment.level)
+            return Seen(judged, judgment.level, judgment.seconds)
+        start = thread_time()
         (name,) = loaded.names([judged])
         known = Level.of(loaded.detector.seen_at(judged.field))
         (alert,) = group([judged], [name])
         repeated = self._sources.alerted(judged.request.source, self.clock(), self.policy.window)
         action = self.policy.action(name.label, known, repeated=repeated)
-        return Seen(judged, judgment.level, alert, action)
+        seconds = judgment.seconds + thread_time() - start
+        return Seen(judged, judgment.level, seconds, alert, action)
+
+
+_CLASSES: OrderedDict[str, ClassSums] = OrderedDict()
+
+
+def _shared(classes: ClassSums) -> ClassSums:
+    """One object for equal class sums: they are large, and sites of a federation have the same."""
+    found = _CLASSES.setdefault(classes.digest, classes)
+    while len(_CLASSES) > 2:
+        _CLASSES.popitem(last=False)
+    return found
 
 
 def _judged(loaded: Loaded, detector: Detector, request: Request, partial: bool) -> Judgment:
+    start = thread_time()
     judged = detector.judge_one(request, partial=partial)
-    field = Field(Place.METHOD, judged.endpoint, "", "")
-    return Judgment(judged, loaded, Level.of(detector.seen_at(field)))
+    level = Level.of(detector.seen_at(Field(Place.METHOD, judged.endpoint, "", "")))
+    return Judgment(judged, loaded, level, thread_time() - start)
 
 
 def _stamp(path: Path) -> _Stamp | None:

@@ -40,7 +40,7 @@ class Counted(Silent):
         self.reasons: list[str] = []
         self.judged = 0
 
-    def seen(self, seen, seconds: float) -> None:
+    def seen(self, seen) -> None:
         self.judged += 1
 
     def unjudged(self, reason: str) -> None:

@@ -93,10 +93,10 @@ def test_all_of_it_is_counted_and_no_label_is_the_attacker_s() -> None:
     detector, (usual_one, attack) = judged()
     metrics.loaded(Loaded.of(learnt(gather(usual(300)), SETTINGS, None)))
     (alert,) = group([attack], [Name("sqli", 1.0)])
-    metrics.seen(Seen(usual_one, Level.MANY), 1e-4)
-    metrics.seen(Seen(attack, Level.MANY, alert, Action.BLOCK), 1e-4)
+    metrics.seen(Seen(usual_one, Level.MANY, 1e-4))
+    metrics.seen(Seen(attack, Level.MANY, 1e-4, alert, Action.BLOCK))
     invented = dataclasses.replace(attack, endpoint="/made/up")
-    metrics.seen(Seen(invented, Level.NEW, alert), 1e-4)
+    metrics.seen(Seen(invented, Level.NEW, 1e-4, alert))
     metrics.unjudged("body")
     metrics.failed("sink")
     value = metrics.registry.get_sample_value
