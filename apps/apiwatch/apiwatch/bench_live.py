@@ -28,9 +28,9 @@ from rich.table import Table as Grid
 from apiwatch.asgi import Application, Middleware, Receive, Send
 from apiwatch.asgi_body import Scope
 from apiwatch.datasets import csic, csic_stream
-from apiwatch.demo.drive import drive, encoded
+from apiwatch.demo.drive import as_request, drive, encoded
 from apiwatch.demo.files import SITES, site_file
-from apiwatch.demo.traffic import ATTACKS, Asked, attack, usual
+from apiwatch.demo.traffic import ATTACKS, attack, usual
 from apiwatch.event import Request
 from apiwatch.policy import Mode, Policy
 from apiwatch.settings import Settings
@@ -66,18 +66,9 @@ def _streams(data: Path | None) -> tuple[list[Request], dict[str, Sequence[Reque
     dice = np.random.default_rng(1)
     asked = [one for site in range(SITES) for one in usual(dice, site, 500)]
     attacks = [attack(dice, label, n, n) for n in range(100) for label in ATTACKS]
-    requests = [_request(one) for one in (*asked, *attacks)]
+    requests = [as_request(one) for one in (*asked, *attacks)]
     distinct = list({(r.method, r.target, r.body): r for r in requests}.values())
     return requests[:5000], {"generated": requests, "generated, all distinct": distinct}
-
-
-def _request(asked: Asked) -> Request:
-    """As a log of the sample API would have it."""
-    head, _, body = encoded(asked).decode().partition("\r\n\r\n")
-    line, *headers = head.split("\r\n")
-    method, target, _ = line.split(" ")
-    pairs = tuple((name, value) for name, _, value in (h.partition(": ") for h in headers))
-    return Request(method=method, target=target, headers=pairs, body=body)
 
 
 def _scored(name: str, requests: Sequence[Request], path: Path) -> _Row:
@@ -121,7 +112,7 @@ def bench_middleware(folder: Path, _data: Path | None) -> list[_Row]:
 
 def _demo_profile(folder: Path) -> Path:
     dice = np.random.default_rng(1)
-    requests = [_request(one) for site in range(SITES) for one in usual(dice, site, 200)]
+    requests = [as_request(one) for site in range(SITES) for one in usual(dice, site, 200)]
     path = folder / "demo profile"
     profile = learnt(gather(requests), Settings(salt=SALT), None)
     profile.save(path)

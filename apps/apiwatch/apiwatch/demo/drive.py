@@ -13,8 +13,9 @@ from urllib.parse import quote, urlencode
 
 from apiwatch.demo.traffic import Asked
 from apiwatch.errors import StoryFailed
+from apiwatch.event import Request
 
-__all__ = ["Answered", "drive", "encoded"]
+__all__ = ["Answered", "as_request", "drive", "encoded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,15 @@ def encoded(asked: Asked) -> bytes:
     if body:
         lines.append(f"content-length: {len(body)}")
     return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def as_request(asked: Asked) -> Request:
+    """The request as a log of the sample API would have it."""
+    head, _, body = encoded(asked).decode().partition("\r\n\r\n")
+    line, *headers = head.split("\r\n")
+    method, target, _ = line.split(" ")
+    pairs = tuple((name, value) for name, _, value in (h.partition(": ") for h in headers))
+    return Request(method=method, target=target, headers=pairs, body=body)
 
 
 async def _site(site: int, port: int, planned: Iterable[Asked]) -> list[Answered]:

@@ -2,7 +2,7 @@
 
     python -m apiwatch.demo.sites FOLDER HOST:PORT LOG-SUFFIX SITE…
 
-A site whose profile is there adds to it.
+A site that has learnt before adds to it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def learnt_from(folder: Path, site: int, suffix: str) -> Log:
 
 def _member(folder: Path, agreement: Agreement, site: int, suffix: str) -> Site:
     salt = bytes.fromhex((folder / "salt").read_text("ascii"))
-    profile = site_file(folder, site, "profile")
+    profile = site_file(folder, site, "learnt")
 
     def told(step: str) -> None:
         print(step, flush=True)  # noqa: T201 -- the story waits for it

@@ -216,7 +216,7 @@ def _block(story: _Story) -> None:
 def _unknown(story: _Story) -> None:
     """5. A class that nobody knows: clustered, named once, and refused everywhere"""
     stage, first = story.stage, story.live[0]
-    planned = {first: story.attacks(UNKNOWN, first, 40)}
+    planned = {first: story.attacks(UNKNOWN, first, 90)}
     answered = stage.send(planned)
     stage.put_away("strange")
     through = sum(one.status != 403 for one in answered) / len(answered)
@@ -250,7 +250,8 @@ def _drift(story: _Story) -> None:
     """6. Clients change: false alarms, noticed, and gone after one more round"""
     stage = story.stage
     sites = [site for site in story.live if KINDS[0] in (KINDS[site % 5], KINDS[(site + 1) % 5])]
-    stage.send({site: list(changed(stage.dice, 40)) for site in sites})
+    planned = {site: usual(stage.dice, site, 5) for site in story.live}
+    stage.send(planned | {site: changed(stage.dice, 40) for site in sites})
     stage.put_away("changed")
     before = float(
         np.mean([_above(story.profiles[s], _requests(stage, s, "changed")) for s in sites])
@@ -260,7 +261,9 @@ def _drift(story: _Story) -> None:
     noticed = changes(story.profiles[site].detector.judge(stream), story.profiles[site].threshold)
     outcome = together.learn(stage, "changed", kill=False, sites=story.live)
     for one in story.live:
-        story.profiles[one] = Profile.load(stage.file(one, "learnt"))
+        old, new = story.profiles[one], Profile.load(stage.file(one, "learnt"))
+        new.threshold, new.classes, new.level = old.threshold, old.classes, old.level
+        story.profiles[one] = new
     _publish(story)
     stage.send({site: list(changed(stage.dice, 20)) for site in sites})
     stage.put_away("changed again")
