@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -58,11 +59,13 @@ def tell(folder: Path, console: Console) -> bool:
             console.rule(f"[bold]{(step.__doc__ or '').splitlines()[0]}", align="left")
             step(story)
             console.print(f"  [dim]{time.monotonic() - began:.1f} s[/]\n")
-        failed = [text for text, holds in stage.claims if not holds]
-        console.print(
-            f"{len(stage.claims) - len(failed)} of {len(stage.claims)} claims shown, "
-            f"{stage.asked:,} requests over HTTP, {time.monotonic() - start:.0f} s"
-        )
+    failed = [text for text, holds in stage.claims if not holds]
+    times = os.times()
+    spent = times.user + times.system + times.children_user + times.children_system
+    console.print(
+        f"{len(stage.claims) - len(failed)} of {len(stage.claims)} claims shown, {stage.asked:,} "
+        f"requests over HTTP, {time.monotonic() - start:.0f} s, {spent:.0f} s of processor time"
+    )
     return not failed
 
 
