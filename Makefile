@@ -25,10 +25,11 @@ test: $(READY) test-apps
 
 # applications are packages of their own, with tests of their own
 test-apps: $(VENV)/.ready-apps
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 apps/apiwatch/tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" apps/apiwatch/tests
 
-slow: $(READY)
+slow: $(READY) $(VENV)/.ready-apps
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow apps/apiwatch/tests
 
 lint: $(VENV)/.ready-apps
 	$(BIN)/ruff check .

@@ -29,7 +29,11 @@ def findings(path: Path) -> list[Finding]:
     """All of them; no error means that `score` will work."""
     extras = [
         Finding(f"{module} is not installed: `apiwatch {command}` needs apiwatch[{extra}]")
-        for module, command, extra in (("river", "drift", "drift"),)
+        for module, command, extra in (
+            ("river", "drift", "drift"),
+            ("prometheus_client", "tail --metrics", "serve"),
+            ("uvicorn", "demo", "demo"),
+        )
         if find_spec(module) is None
     ]
     if not path.is_file():

@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic, thread_time
 from typing import Protocol
 
-from apiwatch.alerts import Alert, group
+from apiwatch.alerts import Alert
 from apiwatch.classes import ClassSums
 from apiwatch.detector import Detector, Judged
 from apiwatch.event import Field, Place, Request
@@ -181,7 +181,7 @@ class Watcher:
         start = thread_time()
         (name,) = loaded.names([judged])
         known = Level.of(loaded.detector.seen_at(judged.field))
-        (alert,) = group([judged], [name])
+        alert = Alert.of(judged, name)
         repeated = self._sources.alerted(judged.request.source, self.clock(), self.policy.window)
         action = self.policy.action(name.label, known, repeated=repeated)
         seconds = judgment.seconds + thread_time() - start
