@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from apiwatch.calibration import Calibration, total
 from apiwatch.errors import ParameterError, ProfileMismatch
-from apiwatch.event import Field, Request
+from apiwatch.event import Field, Place, Request
 from apiwatch.features import events
 from apiwatch.fields import fields
+from apiwatch.quick import LONGEST, Quick, Verdict
 from apiwatch.settings import Settings
 from apiwatch.surprise import KINDS, surprises
 from apiwatch.table import Table, cells_of, gather
@@ -25,7 +26,6 @@ _BATCH = 1 << 12
 _BATCH_CHARACTERS = 1 << 24
 _REMEMBERED = 1 << 17
 _REMEMBERED_CHARACTERS = 1 << 26
-_Verdict = tuple[float, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,9 @@ class Detector:
             raise ProfileMismatch("table and calibration are under different settings")
         self.table = table
         self.calibration = calibration
-        self._memory: dict[Field, _Verdict] = {}
+        self._memory: dict[Field, Verdict] = {}
         self._characters = 0
+        self._quick = Quick(table, calibration)
 
     @classmethod
     def learn(cls, requests: Iterable[Request], settings: Settings) -> Self:
@@ -72,6 +73,20 @@ class Detector:
         state.update(self.table.counts.astype("<i8").tobytes())
         state.update(self.calibration.sums.astype("<i8").tobytes())
         return state.hexdigest()
+
+    def judge_one(self, request: Request, *, partial: bool = False) -> Judged:
+        """One request, at once. partial: it has parts that are not here, so what it lacks says
+        nothing.
+        """
+        endpoint, found = fields(request)
+        if partial:
+            found = [field for field in found if field.place is not Place.NAMES]
+        self._learn_verdicts((found,))
+        return self._worst(request, endpoint, found)
+
+    def seen_at(self, field: Field) -> int:
+        """How many fields were learnt in the place of this one."""
+        return self._quick.seen_at(field)
 
     def judge(self, requests: Iterable[Request]) -> Iterable[Judged]:
         """Each request judged, in their order, some thousand at a time."""
@@ -96,13 +111,16 @@ class Detector:
             self._memory.clear()
             self._characters = 0
         new = list({f: None for found in batch for f in found if f not in self._memory})
-        if new:
-            scores = self.field_scores(new)
+        self._characters += sum(len(field.value) for field in new)
+        # which of the two depends on the value alone, so a field has one score wherever it comes
+        long = [field for field in new if len(field.value) > LONGEST]
+        self._memory.update((f, self._quick.verdict(f)) for f in new if len(f.value) <= LONGEST)
+        if long:
+            scores = self.field_scores(long)
             worst = scores.argmax(axis=1)
             best = total(scores)
-            self._characters += sum(len(field.value) for field in new)
             self._memory.update(
-                zip(new, zip(best.tolist(), worst.tolist(), strict=True), strict=True)
+                zip(long, zip(best.tolist(), worst.tolist(), strict=True), strict=True)
             )
 
     def _worst(self, request: Request, endpoint: str, found: Sequence[Field]) -> Judged:

@@ -21,6 +21,8 @@ __all__ = ["endpoint_of", "fields"]
 
 _BOUNDARY = re.compile(r'boundary="?([^";,]+)', re.IGNORECASE)
 _PART_NAME = re.compile(r'name="([^"]*)"', re.IGNORECASE)
+_PREFIX = {place: place.name.lower() for place in Place}
+_SHORT = 512  # characters of a header that is remembered
 _Pair = tuple[Place, str, str]
 
 
@@ -37,7 +39,7 @@ def fields(request: Request) -> tuple[str, list[Field]]:
     found, endpoint = _of_path(segments)
     found.append(Field(Place.METHOD, endpoint, "", request.method.upper()))
     pairs = [*_urlencoded(query, Place.QUERY), *_of_body(request)]
-    names = sorted({f"{place.name.lower()}:{name}" for place, name, _ in pairs})
+    names = sorted({f"{_PREFIX[place]}:{name}" for place, name, _ in pairs})
     found.append(Field(Place.NAMES, endpoint, "", " ".join(names)))
     found += [Field(Place.NAME, endpoint, "", name) for name in names]
     found += [Field(place, endpoint, name, value) for place, name, value in pairs]
@@ -128,11 +130,16 @@ def _multipart(body: str, boundary: str) -> Iterator[_Pair]:
 
 def _of_headers(headers: tuple[tuple[str, str], ...]) -> Iterator[Field]:
     for name, value in headers:
-        lowered = name.lower()
-        yield Field(Place.NAME, "header", "", fold(lowered))
-        if lowered != "cookie":
-            yield Field(Place.HEADER, "", fold(lowered), decode(value, plus=False))
-            continue
-        for part in value.split(";"):
-            key, _, content = part.strip().partition("=")
-            yield Field(Place.COOKIE, "", decode(key, plus=False), decode(content, plus=False))
+        yield from (_of_header if len(value) < _SHORT else _of_header.__wrapped__)(name, value)
+
+
+@lru_cache(maxsize=1 << 13)
+def _of_header(name: str, value: str) -> tuple[Field, ...]:
+    """Remembered: clients repeat their headers."""
+    lowered = name.lower()
+    known = Field(Place.NAME, "header", "", fold(lowered))
+    if lowered != "cookie":
+        return known, Field(Place.HEADER, "", fold(lowered), decode(value, plus=False))
+    pairs = (part.strip().partition("=") for part in value.split(";"))
+    cookies = ((decode(key, plus=False), decode(content, plus=False)) for key, _, content in pairs)
+    return known, *(Field(Place.COOKIE, "", key, content) for key, content in cookies)

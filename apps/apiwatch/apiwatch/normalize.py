@@ -26,6 +26,8 @@ def decode(text: str, *, plus: bool) -> str:
 
     A byte that is no UTF-8 becomes U+FFFD, as in the logs of most servers.
     """
+    if "%" not in text and "+" not in text and text.isascii():
+        return text
     if plus and "+" in text:
         text = text.replace("+", " ")
     for _ in range(_ROUNDS):
