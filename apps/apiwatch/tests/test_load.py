@@ -44,6 +44,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         yield stage
 
 
+@pytest.mark.slow
 def test_usual_requests_are_answered_and_attacks_refused_under_load(stage: Stage) -> None:
     dice = np.random.default_rng(6)
     planned = {site: list(usual(dice, site, 250)) for site in SITES}

@@ -304,6 +304,7 @@ def lines(stream) -> Iterator[str]:
         yield line.strip()
 
 
+@pytest.mark.slow
 def test_sites_that_are_killed_in_mid_round_leave_the_profile_of_the_others(folder: Path) -> None:
     """Sites 7 and 8 are processes, killed while the round is held up by the first site."""
     killed = threading.Event()
