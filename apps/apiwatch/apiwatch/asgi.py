@@ -31,7 +31,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Record = Callable[[Request, Alert | None], None]
 
-_ASIDE = 1 << 12  # bytes of a body, from which on another thread judges
+_ASIDE = 1 << 12  # characters of a request, from which on another thread judges
 _CHECK = 1.0  # seconds between looks at the profile's file
 _REASONS = {403: "refused", 408: "body too slow", 413: "body too long", 503: "not judged"}
 
@@ -140,7 +140,7 @@ class Middleware:
         return seen
 
     async def _judged(self, request: Request, *, partial: bool) -> Judgment | None:
-        if len(request.body) + len(request.target) < _ASIDE:
+        if _size(request) < _ASIDE:
             return self.watcher.judge(request, partial=partial)
         return await asyncio.to_thread(self.watcher.judge_aside, request, partial=partial)
 
@@ -166,6 +166,12 @@ class Middleware:
     async def _reload(self) -> None:
         with Contained("reload", self.watcher.meter):
             await asyncio.to_thread(self.watcher.reload)
+
+
+def _size(request: Request) -> int:
+    """Its characters, headers included: thousands of cookies take as long as a long body."""
+    headers = sum(len(name) + len(value) for name, value in request.headers)
+    return len(request.body) + len(request.target) + headers
 
 
 async def _respond(send: Send, status: int, seen: Seen | None) -> None:

@@ -91,9 +91,19 @@ class Coordinator:
             return await self._learn()
         finally:
             server.close()
-            await asyncio.gather(*(self._closed(channel) for channel in self._open.values()))
-            if self._open:
-                await asyncio.wait(self._open)
+            await self._ended()
+
+    async def _ended(self) -> None:
+        """Until every connection is gone; what they still wanted to say is heard by nobody."""
+        unheard = asyncio.create_task(self._unheard())
+        await asyncio.gather(*(self._closed(channel) for channel in self._open.values()))
+        if self._open:
+            await asyncio.wait(self._open)
+        unheard.cancel()
+
+    async def _unheard(self) -> None:
+        while True:
+            await self._frames.get()
 
     async def _closed(self, channel: Channel) -> None:
         with suppress(ConnectionError, TimeoutError):
@@ -152,10 +162,14 @@ class Coordinator:
 
     def _receive(self, machine: Machine[Any], site: int, frame: bytes, channel: Channel) -> None:
         machine.receive(site, frame)
-        before = len(self._events(machine))
-        if before == 0:  # nobody else could have signed it
+        if self._events(machine):
+            return
+        # the site has signed it, but anybody may send again what was overheard: a connection keeps
+        # its site until it is gone
+        if site not in self._channels or site in self._lost:
             self._channels[site] = channel
             self._lost.discard(site)
+        if self._channels[site] is channel:
             self._sent[site] = self._sent.get(site, 0) + len(frame)
 
     def _events(self, machine: Machine[Any]) -> list[Discarded]:

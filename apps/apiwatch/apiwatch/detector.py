@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from typing import Self
 
 import numpy as np
@@ -24,6 +25,8 @@ __all__ = ["Detector", "Judged", "threshold_for"]
 
 _BATCH = 1 << 12
 _BATCH_CHARACTERS = 1 << 24
+_MANY = 64  # new fields, of which arrays are faster
+_PART = 1 << 13  # fields at a time
 _REMEMBERED = 1 << 17
 _REMEMBERED_CHARACTERS = 1 << 26
 
@@ -111,17 +114,17 @@ class Detector:
             self._memory.clear()
             self._characters = 0
         new = list({f: None for found in batch for f in found if f not in self._memory})
-        self._characters += sum(len(field.value) for field in new)
-        # which of the two depends on the value alone, so a field has one score wherever it comes
-        long = [field for field in new if len(field.value) > LONGEST]
-        self._memory.update((f, self._quick.verdict(f)) for f in new if len(f.value) <= LONGEST)
-        if long:
-            scores = self.field_scores(long)
-            worst = scores.argmax(axis=1)
-            best = total(scores)
-            self._memory.update(
-                zip(long, zip(best.tolist(), worst.tolist(), strict=True), strict=True)
-            )
+        self._characters += sum(len(f.value) + len(f.name) + len(f.scope) for f in new)
+        # both give the same score to the last bit, so which it is is a matter of time alone
+        longest = LONGEST if len(new) <= _MANY else -1
+        for field in new:
+            if len(field.value) <= longest:
+                self._memory[field] = self._quick.verdict(field)
+        remaining = iter([field for field in new if len(field.value) > longest])
+        while part := list(islice(remaining, _PART)):
+            scores = self.field_scores(part)
+            verdicts = zip(total(scores).tolist(), scores.argmax(axis=1).tolist(), strict=True)
+            self._memory.update(zip(part, verdicts, strict=True))
 
     def _worst(self, request: Request, endpoint: str, found: Sequence[Field]) -> Judged:
         verdicts = [self._memory[field] for field in found]

@@ -22,7 +22,8 @@ __all__ = ["endpoint_of", "fields"]
 _BOUNDARY = re.compile(r'boundary="?([^";,]+)', re.IGNORECASE)
 _PART_NAME = re.compile(r'name="([^"]*)"', re.IGNORECASE)
 _PREFIX = {place: place.name.lower() for place in Place}
-_SHORT = 512  # characters of a header that is remembered
+_SHORT = 512  # characters of a header that is remembered, or of all segments' names
+_DEEP = 32  # segments whose places are told apart; names of all would take the square of the path
 _Pair = tuple[Place, str, str]
 
 
@@ -50,14 +51,17 @@ def fields(request: Request) -> tuple[str, list[Field]]:
 def _of_path(segments: list[str]) -> tuple[list[Field], str]:
     found: list[Field] = []
     before: list[str] = []
+    scope = ""
     for segment in segments:
+        if len(before) <= _DEEP:
+            scope = "/".join(before) + "/"
         if found or segment:  # the empty one before the first slash says nothing
-            found.append(Field(Place.PATH, "/".join(before) + "/", "", segment))
+            found.append(Field(Place.PATH, scope, "", segment))
         before.append(template(segment))
     # that the path ends here is a step like any other: a parent folder is not an endpoint
     endpoint = "/".join(before)
     found.append(Field(Place.NAME, endpoint, "end", ""))
-    found += _of_kinds(tuple(before))
+    found += (_of_kinds if len(endpoint) < _SHORT else _of_kinds.__wrapped__)(tuple(before))
     return found, endpoint
 
 
@@ -108,7 +112,8 @@ def _leaves(document: Any) -> Iterator[_Pair]:
         if isinstance(node, dict):
             stack += [(f"{path}.{fold(str(k))}", v) for k, v in reversed(node.items())]
         elif isinstance(node, list):
-            stack += [(f"{path}[]", item) for item in reversed(node)]
+            inside = f"{path}[]"  # one name for all: there may be many, and it may be long
+            stack += [(inside, item) for item in reversed(node)]
         else:
             text = node if isinstance(node, str) else json.dumps(node)
             yield Place.JSON, path, decode(text, plus=False)

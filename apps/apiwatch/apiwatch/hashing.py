@@ -22,9 +22,16 @@ _SECOND = np.uint64(0x94D049BB133111EB)
 _MASK = (1 << 64) - 1
 
 
-@lru_cache(maxsize=1 << 17)
+_SHORT = 256  # characters of what is remembered: who sends long texts must not fill the memory
+
+
 def hash_text(salt: bytes, text: str) -> int:
     """64 bits of BLAKE2b keyed by `salt`."""
+    return (_hashed if len(text) < _SHORT else _hashed.__wrapped__)(salt, text)
+
+
+@lru_cache(maxsize=1 << 17)
+def _hashed(salt: bytes, text: str) -> int:
     data = text.encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(data, digest_size=8, key=salt).digest(), "little")
 

@@ -31,6 +31,7 @@ LONGEST = 1 << 11
 
 _REMEMBERED = 1 << 18  # probabilities, neighborhoods and classes of values
 _REMEMBERED_CHARACTERS = 1 << 24
+_SHORT = 256  # runs of a shape that is remembered
 _TOTAL, _LENGTH, _SHAPE, _GRAM, _CHAR, _WHOLE, _AGAIN = range(1, 8)  # kinds of cells, as in table
 _WEIGHTS: list[float] = WEIGHTS.tolist()
 _NO_TEXT = (0.0,) * (len(_WEIGHTS) - 1)
@@ -136,7 +137,7 @@ class _Place:
         chars = [self._char(code) for code in char_codes(classes)]
         return (
             self.level.bits_capped(_LENGTH, floor(4 * _log2(len(classes) + 1.0))),
-            self.level.bits_capped(_SHAPE, _shape("".join([run for run, _ in groupby(framed)]))),
+            self.level.bits_capped(_SHAPE, _shape_of(framed)),
             _sum(grams),
             max(grams),
             _sum(chars),
@@ -219,6 +220,7 @@ class Quick:
         )
         self._places[key] = found
         self.remembered += 1
+        self.characters += len(scope) + len(name)
         return found
 
     def _level(self, depth: int, where: int, above: _Level | None) -> _Level:
@@ -238,9 +240,14 @@ def _sum(values: Iterable[float]) -> float:
     return reduce(add, values)
 
 
+def _shape_of(framed: str) -> int:
+    """The hash of a frame's runs, as in `features`; remembered of what is short."""
+    runs = "".join([run for run, _ in groupby(framed)])
+    return (_shape if len(runs) < _SHORT else _shape.__wrapped__)(runs)
+
+
 @lru_cache(maxsize=1 << 16)
 def _shape(runs: str) -> int:
-    """The hash of a frame's runs, as in `features`."""
     return sum(map(_run, runs, range(len(runs)))) & 0xFFFFFFFFFFFFFFFF
 
 

@@ -334,6 +334,22 @@ def test_a_long_request_is_judged_aside_with_the_same_score(profile: Path) -> No
     assert stage.watcher.judge(request).judged.score == stage.alerts[0].first.score
 
 
+@pytest.mark.parametrize(("cookies", "aside"), [(1, 0), (2000, 1)])
+def test_many_cookies_hold_up_nobody(profile: Path, cookies: int, aside: int) -> None:
+    stage = Stage(profile)
+    judge, seen = stage.watcher.judge_aside, []
+
+    def judged(request, *, partial: bool):
+        seen.append(request)
+        return judge(request, partial=partial)
+
+    stage.watcher.judge_aside = judged
+    crumbs = b"; ".join(b"c%d=1" % i for i in range(cookies))
+    headers = [(b"user-agent", b"shop/1"), (b"cookie", crumbs)]
+    asyncio.run(stage.ask("/items/1?sort=asc", headers=headers))
+    assert (len(seen), stage.meter.judged, stage.meter.errors) == (aside, 1, [])
+
+
 def test_alerts_go_to_a_file(profile: Path, tmp_path: Path) -> None:
     path = tmp_path / "alerts"
     with AlertFile(path) as sink:

@@ -10,6 +10,7 @@ from traffic import attacks, usual
 
 from apiwatch import Calibration, Detector, Field, Place, Settings, Table, gather
 from apiwatch.calibration import total
+from apiwatch.detector import _MANY
 from apiwatch.features import class_text, classes_of
 from apiwatch.fields import fields
 from apiwatch.hashing import mix, mix_step
@@ -64,6 +65,14 @@ def test_any_counters_score_as_by_arrays(seed: int, most: int, found: list[Field
     table = Table(CROWDED, counts)
     detector = Detector(table, Calibration.learn(gather(usual(3)), table))
     assert_same(found, Quick(table, detector.calibration), detector)
+
+
+def test_many_fields_score_as_each_alone() -> None:
+    values = "&".join(f"sort{i % 40}={i}'--" for i in range(9 * _MANY))
+    request = usual(1)[0].__class__(method="GET", target=f"/items/1?{values}")
+    quick = Quick(DETECTOR.table, DETECTOR.calibration)
+    fresh = Detector(DETECTOR.table, DETECTOR.calibration)
+    assert fresh.judge_one(request).score == max(map(quick.verdict, fields(request)[1]))[0]
 
 
 def test_a_request_scores_as_its_worst_field_by_arrays() -> None:

@@ -151,6 +151,64 @@ def test_strangers_and_nonsense_disturb_nobody() -> None:
     assert outcome.digest == pooled(SITES).digest
 
 
+def test_a_frame_that_was_overheard_takes_nobody_s_connection() -> None:
+    async def scene() -> list:
+        server, heard = Listening(), asyncio.Queue()
+        take = server.coordinator._receive
+
+        def overhear(machine, me: int, frame: bytes, channel: Channel) -> None:
+            take(machine, me, frame, channel)
+            heard.put_nowait((me, frame))
+
+        server.coordinator._receive = overhear
+        task = asyncio.create_task(server.coordinator.serve(HERE))
+        address = await server.address()
+        joining = [asyncio.create_task(site(i).join(address)) for i in SITES[:-1]]
+        me, frame = await heard.get()
+        stranger = Channel(*await asyncio.open_connection(address.host, address.port))
+        stranger.send(Kind.HELLO, me.to_bytes(4, "big"))
+        await stranger.expect(Kind.SESSION, 64)
+        stranger.send(Kind.FRAME, frame)
+        while (await heard.get()) != (me, frame):
+            pass
+        ended = await asyncio.gather(task, *joining, site(SITES[-1]).join(address))
+        await stranger.close()
+        return ended
+
+    outcome, *joined = asyncio.run(scene())
+    assert outcome.counted == outcome.calibrated == tuple(SITES)
+    assert {one.digest for one in joined} == {outcome.digest} == {pooled(SITES).digest}
+
+
+def test_a_flood_at_the_end_holds_up_nobody() -> None:
+    async def scene() -> Outcome:
+        server = Listening(phase=1.0)
+        coordinator = server.coordinator
+        learned = coordinator._learn
+
+        async def flooded() -> Outcome:
+            outcome = await learned()
+            for _ in range(3 * coordinator._frames.maxsize):
+                stranger.send(Kind.FRAME, b"nonsense")
+            await stranger.drained()
+            while not coordinator._frames.full():
+                await asyncio.sleep(0.01)
+            return outcome
+
+        coordinator._learn = flooded
+        task = asyncio.create_task(coordinator.serve(HERE))
+        address = await server.address()
+        stranger = Channel(*await asyncio.open_connection(address.host, address.port))
+        stranger.send(Kind.HELLO, (3).to_bytes(4, "big"))
+        await stranger.expect(Kind.SESSION, 64)
+        async with asyncio.timeout(30):
+            outcome, *_ = await asyncio.gather(task, *(site(i).join(address) for i in SITES))
+        await stranger.close()
+        return outcome
+
+    assert asyncio.run(scene()).counted == tuple(SITES)
+
+
 def test_sites_that_were_told_different_sums_are_in_different_rounds() -> None:
     session, agreed = bytes(16), agreement()
     everybody, total = frozenset(SITES), np.zeros(4, np.int64)
