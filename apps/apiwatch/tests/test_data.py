@@ -27,6 +27,7 @@ def detector(split) -> Detector:
     return Detector.learn(split.train, SETTINGS)
 
 
+@pytest.mark.slow
 def test_parts_do_not_overlap(split) -> None:
     parts = [
         {(r.target.partition("?")[0], r.target.partition("?")[2] or r.body) for r in part}
@@ -36,6 +37,7 @@ def test_parts_do_not_overlap(split) -> None:
     assert min(map(len, parts)) > 400
 
 
+@pytest.mark.slow
 def test_csic(split, detector: Detector) -> None:
     parts = (split.calibration, split.normal, split.attacks)
     found = Figures.of("csic", *(detector.scores(part) for part in parts))
