@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Self
 
 from apiwatch.detector import Judged
 from apiwatch.features import shape_text
@@ -46,6 +46,13 @@ class Alert:
     earliest: float = math.nan
     latest: float = math.nan
     sources: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, judged: Judged, name: Name) -> Self:
+        """Of one request."""
+        alert = cls(judged, name)
+        alert._see(judged)
+        return alert
 
     @property
     def id(self) -> str:
@@ -96,8 +103,7 @@ def group(judged: Sequence[Judged], names: Sequence[Name]) -> list[Alert]:
         if key in found:
             found[key].add(one)
         else:
-            found[key] = Alert(one, name)
-            found[key]._see(one)
+            found[key] = Alert.of(one, name)
     return sorted(found.values(), key=lambda alert: -alert.first.score)
 
 

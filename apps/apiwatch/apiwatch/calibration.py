@@ -22,14 +22,14 @@ from apiwatch.settings import Settings
 from apiwatch.surprise import KINDS, surprises
 from apiwatch.table import Table, in_batches
 
-__all__ = ["CAPPED_BITS", "MOST_FIELDS", "Calibration", "total"]
+__all__ = ["CAPPED_BITS", "MOST_FIELDS", "WEIGHTS", "Calibration", "spread_of", "total"]
 
 _UNITS = 16
 _CAP = 1 << 16  # of one surprise, in units: 4096 bits
 MOST_FIELDS = 1 << 25
 """Of one site: 2**25 squares of 2**32 leave room for 64 sites in 63 bits."""
 
-_WEIGHTS = np.array([1.0, 1.0, 0.25, 0.5, 0.5, 0.5, 1.5])
+WEIGHTS = np.array([1.0, 1.0, 0.25, 0.5, 0.5, 0.5, 1.5])
 """Of the kinds: usual requests have strange shapes and neighborhoods more often than they have
 strange lengths and characters, by as many standard deviations. Chosen on half of CSIC 2010."""
 
@@ -99,14 +99,15 @@ class Calibration:
         the weight of its kind; 0 for what is below.
         """
         slots = slots_of(found, self.settings)
-        mean, variance = self._moments
-        least = np.where(found.atom, _SPREAD_ATOM, _SPREAD)[:, None]
+        mean, variance = self.moments
+        least = np.where(found.atom, spread_of(atom=True), spread_of(atom=False))[:, None]
         scores: _Floats = (bits - mean[slots]) / np.sqrt(variance[slots] + least)
-        weighted: _Floats = np.maximum(scores, 0.0) * _WEIGHTS
+        weighted: _Floats = np.maximum(scores, 0.0) * WEIGHTS
         return weighted
 
     @cached_property
-    def _moments(self) -> tuple[_Floats, _Floats]:
+    def moments(self) -> tuple[_Floats, _Floats]:
+        """(2**slots, 7) each: mean and variance of the surprise in each slot, in bits."""
         kinds = len(KINDS)
         n = self.sums[:, :1].astype(np.float64)
         first = self.sums[:, 1 : 1 + kinds] / _UNITS
@@ -127,3 +128,8 @@ def total(scores: _Floats) -> _Floats:
 def slots_of(found: Events, settings: Settings) -> _Integers:
     """(f,) the slot of each field's context."""
     return (mix(found.levels[0]) >> np.uint64(64 - settings.slots)).astype(np.int64)
+
+
+def spread_of(*, atom: bool) -> float:
+    """The least variance that a kind of field is given, in bits squared."""
+    return _SPREAD_ATOM if atom else _SPREAD

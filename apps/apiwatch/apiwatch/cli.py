@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -21,20 +20,27 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from typer.core import TyperGroup
 
+from apiwatch import cli_learning, cli_live, cli_round
 from apiwatch.alerts import Output, render
-from apiwatch.cli_learning import add_commands
+from apiwatch.cli_shared import (
+    PROFILE,
+    AlertFormat,
+    LogFormat,
+    Logs,
+    ProfileFile,
+    Redact,
+    requests_of,
+    say,
+)
 from apiwatch.doctor import findings
 from apiwatch.errors import ApiwatchError, LogUnreadable
 from apiwatch.event import Field, Request
-from apiwatch.follow import follow
-from apiwatch.logs import Format, Log
 from apiwatch.normalize import fold
 from apiwatch.report import page
 from apiwatch.settings import Settings
 from apiwatch.store import Profile
 from apiwatch.table import gather
 from apiwatch.work import (
-    alerts_as_they_come,
     alerts_of,
     explained,
     forgotten,
@@ -84,16 +90,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_Logs = Annotated[list[Path], typer.Argument(metavar="LOG…", help="Logs; - is standard input.")]
-_ProfileFile = Annotated[
-    Path, typer.Option("--profile", "-p", metavar="FILE", help="The profile's file.")
-]
-_LogFormat = Annotated[
-    Format | None, typer.Option("--log-format", help="Of the logs; found out by default.")
-]
-_Output = Annotated[Output, typer.Option("--format", help="Of the alerts.")]
-_Redact = Annotated[bool, typer.Option(help="Show shapes in the place of values.")]
-_PROFILE = Path("apiwatch.profile")
 _AlertsPerDay = Annotated[int, typer.Option(help="How many alerts usual traffic may give.", min=0)]
 _PerDay = Annotated[
     int | None,
@@ -103,9 +99,9 @@ _PerDay = Annotated[
 
 @app.command()
 def learn(
-    logs: _Logs,
+    logs: Logs,
     *,
-    profile: _ProfileFile = _PROFILE,
+    profile: ProfileFile = PROFILE,
     together: Annotated[
         bool, typer.Option(help="Each log is a site: they learn by secure sums, 5 or more.")
     ] = False,
@@ -113,11 +109,11 @@ def learn(
         int, typer.Option(help="With --together: sites that must agree on a cell.", min=1)
     ] = 1,
     more: Annotated[bool, typer.Option(help="Add to the profile that is there.")] = False,
-    log_format: _LogFormat = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Learn what is usual from logs of usual traffic."""
     with _progress("learning") as step:
-        counts = [gather(step(_requests([log], log_format))) for log in logs]
+        counts = [gather(step(requests_of([log], log_format))) for log in logs]
     if together:
         settings = Settings(support=support, salt=secrets.token_bytes(32))
         made = learnt_together(counts, settings)
@@ -127,22 +123,22 @@ def learn(
         made = learnt(sum(counts, Counter[Field]()), settings, before)
     made.save(profile)
     fields = sum(part.total() for part in counts)
-    _say(f"{fields:,} fields of {len(logs)} logs; {profile} {made.detector.digest[:16]}")
+    say(f"{fields:,} fields of {len(logs)} logs; {profile} {made.detector.digest[:16]}")
 
 
 @app.command()
 def score(
-    logs: _Logs,
+    logs: Logs,
     *,
-    profile: _ProfileFile = _PROFILE,
-    output: _Output = Output.TEXT,
-    redact: _Redact = True,
-    log_format: _LogFormat = None,
+    profile: ProfileFile = PROFILE,
+    output: AlertFormat = Output.TEXT,
+    redact: Redact = True,
+    log_format: LogFormat = None,
 ) -> None:
     """Judge logs: one line for each group of alerts, the most suspicious first."""
     loaded = Profile.load(profile)
     with _progress("judging") as step:
-        alerts = alerts_of(loaded, step(_requests(logs, log_format)))
+        alerts = alerts_of(loaded, step(requests_of(logs, log_format)))
     for line in render(alerts, output, redact=redact, now=time.time()):
         typer.echo(line)
     if alerts:
@@ -150,38 +146,16 @@ def score(
 
 
 @app.command()
-def tail(
-    log: Annotated[Path, typer.Argument(metavar="LOG", help="A log that is being written.")],
-    *,
-    profile: _ProfileFile = _PROFILE,
-    output: _Output = Output.TEXT,
-    redact: _Redact = True,
-    from_start: Annotated[bool, typer.Option(help="Judge what is there already, too.")] = False,
-    log_format: _LogFormat = None,
-) -> None:
-    """Judge a log as it is written, across rotation, until interrupted: one line an alert."""
-    loaded, found = Profile.load(profile), False
-    requests = Log(follow(log, from_start=from_start), log_format)
-    try:
-        for alert in alerts_as_they_come(loaded, requests):
-            found = True
-            for line in render([alert], output, redact=redact, now=time.time()):
-                typer.echo(line)
-    except KeyboardInterrupt:
-        raise typer.Exit(_ALERTS if found else 0) from None
-
-
-@app.command()
 def explain(
     alert: Annotated[str, typer.Argument(metavar="ID", help="As `score` prints it.")],
-    logs: _Logs,
+    logs: Logs,
     *,
-    profile: _ProfileFile = _PROFILE,
-    log_format: _LogFormat = None,
+    profile: ProfileFile = PROFILE,
+    log_format: LogFormat = None,
 ) -> None:
     """Say why an alert was raised. It shows the value: for eyes that may see the log."""
     loaded = Profile.load(profile)
-    found = [a for a in alerts_of(loaded, _requests(logs, log_format)) if a.id.startswith(alert)]
+    found = [a for a in alerts_of(loaded, requests_of(logs, log_format)) if a.id.startswith(alert)]
     if not found:
         raise LogUnreadable(f"no alert {alert} in these logs under this profile")
     console = Console(highlight=False)
@@ -192,37 +166,37 @@ def explain(
 
 @app.command()
 def threshold(
-    logs: _Logs,
+    logs: Logs,
     *,
-    profile: _ProfileFile = _PROFILE,
+    profile: ProfileFile = PROFILE,
     alerts_per_day: _AlertsPerDay = 20,
     requests_per_day: _PerDay = None,
-    log_format: _LogFormat = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Set the threshold from separate logs of usual traffic."""
     loaded = Profile.load(profile)
     with _progress("judging") as step:
         chosen = set_threshold(
             loaded,
-            step(_requests(logs, log_format)),
+            step(requests_of(logs, log_format)),
             alerts=alerts_per_day,
             per_day=requests_per_day,
         )
     loaded.save(profile)
-    _say(f"threshold {chosen:.2f}")
+    say(f"threshold {chosen:.2f}")
 
 
 @app.command()
 def clusters(
-    logs: _Logs,
+    logs: Logs,
     *,
-    profile: _ProfileFile = _PROFILE,
+    profile: ProfileFile = PROFILE,
     least: Annotated[int, typer.Option(help="Alerts that make a cluster.", min=2)] = 5,
-    log_format: _LogFormat = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Which unknown attacks belong together."""
     loaded = Profile.load(profile)
-    found = unknown_clusters(loaded, _requests(logs, log_format), least)
+    found = unknown_clusters(loaded, requests_of(logs, log_format), least)
     for number, alerts in found.items():
         shapes = Counter(alert.shown(redact=True)[:40] for alert in alerts)
         places = Counter(alert.first.field.label for alert in alerts)
@@ -237,17 +211,17 @@ def clusters(
 def label(
     cluster: Annotated[int, typer.Argument(help="As `clusters` numbers them.", min=0)],
     name: Annotated[str, typer.Argument(help="What this kind of attack is called.")],
-    logs: _Logs,
+    logs: Logs,
     *,
-    profile: _ProfileFile = _PROFILE,
+    profile: ProfileFile = PROFILE,
     least: Annotated[int, typer.Option(help="As given to `clusters`.", min=2)] = 5,
-    log_format: _LogFormat = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Give a cluster a name; from then on values like it carry it."""
     loaded = Profile.load(profile)
-    count = labeled(loaded, _requests(logs, log_format), cluster, name, least)
+    count = labeled(loaded, requests_of(logs, log_format), cluster, name, least)
     loaded.save(profile)
-    _say(f"{count} examples of {name}")
+    say(f"{count} examples of {name}")
 
 
 @app.command()
@@ -256,44 +230,44 @@ def teach(
         Path, typer.Argument(metavar="EXAMPLES", help="JSON lines of 'value' and 'label'.")
     ],
     *,
-    profile: _ProfileFile = _PROFILE,
+    profile: ProfileFile = PROFILE,
 ) -> None:
     """Learn the names of attacks from examples, some of which are labeled 'benign'."""
     loaded = Profile.load(profile)
     pairs = list(_examples(examples))
     taught(loaded, pairs)
     loaded.save(profile)
-    _say(f"{len(pairs):,} examples; unknown below a response of {loaded.level:.2f}")
+    say(f"{len(pairs):,} examples; unknown below a response of {loaded.level:.2f}")
 
 
 @app.command()
 def forget(
-    logs: _Logs,
+    logs: Logs,
     *,
     rest: Annotated[list[Path], typer.Option(help="A log that stays; name all of them.")],
-    profile: _ProfileFile = _PROFILE,
-    log_format: _LogFormat = None,
+    profile: ProfileFile = PROFILE,
+    log_format: LogFormat = None,
 ) -> None:
     """Take away what these logs taught: what is left is the profile that never saw them."""
     loaded = Profile.load(profile)
-    gone = gather(_requests(logs, log_format))
-    after = forgotten(loaded, gone, gather(_requests(rest, log_format)))
+    gone = gather(requests_of(logs, log_format))
+    after = forgotten(loaded, gone, gather(requests_of(rest, log_format)))
     after.save(profile)
-    _say(f"{gone.total():,} fields forgotten; {profile} {after.detector.digest[:16]}")
+    say(f"{gone.total():,} fields forgotten; {profile} {after.detector.digest[:16]}")
 
 
 @app.command()
 def drift(
-    logs: _Logs,
+    logs: Logs,
     *,
-    profile: _ProfileFile = _PROFILE,
-    log_format: _LogFormat = None,
+    profile: ProfileFile = PROFILE,
+    log_format: LogFormat = None,
 ) -> None:
     """Where usual traffic has changed, by ADWIN over the scores of each endpoint."""
     from apiwatch.drift import changes  # noqa: PLC0415 -- an extra
 
     loaded = Profile.load(profile)
-    found = changes(loaded.detector.judge(_requests(logs, log_format)), loaded.threshold)
+    found = changes(loaded.detector.judge(requests_of(logs, log_format)), loaded.threshold)
     for change in found:
         typer.echo(
             f"{change.endpoint or '/'}: after {change.after} of {change.requests} requests, "
@@ -305,30 +279,30 @@ def drift(
 
 @app.command()
 def report(
-    logs: _Logs,
+    logs: Logs,
     *,
     html: Annotated[Path, typer.Option(help="Where to write the page.")],
-    profile: _ProfileFile = _PROFILE,
+    profile: ProfileFile = PROFILE,
     attacks: Annotated[
         list[Path] | None, typer.Option(help="A log of attacks, to compare.")
     ] = None,
     compare: Annotated[list[Path] | None, typer.Option(help="A profile to compare with.")] = None,
-    redact: _Redact = True,
-    log_format: _LogFormat = None,
+    redact: Redact = True,
+    log_format: LogFormat = None,
 ) -> None:
     """One self-contained page on what was found in the logs."""
     loaded = Profile.load(profile)
     with _progress("judging") as step:
-        judged = list(loaded.detector.judge(step(_requests(logs, log_format))))
-    known = list(loaded.detector.judge(_requests(attacks or [], log_format)))
+        judged = list(loaded.detector.judge(step(requests_of(logs, log_format))))
+    known = list(loaded.detector.judge(requests_of(attacks or [], log_format)))
     others = {path.stem: Profile.load(path) for path in compare or []}
     shown = page(loaded, judged, redact=redact, attacks=known, others=others)
     html.write_text(shown, encoding="utf-8")
-    _say(f"{html}")
+    say(f"{html}")
 
 
 @app.command()
-def doctor(*, profile: _ProfileFile = _PROFILE) -> None:
+def doctor(*, profile: ProfileFile = PROFILE) -> None:
     """Check the profile, and say what is missing for which command."""
     found = findings(profile)
     for finding in found:
@@ -337,26 +311,14 @@ def doctor(*, profile: _ProfileFile = _PROFILE) -> None:
         raise typer.Exit(_ERROR)
 
 
-add_commands(app)
+cli_learning.add_to(app)
+cli_live.add_to(app)
+app.add_typer(cli_round.rounds, name="round")
 
 
 def main() -> None:
     """The entry point."""
     app()
-
-
-def _requests(paths: Iterable[Path], kind: Format | None) -> Iterator[Request]:
-    """All requests of all logs, and a line on what could not be read of each."""
-    for path in paths:
-        if str(path) == "-":
-            log = Log(sys.stdin.buffer, kind)
-            yield from log
-        else:
-            with path.open("rb") as lines:
-                log = Log(lines, kind)
-                yield from log
-        if log.skipped:
-            _say(f"{path}: {log.skipped:,} entries could not be read; {log.reason}")
 
 
 def _examples(path: Path) -> Iterator[tuple[str, str]]:
@@ -394,5 +356,5 @@ def _progress(what: str) -> Iterator[Any]:
         yield step
 
 
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
+if __name__ == "__main__":
+    main()

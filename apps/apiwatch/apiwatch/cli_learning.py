@@ -8,33 +8,27 @@ from typing import Annotated
 
 import typer
 
-from apiwatch.bench import run as bench
-from apiwatch.logs import Format, Log
+from apiwatch.cli_shared import PROFILE, LogFormat, Logs, ProfileFile, requests_of, say
 from apiwatch.private import Privacy, Protects
 from apiwatch.settings import Settings
 from apiwatch.store import Profile
 from apiwatch.work import learnt_privately
 
-__all__ = ["add_commands"]
-
-_PROFILE = Path("apiwatch.profile")
-_ProfileFile = Annotated[
-    Path, typer.Option("--profile", "-p", metavar="FILE", help="The profile's file.")
-]
+__all__ = ["add_to"]
 
 
 def learn_privately(
-    logs: Annotated[list[Path], typer.Argument(metavar="LOG…", help="Logs; each is a site.")],
+    logs: Logs,
     *,
-    profile: _ProfileFile = _PROFILE,
+    profile: ProfileFile = PROFILE,
     epsilon: Annotated[float, typer.Option(help="Of both sums together, at most.")] = 3.0,
     delta: Annotated[float, typer.Option(help="Of both sums together.")] = 1e-5,
     protects: Annotated[Protects, typer.Option(help="What is hidden.")] = Protects.REQUEST,
     counters: Annotated[float, typer.Option(help="Norm of what is hidden, first sum.")] = 14.0,
     calibration: Annotated[float, typer.Option(help="The same, second sum.")] = 8.0,
-    log_format: Annotated[Format | None, typer.Option(help="Of the logs.")] = None,
+    log_format: LogFormat = None,
 ) -> None:
-    """Learn together as `learn --together` does, with noise that hides requests or sites."""
+    """Each log is a site, as in `learn --together`; noise hides requests or sites."""
     privacy = Privacy(
         epsilon=epsilon,
         delta=delta,
@@ -42,19 +36,16 @@ def learn_privately(
         counters=counters,
         calibration=calibration,
     )
-    sites = []
-    for path in logs:
-        with path.open("rb") as lines:
-            sites.append(list(Log(lines, log_format)))
+    sites = [list(requests_of([log], log_format)) for log in logs]
     made = learnt_privately(sites, Settings(salt=secrets.token_bytes(32)), privacy)
     made.save(profile)
     spent = made.ledger.epsilon(delta)
-    typer.echo(f"epsilon {spent:.3f} at delta {delta:g}; {profile}", err=True)
+    say(f"epsilon {spent:.3f} at delta {delta:g}; {profile}")
 
 
 def ledger(
     *,
-    profile: _ProfileFile = _PROFILE,
+    profile: ProfileFile = PROFILE,
     delta: Annotated[float, typer.Option(help="At which epsilon is told.")] = 1e-5,
 ) -> None:
     """What left a site, sum by sum, and the privacy it costs."""
@@ -73,7 +64,20 @@ def ledger(
         typer.echo("no epsilon: an exact sum promises none")
 
 
-def add_commands(app: typer.Typer) -> None:
+def bench(
+    folder: Annotated[Path, typer.Argument(help="Where the data sets are.")],
+    names: Annotated[list[str] | None, typer.Argument(help="Which; all by default.")] = None,
+    *,
+    half: Annotated[str, typer.Option(help="development, final or both of the test.")] = "final",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """Measure what the documentation says."""
+    from apiwatch.bench import run  # noqa: PLC0415 -- half of the time that commands start in
+
+    run(folder, names, half=half, as_json=as_json)
+
+
+def add_to(app: typer.Typer) -> None:
     """Put them into the command `apiwatch`."""
     app.command("learn-privately")(learn_privately)
     app.command("ledger")(ledger)

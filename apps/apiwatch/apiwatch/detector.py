@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from typing import Self
 
 import numpy as np
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 
 from apiwatch.calibration import Calibration, total
 from apiwatch.errors import ParameterError, ProfileMismatch
-from apiwatch.event import Field, Request
+from apiwatch.event import Field, Place, Request
 from apiwatch.features import events
 from apiwatch.fields import fields
+from apiwatch.quick import LONGEST, Quick, Verdict
 from apiwatch.settings import Settings
 from apiwatch.surprise import KINDS, surprises
 from apiwatch.table import Table, cells_of, gather
@@ -23,9 +25,10 @@ __all__ = ["Detector", "Judged", "threshold_for"]
 
 _BATCH = 1 << 12
 _BATCH_CHARACTERS = 1 << 24
+_MANY = 64  # new fields, of which arrays are faster
+_PART = 1 << 13  # fields at a time
 _REMEMBERED = 1 << 17
 _REMEMBERED_CHARACTERS = 1 << 26
-_Verdict = tuple[float, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,9 @@ class Detector:
             raise ProfileMismatch("table and calibration are under different settings")
         self.table = table
         self.calibration = calibration
-        self._memory: dict[Field, _Verdict] = {}
+        self._memory: dict[Field, Verdict] = {}
         self._characters = 0
+        self._quick = Quick(table, calibration)
 
     @classmethod
     def learn(cls, requests: Iterable[Request], settings: Settings) -> Self:
@@ -72,6 +76,20 @@ class Detector:
         state.update(self.table.counts.astype("<i8").tobytes())
         state.update(self.calibration.sums.astype("<i8").tobytes())
         return state.hexdigest()
+
+    def judge_one(self, request: Request, *, partial: bool = False) -> Judged:
+        """One request, at once. partial: it has parts that are not here, so what it lacks says
+        nothing.
+        """
+        endpoint, found = fields(request)
+        if partial:
+            found = [field for field in found if field.place is not Place.NAMES]
+        self._learn_verdicts((found,))
+        return self._worst(request, endpoint, found)
+
+    def seen_at(self, field: Field) -> int:
+        """How many fields were learnt in the place of this one."""
+        return self._quick.seen_at(field)
 
     def judge(self, requests: Iterable[Request]) -> Iterable[Judged]:
         """Each request judged, in their order, some thousand at a time."""
@@ -96,14 +114,17 @@ class Detector:
             self._memory.clear()
             self._characters = 0
         new = list({f: None for found in batch for f in found if f not in self._memory})
-        if new:
-            scores = self.field_scores(new)
-            worst = scores.argmax(axis=1)
-            best = total(scores)
-            self._characters += sum(len(field.value) for field in new)
-            self._memory.update(
-                zip(new, zip(best.tolist(), worst.tolist(), strict=True), strict=True)
-            )
+        self._characters += sum(len(f.value) + len(f.name) + len(f.scope) for f in new)
+        # both give the same score to the last bit, so which it is is a matter of time alone
+        longest = LONGEST if len(new) <= _MANY else -1
+        for field in new:
+            if len(field.value) <= longest:
+                self._memory[field] = self._quick.verdict(field)
+        remaining = iter([field for field in new if len(field.value) > longest])
+        while part := list(islice(remaining, _PART)):
+            scores = self.field_scores(part)
+            verdicts = zip(total(scores).tolist(), scores.argmax(axis=1).tolist(), strict=True)
+            self._memory.update(zip(part, verdicts, strict=True))
 
     def _worst(self, request: Request, endpoint: str, found: Sequence[Field]) -> Judged:
         verdicts = [self._memory[field] for field in found]

@@ -19,6 +19,8 @@ _EXTRAS = (
     ("river", "drift", "drift"),
     ("torch", "bench … neural", "neural"),
     ("libmodsecurity", "bench … crs", "crs"),
+    ("prometheus_client", "tail --metrics", "serve"),
+    ("uvicorn", "demo", "demo"),
 )
 
 

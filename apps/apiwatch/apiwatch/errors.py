@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "AgreementUnreadable",
     "ApiwatchError",
     "DataMissing",
     "LogUnreadable",
@@ -10,6 +11,7 @@ __all__ = [
     "ProfileMismatch",
     "ProfileUnreadable",
     "RoundFailed",
+    "StoryFailed",
 ]
 
 
@@ -33,9 +35,17 @@ class ProfileUnreadable(ApiwatchError):
     """A profile file that is truncated, changed, or of another version."""
 
 
+class AgreementUnreadable(ApiwatchError):
+    """A file of an agreement or a key that is not one."""
+
+
 class RoundFailed(ApiwatchError):
     """A secure sum ended without output; the cause is the library's own error."""
 
 
 class DataMissing(ApiwatchError):
     """A data set that a benchmark needs is not there."""
+
+
+class StoryFailed(ApiwatchError):
+    """The demonstration could not go on."""

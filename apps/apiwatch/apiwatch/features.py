@@ -24,14 +24,26 @@ from numpy.typing import NDArray
 from apiwatch.event import Field, Place
 from apiwatch.hashing import U64, hash_text, mix
 
-__all__ = ["CLASS_NAMES", "Events", "classes_of", "events", "shape_text"]
+__all__ = [
+    "CLASS_NAMES",
+    "CLOSED",
+    "END",
+    "START",
+    "Events",
+    "char_codes",
+    "class_text",
+    "classes_of",
+    "events",
+    "level_names",
+    "shape_text",
+]
 
 _BITS = 6
 _START, _END, _WIDE, _CONTROL = 1, 2, 3, 4
 _LETTER, _DIGIT = 5, 6
 _SLICE = 1 << 20  # characters at a time: memory does not grow with what one value makes of it
 
-_CLOSED = (Place.METHOD, Place.PATH, Place.NAMES, Place.NAME)
+CLOSED = (Place.METHOD, Place.PATH, Place.NAMES, Place.NAME)
 """Structure: its values are a closed set, so one that was seen once is known."""
 
 _KIND = {Place.FORM: Place.QUERY, Place.JSON: Place.QUERY}
@@ -100,6 +112,30 @@ def classes_of(text: str) -> NDArray[np.uint8]:
     return classes
 
 
+class _ClassText(dict[int, int]):
+    """For `str.translate`: each character becomes the one whose code is its class."""
+
+    def __missing__(self, code: int) -> int:
+        return int(_CLASSES[min(code, 128)])
+
+
+START, END = chr(_START), chr(_END)
+_CLASS_TEXT = _ClassText({code: int(_CLASSES[code]) for code in range(128)})
+
+
+def class_text(text: str) -> str:
+    """`classes_of` as a text: one character a class, with the class for its code."""
+    return text.translate(_CLASS_TEXT)
+
+
+def char_codes(classes: str) -> list[int]:
+    """The chars of one value by its `class_text`, in the order of `Events.char`."""
+    return [
+        (min(classes.count(one), _MOST_OFTEN) if ord(one) > _DIGIT else 1) << _BITS | ord(one)
+        for one in sorted({*classes, END})
+    ]
+
+
 def shape_text(text: str) -> str:
     """Its shape, for people."""
     classes = classes_of(text)
@@ -123,7 +159,7 @@ def events(fields: Sequence[Field], salt: bytes) -> Events:
         length=np.floor(4 * np.log2(lengths + 1.0)).astype(np.uint64),
         shape=shape,
         atom=atoms,
-        closed=np.array([f.place in _CLOSED for f in fields], bool),
+        closed=np.array([f.place in CLOSED for f in fields], bool),
         owner_gram=text[owner],
         gram=gram,
         owner_char=text[owner_char],
@@ -131,14 +167,15 @@ def events(fields: Sequence[Field], salt: bytes) -> Events:
     )
 
 
+def level_names(place: Place, scope: str, name: str) -> tuple[str, str, str]:
+    """What is hashed of where a field stands, from its own place to any text of that kind."""
+    kind = _KIND.get(place, place)
+    return f"{place:d}\0{scope}\0{name}", f"{place:d}\0{name}", f"{kind:d}"
+
+
 def _levels(fields: Sequence[Field], salt: bytes) -> U64:
-    return np.stack(
-        [
-            _hashes(salt, (f"{f.place:d}\0{f.scope}\0{f.name}" for f in fields)),
-            _hashes(salt, (f"{f.place:d}\0{f.name}" for f in fields)),
-            _hashes(salt, (f"{_KIND.get(f.place, f.place):d}" for f in fields)),
-        ]
-    )
+    names = [level_names(field.place, field.scope, field.name) for field in fields]
+    return np.stack([_hashes(salt, (of[level] for of in names)) for level in range(3)])
 
 
 def _hashes(salt: bytes, texts: Iterable[str]) -> U64:

@@ -21,6 +21,9 @@ __all__ = ["endpoint_of", "fields"]
 
 _BOUNDARY = re.compile(r'boundary="?([^";,]+)', re.IGNORECASE)
 _PART_NAME = re.compile(r'name="([^"]*)"', re.IGNORECASE)
+_PREFIX = {place: place.name.lower() for place in Place}
+_SHORT = 512  # characters of a header that is remembered, or of all segments' names
+_DEEP = 32  # segments whose places are told apart; names of all would take the square of the path
 _Pair = tuple[Place, str, str]
 
 
@@ -37,7 +40,7 @@ def fields(request: Request) -> tuple[str, list[Field]]:
     found, endpoint = _of_path(segments)
     found.append(Field(Place.METHOD, endpoint, "", request.method.upper()))
     pairs = [*_urlencoded(query, Place.QUERY), *_of_body(request)]
-    names = sorted({f"{place.name.lower()}:{name}" for place, name, _ in pairs})
+    names = sorted({f"{_PREFIX[place]}:{name}" for place, name, _ in pairs})
     found.append(Field(Place.NAMES, endpoint, "", " ".join(names)))
     found += [Field(Place.NAME, endpoint, "", name) for name in names]
     found += [Field(place, endpoint, name, value) for place, name, value in pairs]
@@ -48,14 +51,17 @@ def fields(request: Request) -> tuple[str, list[Field]]:
 def _of_path(segments: list[str]) -> tuple[list[Field], str]:
     found: list[Field] = []
     before: list[str] = []
+    scope = ""
     for segment in segments:
+        if len(before) <= _DEEP:
+            scope = "/".join(before) + "/"
         if found or segment:  # the empty one before the first slash says nothing
-            found.append(Field(Place.PATH, "/".join(before) + "/", "", segment))
+            found.append(Field(Place.PATH, scope, "", segment))
         before.append(template(segment))
     # that the path ends here is a step like any other: a parent folder is not an endpoint
     endpoint = "/".join(before)
     found.append(Field(Place.NAME, endpoint, "end", ""))
-    found += _of_kinds(tuple(before))
+    found += (_of_kinds if len(endpoint) < _SHORT else _of_kinds.__wrapped__)(tuple(before))
     return found, endpoint
 
 
@@ -106,7 +112,8 @@ def _leaves(document: Any) -> Iterator[_Pair]:
         if isinstance(node, dict):
             stack += [(f"{path}.{fold(str(k))}", v) for k, v in reversed(node.items())]
         elif isinstance(node, list):
-            stack += [(f"{path}[]", item) for item in reversed(node)]
+            inside = f"{path}[]"  # one name for all: there may be many, and it may be long
+            stack += [(inside, item) for item in reversed(node)]
         else:
             text = node if isinstance(node, str) else json.dumps(node)
             yield Place.JSON, path, decode(text, plus=False)
@@ -128,11 +135,16 @@ def _multipart(body: str, boundary: str) -> Iterator[_Pair]:
 
 def _of_headers(headers: tuple[tuple[str, str], ...]) -> Iterator[Field]:
     for name, value in headers:
-        lowered = name.lower()
-        yield Field(Place.NAME, "header", "", fold(lowered))
-        if lowered != "cookie":
-            yield Field(Place.HEADER, "", fold(lowered), decode(value, plus=False))
-            continue
-        for part in value.split(";"):
-            key, _, content = part.strip().partition("=")
-            yield Field(Place.COOKIE, "", decode(key, plus=False), decode(content, plus=False))
+        yield from (_of_header if len(value) < _SHORT else _of_header.__wrapped__)(name, value)
+
+
+@lru_cache(maxsize=1 << 13)
+def _of_header(name: str, value: str) -> tuple[Field, ...]:
+    """Remembered: clients repeat their headers."""
+    lowered = name.lower()
+    known = Field(Place.NAME, "header", "", fold(lowered))
+    if lowered != "cookie":
+        return known, Field(Place.HEADER, "", fold(lowered), decode(value, plus=False))
+    pairs = (part.strip().partition("=") for part in value.split(";"))
+    cookies = ((decode(key, plus=False), decode(content, plus=False)) for key, _, content in pairs)
+    return known, *(Field(Place.COOKIE, "", key, content) for key, content in cookies)

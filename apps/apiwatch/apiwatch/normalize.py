@@ -15,6 +15,8 @@ from urllib.parse import unquote
 __all__ = ["decode", "fold", "template"]
 
 _ROUNDS = 2
+_SLICE = 1 << 10  # characters
+_SHORT = 128  # characters of a segment that is remembered
 _LONG_TOKEN = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{16,}"
 )
@@ -26,6 +28,8 @@ def decode(text: str, *, plus: bool) -> str:
 
     A byte that is no UTF-8 becomes U+FFFD, as in the logs of most servers.
     """
+    if "%" not in text and "+" not in text and text.isascii():
+        return text
     if plus and "+" in text:
         text = text.replace("+", " ")
     for _ in range(_ROUNDS):
@@ -36,11 +40,21 @@ def decode(text: str, *, plus: bool) -> str:
 
 
 def fold(text: str) -> str:
-    """Compatible characters made one, so that a full-width bracket is a bracket."""
-    return text if text.isascii() else unicodedata.normalize("NFKC", text)
+    """Compatible characters made one, so that a full-width bracket is a bracket.
+
+    Slice by slice: to order combining marks takes the square of how many follow each other.
+    """
+    if text.isascii():
+        return text
+    slices = (text[low : low + _SLICE] for low in range(0, len(text), _SLICE))
+    return "".join([unicodedata.normalize("NFKC", part) for part in slices])
+
+
+def template(segment: str) -> str:
+    """A path segment without what counts things: digits become 0, long hexadecimal tokens `*`."""
+    return (_template if len(segment) < _SHORT else _template.__wrapped__)(segment)
 
 
 @lru_cache(maxsize=1 << 16)
-def template(segment: str) -> str:
-    """A path segment without what counts things: digits become 0, long hexadecimal tokens `*`."""
+def _template(segment: str) -> str:
     return _DIGITS.sub("0", _LONG_TOKEN.sub("*", segment.lower()))

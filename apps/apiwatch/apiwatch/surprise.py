@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from apiwatch.features import Events
 from apiwatch.table import LEVELS, Cells, Table
 
-__all__ = ["KINDS", "char_bits", "gram_bits", "surprises"]
+__all__ = ["KINDS", "KNOWN", "LEAN", "RARE", "char_bits", "gram_bits", "surprises"]
 
 KINDS = ("whole", "length", "shape", "grams", "gram", "chars", "char")
 
-_LEAN = 2.0  # observations that the next level is worth
-_KNOWN = 2  # times that a value of an open set was seen before it counts as one of its usual ones
-_RARE = 3.0  # bits at most, of what has been seen at all: rare is not new
+LEAN = 2.0  # observations that the next level is worth
+KNOWN = 2  # times that a value of an open set was seen before it counts as one of its usual ones
+RARE = 3.0  # bits at most, of what has been seen at all: rare is not new
 _Floats = NDArray[np.float64]
 _Index = NDArray[np.int64]
 
@@ -63,7 +63,7 @@ def _bits(event: _Index, total: _Index, counts: _Index, out: int) -> _Floats:
     """-log2 of the probability that a field shows the event; each level leans on the next."""
     probability: _Floats | float = 0.5
     for level in reversed(range(LEVELS)):
-        lean = _LEAN if level < LEVELS - 1 else 1.0
+        lean = LEAN if level < LEVELS - 1 else 1.0
         n = np.maximum(counts[total[level]] - out, 0)
         seen = np.minimum(np.maximum(counts[event[level]] - out, 0), n)
         probability = (seen + lean * probability) / (n + lean)
@@ -73,7 +73,7 @@ def _bits(event: _Index, total: _Index, counts: _Index, out: int) -> _Floats:
 
 def _seen_capped(event: _Index, total: _Index, counts: _Index, out: int) -> _Floats:
     bits = _bits(event, total, counts, out)
-    capped: _Floats = np.where(counts[event[0]] > out, np.minimum(bits, _RARE), bits)
+    capped: _Floats = np.where(counts[event[0]] > out, np.minimum(bits, RARE), bits)
     return capped
 
 
@@ -81,10 +81,10 @@ def _novelty(found: Events, cells: Cells, counts: _Index, out: int) -> _Floats:
     n = np.maximum(counts[cells.total[:2]] - out, 0)
     seen = counts[cells.whole]
     seen = np.maximum(np.where(found.closed, np.minimum(seen, counts[cells.again]), seen) - out, 0)
-    least = np.where(found.closed, 1, _KNOWN)
-    rare = np.clip(np.log2((n[0] + 2.0) / (seen[0] + 1.0)), 0.0, _RARE)
+    least = np.where(found.closed, 1, KNOWN)
+    rare = np.clip(np.log2((n[0] + 2.0) / (seen[0] + 1.0)), 0.0, RARE)
     anywhere = (np.minimum(seen[1], n[1]) + 0.5) / (n[1] + 1.0)
-    new = np.log2((n[0] + _LEAN) / np.where(found.atom, _LEAN * anywhere, 1.0))
+    new = np.log2((n[0] + LEAN) / np.where(found.atom, LEAN * anywhere, 1.0))
     bits: _Floats = np.where(seen[0] >= least, rare, new)
     return bits
 

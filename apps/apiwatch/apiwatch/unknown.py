@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import HDBSCAN
 
 from apiwatch.classes import ClassModel
 from apiwatch.settings import require
@@ -47,6 +46,8 @@ def clusters(model: ClassModel, texts: Sequence[str], *, least: int = 5) -> NDAr
 
 
 def _found(distance: _Floats, least: int, *, alone: bool) -> NDArray[np.int64]:
+    from sklearn.cluster import HDBSCAN  # noqa: PLC0415 -- half of the time that commands start in
+
     density = HDBSCAN(
         min_cluster_size=least, metric="precomputed", allow_single_cluster=alone, copy=True
     )

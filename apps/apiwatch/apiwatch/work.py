@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from rich.text import Text
@@ -25,7 +25,6 @@ from apiwatch.table import Table
 from apiwatch.unknown import clusters
 
 __all__ = [
-    "alerts_as_they_come",
     "alerts_of",
     "explained",
     "forgotten",
@@ -165,14 +164,6 @@ def namer_of(profile: Profile) -> Callable[[Sequence[Judged]], list[Name]]:
         return [_STRUCTURE if one.field.place.is_atom else next(named) for one in judged]
 
     return names
-
-
-def alerts_as_they_come(profile: Profile, requests: Iterable[Request]) -> Iterator[Alert]:
-    """Each request above the threshold, as soon as it is there."""
-    detector, names = profile.detector, namer_of(profile)
-    for request in requests:
-        above = [one for one in detector.judge([request]) if one.score > profile.threshold]
-        yield from group(above, names(above))
 
 
 def unknown_clusters(

@@ -27,6 +27,7 @@ def detector(split) -> Detector:
     return Detector.learn(split.train, SETTINGS)
 
 
+@pytest.mark.slow
 def test_parts_do_not_overlap(split) -> None:
     parts = [
         {(r.target.partition("?")[0], r.target.partition("?")[2] or r.body) for r in part}
@@ -36,6 +37,7 @@ def test_parts_do_not_overlap(split) -> None:
     assert min(map(len, parts)) > 400
 
 
+@pytest.mark.slow
 def test_csic(split, detector: Detector) -> None:
     parts = (split.calibration, split.normal, split.attacks)
     found = Figures.of("csic", *(detector.scores(part) for part in parts))
@@ -46,12 +48,14 @@ def test_csic(split, detector: Detector) -> None:
     assert found.few_false <= 0.003
 
 
+@pytest.mark.slow
 def test_what_is_repeated_is_what_is_learned(data: Path, split) -> None:
     repeated = csic_repeated(data)
     assert len(repeated) > 3 * len(split.train)
     assert {(r.target, r.body) for r in repeated} == {(r.target, r.body) for r in split.train}
 
 
+@pytest.mark.slow
 def test_sites_by_endpoint_learn_the_pooled_profile(split) -> None:
     groups = by_endpoint(split.train)
     federation = Federation({i: gather(g) for i, g in groups.items()}, SETTINGS)
@@ -62,6 +66,7 @@ def test_sites_by_endpoint_learn_the_pooled_profile(split) -> None:
     assert federation.shared.digest == Detector(table, Calibration.learn(pool, table)).digest
 
 
+@pytest.mark.slow
 def test_a_usual_value_clears_most_alerts(split, detector: Detector) -> None:
     threshold = float(np.quantile(detector.scores(split.calibration), 0.99))
     judged = [j for j in detector.judge(split.attacks[::25]) if j.score > threshold]
@@ -70,6 +75,7 @@ def test_a_usual_value_clears_most_alerts(split, detector: Detector) -> None:
     assert np.mean(cleared) > 0.9
 
 
+@pytest.mark.slow
 def test_atrdf_with_all_headers(data: Path) -> None:
     split = atrdf(data)
     found = Detector.learn(split.train, SETTINGS)
@@ -80,6 +86,7 @@ def test_atrdf_with_all_headers(data: Path) -> None:
     assert (found.scores(split.normal) > threshold).mean() < 0.03
 
 
+@pytest.mark.slow
 def test_values_have_eight_classes(data: Path) -> None:
     assert len({value.label for value in values(data)}) == 8
 

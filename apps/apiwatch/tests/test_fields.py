@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from urllib.parse import quote
 
 import pytest
@@ -10,10 +11,37 @@ from hypothesis import strategies as st
 
 from apiwatch.event import Place, Request
 from apiwatch.fields import endpoint_of, fields
+from apiwatch.hashing import hash_text
+from apiwatch.normalize import fold, template
 
 
 def values(request: Request, place: Place) -> list[tuple[str, str]]:
     return [(f.name, f.value) for f in fields(request)[1] if f.place is place]
+
+
+def test_a_deep_path_is_fields_as_well_and_takes_no_square_of_its_length() -> None:
+    request = Request(method="GET", target="/a" * 40 + "/b1" * 3000)
+    found = [f for f in fields(request)[1] if f.place is Place.PATH]
+    assert [f.value for f in found] == ["a"] * 40 + ["b1"] * 3000
+    assert [f.scope for f in found[:3]] == ["/", "/a/", "/a/a/"]
+    assert len({f.scope for f in found}) == 32
+    assert len(fields(Request(method="GET", target="/a" * 9))[1]) == 9 + 1 + 10 + 1 + 1
+
+
+def test_long_texts_are_not_remembered() -> None:
+    salt = bytes(16)
+    for size, kept in ((50, True), (5000, False)):
+        text = "".join(["x"] * size)
+        before = sys.getrefcount(text)
+        hash_text(salt, text)
+        template(text)
+        assert (sys.getrefcount(text) > before) is kept
+
+
+def test_what_is_folded_slice_by_slice_is_folded_throughout() -> None:
+    assert fold("ﬁ") == "fi"
+    assert fold("＜script＞" * 1000) == "<script>" * 1000
+    assert sorted(fold("\u0300\u0316" * 5000)) == sorted("\u0300\u0316" * 5000)
 
 
 def test_every_part_is_a_field() -> None:

@@ -22,7 +22,9 @@ class Over(Exception):
     """No more happens."""
 
 
-def followed(path: Path, *steps: Callable[[], object], from_start: bool = False) -> list[bytes]:
+def followed(
+    path: Path, *steps: Callable[[], object], from_start: bool = False, **options
+) -> list[bytes]:
     """What `follow` gives if in each of its pauses the next thing happens."""
     remaining = iter(steps)
     lines: list[bytes] = []
@@ -34,8 +36,8 @@ def followed(path: Path, *steps: Callable[[], object], from_start: bool = False)
         step()
 
     try:
-        for line in follow(path, pause=pause, from_start=from_start):
-            lines.append(line)  # noqa: PERF402 -- what came before it is over is kept
+        for batch in follow(path, pause=pause, from_start=from_start, **options):
+            lines.extend(batch)
     except Over:
         return lines
     raise AssertionError("it ended by itself")

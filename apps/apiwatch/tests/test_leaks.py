@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 from dp.audit.attack import Attack, Trial
 from dp.audit.measure import measure
 from dp.audit.member_whitened import Whitened
@@ -44,6 +45,7 @@ def test_noise_hides_a_value() -> None:
     assert noisy.found.value < 0.4
 
 
+@pytest.mark.slow
 def test_noise_hides_a_request() -> None:
     release = Privacy(epsilon=1.0).releases(SETTINGS, 20)[0]
     areas = []

@@ -64,6 +64,7 @@ def test_epsilon_is_what_was_promised_or_a_little_less(protects: Protects) -> No
     assert [entry.what for entry in federation.ledger.sent] == ["counters", "calibration"]
 
 
+@pytest.mark.slow
 def test_much_noise_hides_what_little_noise_shows() -> None:
     clear, hidden = (
         learned(Privacy(epsilon=e, dropout=0.25)).total.counts.astype(float) for e in (100.0, 0.05)

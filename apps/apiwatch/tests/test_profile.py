@@ -23,10 +23,10 @@ def same(one: Table, other: Table) -> bool:
     return bool(np.array_equal(one.counts, other.counts))
 
 
-@given(st.integers(0, 600), st.randoms(use_true_random=False))
+@given(st.integers(0, 60), st.randoms(use_true_random=False))
 def test_a_table_is_the_sum_of_its_parts_whatever_the_split(cut, dice) -> None:
-    shuffled = dice.sample(TRAFFIC, len(TRAFFIC))
-    whole = Table.learn(gather(TRAFFIC), SETTINGS)
+    shuffled = dice.sample(TRAFFIC[:60], 60)
+    whole = Table.learn(gather(shuffled), SETTINGS)
     first = Table.learn(gather(shuffled[:cut]), SETTINGS)
     second = Table.learn(gather(shuffled[cut:]), SETTINGS)
     assert same(first + second, whole)

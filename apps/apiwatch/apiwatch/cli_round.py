@@ -1,0 +1,174 @@
+"""Commands of a round over a network: keys, the agreement, the server, a site."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import ssl
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from apiwatch.agreement import Agreement, load_key, new_key, write_secret
+from apiwatch.channel import Address, client_tls, server_tls
+from apiwatch.cli_shared import PROFILE, LogFormat, Logs, ProfileFile, requests_of, say
+from apiwatch.coordinator import Coordinator
+from apiwatch.errors import AgreementUnreadable, ParameterError
+from apiwatch.settings import Settings
+from apiwatch.site import Site
+from apiwatch.store import Profile
+from apiwatch.table import gather
+
+__all__ = ["rounds"]
+
+rounds = typer.Typer(no_args_is_help=True, help="Learn together over a network.")
+
+_AgreementFile = Annotated[
+    Path, typer.Argument(metavar="AGREEMENT", help="As `round agree` writes it.")
+]
+_KeyFile = Annotated[Path, typer.Option("--key", help="Of `round key`.")]
+_SaltFile = Annotated[Path, typer.Option("--salt", help="Of `round agree`; the sites' alone.")]
+_Certificate = Annotated[Path | None, typer.Option(help="Own certificate, PEM.")]
+_CertificateKey = Annotated[Path | None, typer.Option(help="Its key, PEM.")]
+_CLAIMED = "site number = public key in hexadecimal"
+
+
+@rounds.command()
+def key(
+    file: Annotated[Path, typer.Argument(help="Where to write it; no file must be there.")],
+) -> None:
+    """Make a key for the server or a site, and print its public half."""
+    typer.echo(new_key(file).public.hex())
+
+
+@rounds.command()
+def agree(
+    file: Annotated[Path, typer.Argument(metavar="AGREEMENT", help="Where to write it.")],
+    *,
+    server: Annotated[str, typer.Option(help="The server's public key.")],
+    site: Annotated[list[str], typer.Option(help="NUMBER=KEY of each site, 5 or more.")],
+    salt: _SaltFile,
+    cells: Annotated[
+        int, typer.Option(help="log2 of the counters.", min=8, max=24)
+    ] = Settings.cells,
+    slots: Annotated[
+        int, typer.Option(help="log2 of the contexts.", min=4, max=20)
+    ] = Settings.slots,
+    support: Annotated[int, typer.Option(help="Sites that must agree on a cell.", min=1)] = 1,
+    corrupt: Annotated[float, typer.Option(help="Sites that may collude, a fraction.")] = 0.2,
+    dropout: Annotated[float, typer.Option(help="Sites that may be lost, a fraction.")] = 0.25,
+) -> None:
+    """Write what all agree on, and a new salt for the sites."""
+    secret = os.urandom(32)
+    settings = Settings(cells=cells, slots=slots, support=support, salt=secret)
+    claims = [claim.partition("=") for claim in site]
+    if not all(number.isdecimal() for number, _, _ in claims):
+        raise ParameterError(f"{_CLAIMED} must hold")
+    sites = {int(number): _bytes(public, _CLAIMED) for number, _, public in claims}
+    if len(sites) != len(site):
+        raise ParameterError("every site number once must hold")
+    made = Agreement.of(
+        settings,
+        _bytes(server, "server key in hexadecimal"),
+        sites,
+        corrupt=corrupt,
+        dropout=dropout,
+    )
+    write_secret(salt, secret)
+    made.save(file)
+    scheme = made.counting(bytes(16)).scheme
+    say(
+        f"{len(sites)} sites, of which {scheme.clients - scheme.survivors} may be lost; "
+        f"at least {scheme.honest_inputs} honest sites are in every sum"
+    )
+
+
+@rounds.command()
+def serve(
+    agreement: _AgreementFile,
+    *,
+    key: _KeyFile,
+    listen: Annotated[str, typer.Option(help="host:port; port 0 is any.")] = "127.0.0.1:7443",
+    wait: Annotated[float, typer.Option(help="Seconds for sites to come.", min=0.1)] = 60.0,
+    phase: Annotated[float, typer.Option(help="Seconds for each later step.", min=0.1)] = 30.0,
+    tls_certificate: _Certificate = None,
+    tls_key: _CertificateKey = None,
+    tls_sites: Annotated[
+        Path | None, typer.Option(help="Who signs sites' certificates; they must show one.")
+    ] = None,
+) -> None:
+    """Serve one learning: both sums, whoever of the sites comes and stays. It needs no salt."""
+    tls: ssl.SSLContext | None = None
+    if tls_certificate is not None:
+        tls = server_tls(tls_certificate, tls_key or tls_certificate, tls_sites)
+    coordinator = Coordinator(
+        agreement=Agreement.load(agreement),
+        identity=load_key(key),
+        wait=wait,
+        phase=phase,
+        told=say,
+    )
+    outcome = asyncio.run(coordinator.serve(Address.parse(listen), tls))
+    typer.echo(json.dumps(asdict(outcome)))
+
+
+@rounds.command()
+def join(
+    agreement: _AgreementFile,
+    logs: Logs,
+    *,
+    key: _KeyFile,
+    salt: _SaltFile,
+    site: Annotated[int, typer.Option(help="This site's number in the agreement.", min=1)],
+    server: Annotated[str, typer.Option(help="host:port.")] = "127.0.0.1:7443",
+    profile: ProfileFile = PROFILE,
+    more: Annotated[bool, typer.Option(help="Add to the profile that is there.")] = False,
+    patience: Annotated[
+        float, typer.Option(help="Seconds to wait for the server.", min=0.1)
+    ] = 300.0,
+    log_format: LogFormat = None,
+    tls_authority: Annotated[
+        Path | None, typer.Option(help="Who signs the server's certificate, PEM.")
+    ] = None,
+    tls_certificate: _Certificate = None,
+    tls_key: _CertificateKey = None,
+) -> None:
+    """Add what these logs teach, and write the profile that all of them give."""
+    agreed = Agreement.load(agreement)
+    tls: ssl.SSLContext | None = None
+    if tls_authority is not None:
+        tls = client_tls(tls_authority, tls_certificate, tls_key or tls_certificate)
+    counts = gather(requests_of(logs, log_format))
+    member = Site(
+        agreement=agreed,
+        identity=load_key(key),
+        me=site,
+        settings=agreed.settings_with(_salt(salt)),
+        counts=counts,
+        before=Profile.load(profile) if more else None,
+        patience=patience,
+        told=say,
+    )
+    joined = asyncio.run(member.join(Address.parse(server), tls))
+    joined.profile.save(profile)
+    say(f"{len(joined.counted)} sites counted, {len(joined.calibrated)} calibrated; {profile}")
+    typer.echo(joined.digest)
+
+
+def _bytes(text: str, meaning: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise ParameterError(f"{meaning} must hold") from None
+
+
+def _salt(path: Path) -> bytes:
+    if path.stat().st_mode & 0o077:
+        raise AgreementUnreadable(f"{path} is a salt and readable by others: chmod 600")
+    try:
+        return bytes.fromhex(path.read_text("ascii").strip())
+    except ValueError:
+        raise AgreementUnreadable(f"{path} is no salt") from None

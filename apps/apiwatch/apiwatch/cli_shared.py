@@ -1,0 +1,55 @@
+"""Arguments that several commands share, and how they speak to a person."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from apiwatch.alerts import Output
+from apiwatch.event import Request
+from apiwatch.logs import Format, Log
+
+__all__ = [
+    "PROFILE",
+    "AlertFormat",
+    "LogFormat",
+    "Logs",
+    "ProfileFile",
+    "Redact",
+    "requests_of",
+    "say",
+]
+
+Logs = Annotated[list[Path], typer.Argument(metavar="LOG…", help="Logs; - is standard input.")]
+ProfileFile = Annotated[
+    Path, typer.Option("--profile", "-p", metavar="FILE", help="The profile's file.")
+]
+LogFormat = Annotated[
+    Format | None, typer.Option("--log-format", help="Of the logs; found out by default.")
+]
+AlertFormat = Annotated[Output, typer.Option("--format", help="Of the alerts.")]
+Redact = Annotated[bool, typer.Option(help="Show shapes in the place of values.")]
+PROFILE = Path("apiwatch.profile")
+
+
+def say(text: str) -> None:
+    """One line on the error stream."""
+    typer.echo(text, err=True)
+
+
+def requests_of(paths: Iterable[Path], kind: Format | None) -> Iterator[Request]:
+    """All requests of all logs, and a line on what could not be read of each."""
+    for path in paths:
+        if str(path) == "-":
+            log = Log(sys.stdin.buffer, kind)
+            yield from log
+        else:
+            with path.open("rb") as lines:
+                log = Log(lines, kind)
+                yield from log
+        if log.skipped:
+            say(f"{path}: {log.skipped:,} entries could not be read; {log.reason}")

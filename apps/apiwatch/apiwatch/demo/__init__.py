@@ -1,0 +1,1 @@
+"""The demonstration: a real API behind twenty gateways, with generated traffic and attacks."""
