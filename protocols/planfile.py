@@ -8,15 +8,12 @@ one line.
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import math
-import tomllib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar, get_type_hints
+from typing import Any, Self
 
 from dp.calibrate import release_multiplier
 from dp.clip import AdaptiveBound
@@ -31,6 +28,7 @@ from protocols.screening import (
     PlanScreen,
     SketchScreen,
 )
+from protocols.toml_table import nearest, parsed, read_table, refuse_unknown
 from secagg.errors import ParameterError
 from secagg.parameters import dropout_bound
 from secagg.quantize import HalfEven, NormClip, RangeClip, Rounding, Stochastic
@@ -48,8 +46,6 @@ __all__ = [
     "SchemeChoice",
     "ScreenChoice",
     "Training",
-    "parsed",
-    "read_table",
 ]
 
 SCHEMES: dict[str, type[Scheme]] = {
@@ -60,13 +56,10 @@ SCHEMES: dict[str, type[Scheme]] = {
     "ckks-rounded": EncryptedRounded,
     "pine": TwoAggregators,
 }
-_WANTED = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
 _CLIPS = {"norm": NormClip, "range": RangeClip}
 _ROUNDINGS: dict[str, Rounding] = {"stochastic": Stochastic(), "half-even": HalfEven()}
 _NOISE_BY = ("clients", "server", "aggregators")
 _OPENS = ("nothing", "norm", "sketch", "groups")
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,7 +316,7 @@ class PlanFile:
             "screen": ScreenChoice,
             "training": Training,
         }
-        _refuse_unknown(document, list(tables), "table")
+        refuse_unknown(document, list(tables), "table")
         return cls(**{name: read_table(tables[name], name, document[name]) for name in document})
 
     def plan(self, template: Any, authority: Opener | None = None) -> RoundPlan:
@@ -350,47 +343,6 @@ class PlanFile:
         return self.privacy.plan(private, self.training.rounds)
 
 
-def parsed(text: str) -> dict[str, Any]:
-    """The document that a TOML text is; `ParameterError` for another text."""
-    try:
-        return tomllib.loads(text)
-    except ValueError as error:  # TOMLDecodeError, or an integer of thousands of digits
-        raise ParameterError(f"not TOML: {error}") from None
-
-
-def read_table(kind: type[T], name: str, table: Any) -> T:
-    """The dataclass `kind` with the keys of the table; `ParameterError` naming the key."""
-    if not isinstance(table, dict):
-        raise ParameterError(f"{name} must be a table: write [{name}] on a line of its own")
-    hints = get_type_hints(kind)
-    known = [item.name for item in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    _refuse_unknown(table, known, f"key of [{name}]")
-    values = {key: _typed(f"{name}.{key}", value, hints[key]) for key, value in table.items()}
-    try:
-        return kind(**values)
-    except ParameterError as error:
-        raise ParameterError(f"[{name}] {error}") from None
-
-
-def _refuse_unknown(found: dict[str, Any], known: list[str], what: str) -> None:
-    for key in found:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-            raise ParameterError(f"unknown {what}: {key!r}; {hint}")
-
-
-def _typed(key: str, value: Any, kind: type[Any]) -> Any:
-    """`value`; an integer becomes a float where one is asked for."""
-    if type(value) is int and not -(1 << 63) <= value < 1 << 63:
-        raise ParameterError(f"{key} is beyond the 64 bits of a TOML integer")
-    accepted = (int, float) if kind is float else (kind,)
-    if type(value) not in accepted:
-        wanted = _WANTED[kind]
-        raise ParameterError(f"{key} must be {wanted}, got {value!r}")
-    return kind(value)
-
-
 def _require(holds: bool, inequality: str, value: object) -> None:
     if not holds:
         raise ParameterError(f"{inequality} must hold, got {value}")
@@ -398,6 +350,4 @@ def _require(holds: bool, inequality: str, value: object) -> None:
 
 def _require_one_of(key: str, value: str, known: Collection[str]) -> None:
     if value not in known:
-        near = difflib.get_close_matches(value, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-        raise ParameterError(f"{key} cannot be {value!r}; {hint}")
+        raise ParameterError(f"{key} cannot be {value!r}; {nearest(value, known)}")

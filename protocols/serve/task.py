@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from protocols.invitation import Invitation
-from protocols.planfile import PlanFile, parsed, read_table
+from protocols.planfile import PlanFile
+from protocols.toml_table import parsed, read_table
 from secagg.errors import ParameterError
 from secagg.frame import Endpoint
 from secagg.identity import Identity, PartyId, Roster
