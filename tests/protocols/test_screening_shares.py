@@ -233,7 +233,7 @@ def test_a_screen_that_does_not_fit_is_refused(
 def test_pairwise_masks_cannot_open_exact_norms(screen: PlanScreen) -> None:
     with pytest.raises(ParameterError, match="only two aggregators open exact norms"):
         RoundPlan.for_update(np.zeros(D), clients=6, clip=NormClip(2.0), screen=screen)
-    with pytest.raises(ParameterError, match="needs SecAggPlus or TwoAggregators"):
+    with pytest.raises(ParameterError, match="needs SecAggPlus, TwoAggregators"):
         RoundPlan.for_update(
             np.zeros(D), clients=6, clip=NormClip(2.0), screen=screen, scheme=PlainInsecure
         )
