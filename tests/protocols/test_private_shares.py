@@ -173,6 +173,7 @@ def test_the_mean_is_that_of_the_updates_within_the_noise() -> None:
     assert outcome.result.total_weight == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [Skellam, DiscreteGaussian])
 def test_a_helper_in_another_process_adds_its_noise(noise: Any) -> None:
     plan = plan_of(AggregatorNoise(multiplier=1.0, noise=noise))
