@@ -170,6 +170,7 @@ def test_the_mean_is_that_of_the_updates_within_the_noise() -> None:
     assert outcome.result.total_weight == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [Skellam, DiscreteGaussian])
 def test_noise_of_either_law_is_in_the_sum(noise: Any) -> None:
     plan = plan_of(AggregatorNoise(multiplier=1.0, noise=noise))

@@ -78,7 +78,7 @@ def played(plan: RoundPlan, seed: int = 0, **options: Any) -> Outcome:
 # -- what a detector sees ------------------------------------------------------------------------
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(seed=st.integers(0, 1 << 16), out=st.sets(st.integers(1, 6), max_size=2))
 def test_exact_norms_of_any_accepted_set(seed: int, out: set[int]) -> None:
     plan, updates = plan_of(NORMS), updates_of(seed)

@@ -73,7 +73,7 @@ def excess_of(made: Pine, vector: Sequence[int]) -> tuple[int, int]:
     return product, limits.denominator * product**2 - limits.numerator * 9 * square
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(
     vector=st.lists(st.integers(-1000, 1000), min_size=D, max_size=D),
     head=st.integers(0, 1),

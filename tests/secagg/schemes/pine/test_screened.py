@@ -140,7 +140,7 @@ def in_the_clear(table: Table, vectors: np.ndarray, seed: bytes) -> np.ndarray:
 # -- what is opened ------------------------------------------------------------------------------
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(seed=st.integers(0, 1 << 20), out=st.sets(st.integers(1, 6), max_size=2))
 @pytest.mark.parametrize("screen", [NORM, COSINE, SKETCH], ids=["norm", "cosine", "sketch"])
 def test_statistics_and_the_sum_are_exact_for_any_accepted_set(
@@ -173,7 +173,7 @@ def test_statistics_and_the_sum_are_exact_for_any_accepted_set(
     assert finished.aggregate.refused == out
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(seed=st.integers(0, 1 << 20), out=st.sets(st.integers(1, 6), max_size=2))
 def test_sums_of_groups_are_exact_for_any_accepted_set(seed: int, out: set[int]) -> None:
     table = Table(GROUPS, seed=seed).report()
