@@ -47,7 +47,7 @@ def loaded(code: str) -> set[str]:
         COMMAND.format(arguments=["--help"], words="benchmark-detectors"),
         COMMAND.format(arguments=["demo", "--help"], words="--attack"),
         COMMAND.format(arguments=["screen", "--help"], words="--html"),
-        COMMAND.format(arguments=["params", "100"], words="neighbours of a client"),
+        COMMAND.format(arguments=["params", "100"], words="What a round holds to"),
     ],
     ids=["protocols", "cli", "rounds", "report", "help", "demo help", "screen help", "params"],
 )

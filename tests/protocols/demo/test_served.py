@@ -44,7 +44,7 @@ def people() -> Population:
 
 def task_of(folder: Path, roster: Roster, more: str) -> Task:
     path = folder / "plan.toml"
-    path.write_text(f'{HEAD}{more}[task]\nsession = "{"0f" * 16}"\nnumber = 1\nsize = 6\n')
+    path.write_text(f'{HEAD}{more}[task]\nsession = "{"0f" * 16}"\nnumber = 1\nsize = 8\n')
     return load_task(path, roster)
 
 
@@ -54,7 +54,7 @@ def test_a_noisy_sum_is_exact_if_no_more_than_two_draws_are_beside_it(
     task = task_of(tmp_path, HelperKeeper.generate().enrolled(people.roster), NOISE)
     plan, sent = task.invitation.plan, _Sent(task, people)
     for client in CLIENTS:
-        sent.vectors[client] = plan.encode(np.ones(6) / client, 1, os.urandom, task.context)
+        sent.vectors[client] = plan.encode(np.ones(8) / client, 1, os.urandom, task.context)
     law: Any = task.scheme.noise
     noise = sum(law.sample(task.scheme.length, os.urandom) for _ in range(2))
     noisy = centered(sent.total(CLIENTS), plan.quantize.width) + noise
@@ -67,13 +67,13 @@ def test_a_noisy_sum_is_exact_if_no_more_than_two_draws_are_beside_it(
 def test_a_clip_bound_that_follows_updates_is_refused_with_servers(people: Population) -> None:
     file = PlanFile.parse(f"{HEAD}{NOISE}quantile = 0.5\n")
     with pytest.raises(ParameterError, match="quantile = 0 must stand with two aggregators"):
-        Served(file, people, size=6, reports=5)
+        Served(file, people, size=8, reports=5)
 
 
 def test_clients_of_the_demo_allow_what_its_plan_opens(tmp_path: Path, people: Population) -> None:
     task = task_of(tmp_path, HelperKeeper.generate().enrolled(people.roster), NORMS)
     assert task.scheme.opened == 2
-    assert _Sent(task, people).frame(1, np.ones(6), 1)
+    assert _Sent(task, people).frame(1, np.ones(8), 1)
 
 
 @pytest.mark.slow

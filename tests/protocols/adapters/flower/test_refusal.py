@@ -231,7 +231,7 @@ def test_the_text_of_an_error_is_sent_for_listed_types_only(name: str, message: 
         "RemoteProtocolError",
     }
     kind = Withheld if name == "Withheld" else getattr(errors, name)
-    error = kind("masked", SECRET) if name == "Aborted" else kind(SECRET)
+    error = kind("masked", SECRET) if name in ("Aborted", "RequestRefused") else kind(SECRET)
     reason = refusal(message, error).error.reason
     if name == "Withheld":
         assert reason == SECRET  # which is one of the fixed texts, wherever it is raised
