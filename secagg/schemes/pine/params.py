@@ -14,7 +14,7 @@ from secagg.groups import HONEST, Groups
 from secagg.identity import THIRD, Identity, PartyId
 from secagg.machine import Role
 from secagg.parameters import corrupt_bound
-from secagg.primitives.field64 import field64
+from secagg.primitives.field64 import MODULUS, Field64, field64
 from secagg.primitives.seal import OVERHEAD
 from secagg.scheme import Scheme
 from secagg.schemes.pine import derive
@@ -84,8 +84,8 @@ class TwoAggregators(Scheme):
                 "clients * bound < 2**(width - 1) must hold for an exact sum, got "
                 f"{self.clients} * {self.bound} and width = {self.width}"
             )
-        if 2 * self.clients * self.bound >= field64().modulus:
-            raise ParameterError(f"2 * clients * bound < {field64().modulus} must hold")
+        if 2 * self.clients * self.bound >= MODULUS:
+            raise ParameterError(f"2 * clients * bound < {MODULUS} must hold")
         if isinstance(self.minimum, bool) or not isinstance(self.minimum, int):
             raise ParameterError(f"minimum must be an int, got {type(self.minimum).__name__}")
         if not 2 <= self.minimum <= self.clients:
@@ -167,11 +167,19 @@ class TwoAggregators(Scheme):
     @cached_property
     def limits_of_norm(self) -> NormBound:
         """What each vector must satisfy."""
+        return self._limits_in(field64())
+
+    @cached_property
+    def _sizes(self) -> NormBound:
+        """The same for counting: without kernels, which take a second to load."""
+        return self._limits_in(Field64())
+
+    def _limits_in(self, field: Field64) -> NormBound:
         if self.angle is None:
-            return NormBound(field=field64(), dimension=self.length, bound=self.bound)
+            return NormBound(field=field, dimension=self.length, bound=self.bound)
         angle = self.angle
         return AngleBound(
-            field=field64(),
+            field=field,
             dimension=self.length,
             bound=self.bound,
             reference=angle.reference,
@@ -182,17 +190,20 @@ class TwoAggregators(Scheme):
 
     @cached_property
     def _chunks(self) -> tuple[int, int]:
-        return best_chunks(self.limits_of_norm)
+        return best_chunks(self._sizes)
 
     @property
     def derived(self) -> Mapping[str, object]:
-        return {"chunks": self._chunks, "checks": self.limits_of_norm.checks}
+        return {"chunks": self._chunks, "checks": self._sizes.checks}
 
     def vdaf(self, context: bytes) -> Pine:
         """The function that a round with this context computes."""
+        return self._vdaf(self.limits_of_norm, context)
+
+    def _vdaf(self, limits: NormBound, context: bytes) -> Pine:
         chunk, norm_chunk = self._chunks
         return Pine(
-            limits=self.limits_of_norm,
+            limits=limits,
             suite=Production(context=context),
             chunk=chunk,
             norm_chunk=norm_chunk,
@@ -200,7 +211,7 @@ class TwoAggregators(Scheme):
 
     @property
     def limits(self) -> Limits:
-        vdaf = self.vdaf(bytes(32))
+        vdaf = self._vdaf(self._sizes, bytes(32))
         sum_size = self.length * vdaf.field.size
         return Limits(
             parties=self.clients,
