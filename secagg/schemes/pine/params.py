@@ -96,7 +96,7 @@ class TwoAggregators(Scheme):
                 f"got {self.honest_inputs}"
             )
         self._check_options()
-        _ = self.limits_of_norm
+        _ = self._sizes
         if self.screen is not None:
             self._check_screen(self.screen)
 
