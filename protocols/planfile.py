@@ -29,6 +29,7 @@ from protocols.screening import (
     SketchScreen,
 )
 from protocols.toml_table import nearest, parsed, read_table, refuse_unknown
+from secagg.checks import require
 from secagg.errors import ParameterError
 from secagg.parameters import dropout_bound
 from secagg.quantize import HalfEven, NormClip, RangeClip, Rounding, Stochastic
@@ -171,13 +172,13 @@ class PrivacyChoice:
     quantile: float = 0.0
 
     def __post_init__(self) -> None:
-        _require(0 <= self.epsilon < math.inf, "0 <= epsilon < inf", self.epsilon)
-        _require(0 < self.delta < 1, "0 < delta < 1", self.delta)
-        _require(
+        require(0 <= self.epsilon < math.inf, "0 <= epsilon < inf", self.epsilon)
+        require(0 < self.delta < 1, "0 < delta < 1", self.delta)
+        require(
             0 <= self.noise_multiplier < math.inf, "0 <= noise_multiplier < inf",
             self.noise_multiplier,
         )  # fmt: skip
-        _require(0 <= self.quantile < 1, "0 <= quantile < 1", self.quantile)
+        require(0 <= self.quantile < 1, "0 <= quantile < 1", self.quantile)
         _require_one_of("by", self.by, _NOISE_BY)
         if self.noise_multiplier and not self.epsilon:
             raise ParameterError("noise_multiplier without epsilon: how much may be spent?")
@@ -266,13 +267,13 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(1 <= self.rounds <= 1000, "1 <= rounds <= 1000", self.rounds)
-        _require(0 <= self.drop < 1, "0 <= drop < 1", self.drop)
-        _require(0.01 <= self.alpha <= 1e6, "0.01 <= alpha <= 1e6", self.alpha)
-        _require(1 <= self.epochs <= 100, "1 <= epochs <= 100", self.epochs)
-        _require(1 <= self.batch <= 2000, "1 <= batch <= 2000", self.batch)
-        _require(0 < self.learning_rate <= 10, "0 < learning_rate <= 10", self.learning_rate)
-        _require(0 <= self.seed < 1 << 32, "0 <= seed < 2**32", self.seed)
+        require(1 <= self.rounds <= 1000, "1 <= rounds <= 1000", self.rounds)
+        require(0 <= self.drop < 1, "0 <= drop < 1", self.drop)
+        require(0.01 <= self.alpha <= 1e6, "0.01 <= alpha <= 1e6", self.alpha)
+        require(1 <= self.epochs <= 100, "1 <= epochs <= 100", self.epochs)
+        require(1 <= self.batch <= 2000, "1 <= batch <= 2000", self.batch)
+        require(0 < self.learning_rate <= 10, "0 < learning_rate <= 10", self.learning_rate)
+        require(0 <= self.seed < 1 << 32, "0 <= seed < 2**32", self.seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -341,11 +342,6 @@ class PlanFile:
             return make(**self.quantize.parameters)
         private = partial(make, **self.quantize.private_parameters)
         return self.privacy.plan(private, self.training.rounds)
-
-
-def _require(holds: bool, inequality: str, value: object) -> None:
-    if not holds:
-        raise ParameterError(f"{inequality} must hold, got {value}")
 
 
 def _require_one_of(key: str, value: str, known: Collection[str]) -> None:

@@ -34,6 +34,7 @@ from protocols.screening import (
 )
 from robust.attacks.vectors import lengths, units
 from robust.observe import Array, Mask
+from secagg.checks import require
 from secagg.errors import ParameterError
 from secagg.schemes.pine import TwoAggregators
 from secagg.schemes.secagg_plus.verified import Screen
@@ -101,22 +102,22 @@ class Mode:
 
     def __post_init__(self) -> None:
         linear, grouped = self.kind.is_linear, self.kind is Kind.GROUPS
-        _require(
+        require(
             1 <= self.numbers <= _MOST_NUMBERS if linear else self.numbers == 0,
             f"1 <= numbers <= {_MOST_NUMBERS}" if linear else "numbers = 0",
             self.numbers,
         )
-        _require(
+        require(
             0 <= self.noise <= 100 if linear else self.noise == 0,
             "0 <= noise <= 100" if linear else "noise = 0",
             self.noise,
         )
-        _require(
+        require(
             2 <= self.group <= 1 << 20 if grouped else self.group == 1,
             "2 <= group <= 2**20" if grouped else "group = 1",
             self.group,
         )
-        _require(
+        require(
             0 < self.least <= 1 if self.kind is Kind.PROOF else self.least == 0,
             "0 < least <= 1" if self.kind is Kind.PROOF else "least = 0",
             self.least,
@@ -238,11 +239,6 @@ def _given(public: Array | None) -> Array:
 
 def _counted(numbers: int) -> str:
     return "1 number" if numbers == 1 else f"{numbers} numbers"
-
-
-def _require(holds: bool, inequality: str, found: float) -> None:
-    if not holds:
-        raise ParameterError(f"{inequality} must hold, got {found}")
 
 
 NOTHING = Mode(kind=Kind.NOTHING)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from secagg.checks import require, require_int
 from secagg.errors import ParameterError
 from secagg.primitives.field import Elements
 from secagg.primitives.field64 import MODULUS, field64
@@ -38,7 +39,7 @@ class Angle:
         if not isinstance(self.reference, Reference):
             raise ParameterError(f"reference is a Reference, got {type(self.reference).__name__}")
         for name in ("numerator", "denominator", "head"):
-            _require_int(name, getattr(self, name), 0, 1 << 16)
+            require_int(name, getattr(self, name), 0, 1 << 16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,16 +73,16 @@ class PineScreen:
 
     def __post_init__(self) -> None:
         check_shape(rows=max(self.rows, 1), tables=self.tables, buckets=self.buckets)
-        _require_int("rows", self.rows, 0, 1 << 14)
-        _require_int("max_weight", self.max_weight, 0, 1 << 31)
-        _require_int("unit", self.unit, 1, 1 << 31)
-        _require_int("group", self.group, 0, 1 << 20)
-        _require(self.group != 1, "group = 0, or group >= 2", self.group)
+        require_int("rows", self.rows, 0, 1 << 14)
+        require_int("max_weight", self.max_weight, 0, 1 << 31)
+        require_int("unit", self.unit, 1, 1 << 31)
+        require_int("group", self.group, 0, 1 << 20)
+        require(self.group != 1, "group = 0, or group >= 2", self.group)
         if type(self.norm) is not bool:
             raise ParameterError(f"norm is a bool, got {self.norm!r:.40}")
         if self.reference is not None and not isinstance(self.reference, Reference):
             raise ParameterError("reference is a Reference, or None")
-        _require(self.opened > self.head, "numbers opened >= 1", 0)
+        require(self.opened > self.head, "numbers opened >= 1", 0)
         if self.norm and self.group:
             raise ParameterError("a sum over a group has no norm that its members proved")
 
@@ -105,16 +106,16 @@ class PineScreen:
     def check(self, limits: NormBound) -> None:
         """`ParameterError` unless each number opened has one signed reading in the field."""
         size = limits.dimension - self.head
-        _require(size >= 1, f"length > head = {self.head}", limits.dimension)
+        require(size >= 1, f"length > head = {self.head}", limits.dimension)
         numbers = self.least_ratio * (self.opened - self.head)
-        _require(numbers <= size, f"{self.least_ratio} * numbers opened <= d = {size}", numbers)
+        require(numbers <= size, f"{self.least_ratio} * numbers opened <= d = {size}", numbers)
         weight = self.unit * self.max_weight
-        _require(weight <= limits.bound, "unit * max_weight <= bound", weight)
+        require(weight <= limits.bound, "unit * max_weight <= bound", weight)
         if self.reference is not None:
             due = self.reference.vector.size
-            _require(due == size, f"d = {size}, of a reference,", due)
+            require(due == size, f"d = {size}, of a reference,", due)
         most = 2 * self.largest * max(self._factors(size)) * limits.bound
-        _require(most < MODULUS, "2 * largest * max(|r|, tables * sqrt(d)) * bound < modulus", most)
+        require(most < MODULUS, "2 * largest * max(|r|, tables * sqrt(d)) * bound < modulus", most)
 
     def _factors(self, size: int) -> list[int]:
         """By how much a weight, a product with the reference and a row may exceed the norm of a
@@ -211,13 +212,3 @@ class PineMap:
         plus, minus = update[reference > 0][None], update[reference < 0][None]
         found: Elements = self._field.sub(self._field.total(plus), self._field.total(minus))
         return found
-
-
-def _require(holds: bool, inequality: str, found: object) -> None:
-    if not holds:
-        raise ParameterError(f"{inequality} must hold, got {found}")
-
-
-def _require_int(name: str, value: object, least: int, most: int) -> None:
-    holds = type(value) is int and least <= value <= most
-    _require(holds, f"{least} <= {name} <= {most}, an int,", repr(value)[:40])

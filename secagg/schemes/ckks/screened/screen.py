@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from secagg.checks import require_int
 from secagg.errors import ParameterError
 from secagg.primitives import prg
 from secagg.primitives.digest import Label, digest
@@ -60,9 +61,9 @@ class SlotScreen:
     max_weight: int = 1
 
     def __post_init__(self) -> None:
-        _require_int("bound", self.bound, 1, 1 << 56)
-        _require_int("max_weight", self.max_weight, 1, 1 << 52)
-        _require_int("rows", self.rows, 1, 1 << 12)
+        require_int("bound", self.bound, 1, 1 << 56)
+        require_int("max_weight", self.max_weight, 1, 1 << 52)
+        require_int("rows", self.rows, 1, 1 << 12)
         if self.rows % self.draws:
             raise ParameterError(f"rows % {self.draws} == 0 must hold, got {self.rows}")
 
@@ -194,8 +195,3 @@ def _ternary(key: bytes, count: int) -> Signs:
     drawn = np.frombuffer(prg.stream(key, -(-2 * count // 8)), np.uint8)
     bits = np.unpackbits(drawn, bitorder="little")[: 2 * count].astype(np.int8)
     return bits[0::2] - bits[1::2]
-
-
-def _require_int(name: str, value: object, least: int, most: int) -> None:
-    if type(value) is not int or not least <= value <= most:
-        raise ParameterError(f"{least} <= {name} <= {most}, an int, must hold, got {value!r:.40}")

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from secagg.checks import require, require_int
 from secagg.errors import ParameterError
 from secagg.primitives import prg
 from secagg.primitives.ring import Words, centered, reduce, word
@@ -61,19 +62,19 @@ class Screen:
 
     def __post_init__(self) -> None:
         check_shape(rows=self.rows, tables=self.tables, buckets=self.buckets)
-        _require_int("bound", self.bound, 1, 1 << 62)
-        _require_int("max_weight", self.max_weight, 0, 1 << 52)
+        require_int("bound", self.bound, 1, 1 << 62)
+        require_int("max_weight", self.max_weight, 0, 1 << 52)
         if type(self.noise) not in (int, float) or not 0 <= self.noise <= 2.0**60:
             raise ParameterError(f"0 <= noise <= 2**60 must hold, got {self.noise!r:.40}")
         object.__setattr__(self, "noise", float(self.noise) + 0.0)
         if self.reference is not None and not isinstance(self.reference, Reference):
             raise ParameterError("reference is a Reference, or None")
-        _require_int("group", self.group, 0, 1 << 20)
-        _require(self.group != 1, "group = 0, or group >= 2", self.group)
+        require_int("group", self.group, 0, 1 << 20)
+        require(self.group != 1, "group = 0, or group >= 2", self.group)
         bits = self.tables * (self.buckets.bit_length() - 1)
         least = self.least_bits
-        _require(bits >= least, f"tables * log2(buckets) >= {least}", bits)
-        _require(self.rows >= self.least_rows, f"rows >= {self.least_rows}", self.rows)
+        require(bits >= least, f"tables * log2(buckets) >= {least}", bits)
+        require(self.rows >= self.least_rows, f"rows >= {self.least_rows}", self.rows)
 
     @property
     def head(self) -> int:
@@ -130,20 +131,20 @@ class Screen:
     def check(self, clients: int, corrupt: int, length: int, width: int) -> None:
         """`ParameterError` unless vectors of this length, summed in this ring, can be screened."""
         size = length - self.head - self.tail
-        _require(size >= 1, f"length > head + tail = {self.head + self.tail}", length)
+        require(size >= 1, f"length > head + tail = {self.head + self.tail}", length)
         room = 1 << (width - 3)
-        _require(self.row_bound < room, "row_bound < 2**(width - 3)", self.row_bound)
+        require(self.row_bound < room, "row_bound < 2**(width - 3)", self.row_bound)
         total = clients * max(self.most_norm, self.max_weight)
-        _require(total < 1 << (width - 1), "clients * most_norm < 2**(width - 1)", total)
+        require(total < 1 << (width - 1), "clients * most_norm < 2**(width - 1)", total)
         shared = self.together(clients, corrupt) * self.root
-        _require(shared < room, "together * root < 2**(width - 3)", shared)
+        require(shared < room, "together * root < 2**(width - 3)", shared)
         numbers = self.least_ratio * (self.opened - self.head)
-        _require(numbers <= size, f"{self.least_ratio} * numbers opened <= d = {size}", numbers)
+        require(numbers <= size, f"{self.least_ratio} * numbers opened <= d = {size}", numbers)
         if self.reference is not None:
-            _require(self.reference.vector.size == size, f"d = {size}, of a reference,", length)
+            require(self.reference.vector.size == size, f"d = {size}, of a reference,", length)
             product = math.ceil(self.largest * self.most_norm * self.reference.norm)
             fits = product < 1 << (width - 1)
-            _require(fits, "largest * most_norm * |reference| < 2**(width - 1)", product)
+            require(fits, "largest * most_norm * |reference| < 2**(width - 1)", product)
 
     def within(
         self, opened: NDArray[np.int64], sizes: NDArray[np.int64] | None = None
@@ -244,13 +245,3 @@ class _Array:
     def take(self, count: int) -> Words:
         self._at += count
         return self._vector[self._at - count : self._at]
-
-
-def _require(holds: bool, inequality: str, found: object) -> None:
-    if not holds:
-        raise ParameterError(f"{inequality} must hold, got {found}")
-
-
-def _require_int(name: str, value: object, least: int, most: int) -> None:
-    holds = type(value) is int and least <= value <= most
-    _require(holds, f"{least} <= {name} <= {most}, an int,", repr(value)[:40])
