@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +103,21 @@ class Statistics:
     rows: NDArray[np.int64]
     seed: bytes
     norms: NDArray[np.int64] | None = None
+
+    @classmethod
+    def unopened(
+        cls, clients: Collection[PartyId], eligible: Collection[PartyId], seed: bytes
+    ) -> Self:
+        """Of `clients` nothing is known yet: groups of whom are opened with the sum."""
+        nothing = np.zeros((len(clients), 0), np.int64)
+        return cls(
+            clients=tuple(sorted(clients)),
+            eligible=frozenset(eligible),
+            weights=None,
+            products=nothing,
+            rows=nothing,
+            seed=seed,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -18,7 +18,7 @@ from secagg.schemes.pine import derive
 if TYPE_CHECKING:
     from secagg.schemes.pine.params import TwoAggregators
 
-__all__ = ["half_of", "opened", "unopened"]
+__all__ = ["half_of", "opened"]
 
 Parts = tuple[tuple[PartyId, ...], ...]
 
@@ -80,16 +80,3 @@ def _statistics(
     clients = tuple(client for (client,) in parts)
     eligible = frozenset(itertools.compress(clients, params.screen.within(found)))
     return Statistics(clients=clients, eligible=eligible, seed=seed, **columns)
-
-
-def unopened(batch: Collection[PartyId]) -> Statistics:
-    """Before groups are drawn: nothing is known of any client."""
-    nothing = np.zeros((len(batch), 0), np.int64)
-    return Statistics(
-        clients=tuple(sorted(batch)),
-        eligible=frozenset(batch),
-        weights=None,
-        products=nothing,
-        rows=nothing,
-        seed=b"",
-    )

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from secagg.errors import Aborted, InputRefused
-from secagg.event import Failed, GroupStatistics
+from secagg.event import Failed, GroupStatistics, Statistics
 from secagg.frame import Endpoint, Signed
 from secagg.identity import PartyId
 from secagg.machine import Over, Send, State, Step
@@ -16,7 +16,7 @@ from secagg.rand import Rand
 from secagg.schemes.pine import derive, states
 from secagg.schemes.pine.leader import PineLeader
 from secagg.schemes.pine.messages import Close, Draw, Half, Part, Report, Settle
-from secagg.schemes.pine.opening import half_of, opened, unopened
+from secagg.schemes.pine.opening import half_of, opened
 from secagg.schemes.pine.states import (
     Batch,
     Choosing,
@@ -111,7 +111,7 @@ class ScreenedLeader(PineLeader):
         filed = {client: state.filed[client] for client in sorted(state.accepted)}
         batch = Batch(total=state.total, refused=state.refused, filed=filed)
         if self._params.group_floor:
-            return Step(Choosing(batch=batch), events=(unopened(filed),))
+            return Step(Choosing(batch=batch), events=(Statistics.unopened(filed, filed, b""),))
         return self._fix(batch)
 
     def _eligible(self, state: Choosing | Deciding) -> frozenset[PartyId]:

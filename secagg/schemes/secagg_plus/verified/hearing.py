@@ -32,7 +32,6 @@ __all__ = [
     "residues",
     "scene_of",
     "statistics",
-    "unopened",
 ]
 
 
@@ -124,19 +123,6 @@ def statistics(params: SecAggPlusVerified, drawn: Drawn, heard: Collection[Party
         eligible=frozenset(itertools.compress(clients, within)),
         seed=seed,
         **_columns(params, signed),
-    )
-
-
-def unopened(drawn: Drawn, heard: Collection[PartyId], whole: Collection[PartyId]) -> Statistics:
-    """Who was heard, and of these the `whole` groups: nothing is known of any yet."""
-    nothing = np.zeros((len(heard), 0), np.int64)
-    return Statistics(
-        clients=tuple(sorted(heard)),
-        eligible=frozenset(whole),
-        weights=None,
-        products=nothing,
-        rows=nothing,
-        seed=derive.sketch_seed(drawn.transcript),
     )
 
 

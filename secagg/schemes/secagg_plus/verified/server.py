@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from secagg.errors import Aborted, DecodeError, InputRefused, RemoteProtocolError
-from secagg.event import Failed, FraudProven
+from secagg.event import Failed, FraudProven, Statistics
 from secagg.frame import Endpoint, Signed
 from secagg.identity import PartyId
 from secagg.machine import Over, Send, State, Step
@@ -236,7 +236,8 @@ class VerifiedServer(Server):
         liars = {event.peer for event in convicted}
         heard = state.drawn.values.keys() - liars - state.book.lost.keys()
         if self._params.screen.group:
-            statistics = hearing.unopened(state.drawn, heard, self._whole(state.drawn, heard))
+            seed = derive.sketch_seed(state.drawn.transcript)
+            statistics = Statistics.unopened(heard, self._whole(state.drawn, heard), seed)
         else:
             statistics = hearing.statistics(self._params, state.drawn, heard)
         try:
