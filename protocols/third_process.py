@@ -12,7 +12,6 @@ import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from secagg.context import Round
@@ -67,12 +66,7 @@ class ThirdProcess(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _ask(self, request: dict[str, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
