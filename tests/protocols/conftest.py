@@ -19,7 +19,10 @@ from protocols import (
     presets,
 )
 from protocols.simulate import Population
+from secagg.errors import InputRefused
 from secagg.quantize import NormClip
+from secagg.vdaf import pine as vdaf
+from secagg.vdaf.claim import claim
 
 CLIENTS = 6
 
@@ -99,3 +102,18 @@ def exchange() -> Exchange:
                 server.deadline()
 
     return run
+
+
+@pytest.fixture
+def liars(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that prove the largest norm whatever their vector is, as only a liar would."""
+
+    def lied(limits: Any, vector: np.ndarray) -> np.ndarray:
+        try:
+            return claim(limits, vector)
+        except InputRefused:
+            claimed = claim(limits, np.zeros_like(vector))
+            claimed[: limits.dimension] = limits.field.embed(vector)
+            return claimed
+
+    monkeypatch.setattr(vdaf, "claim", lied)

@@ -40,8 +40,6 @@ from secagg.scheme import Scheme
 from secagg.schemes.pine import TwoAggregators
 from secagg.schemes.pine.messages import Collect
 from secagg.schemes.plain import PlainInsecure
-from secagg.vdaf import pine as vdaf
-from secagg.vdaf.claim import claim
 from secagg.vdaf.norm import most_bound
 from secagg.wire import ids
 
@@ -90,21 +88,6 @@ def test_too_many_drop_outs_open_nothing() -> None:
 
 
 # -- bounds and weights -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def liars(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients that prove the largest norm whatever their vector is, as only a liar would."""
-
-    def lied(limits: Any, vector: np.ndarray) -> np.ndarray:
-        try:
-            return claim(limits, vector)
-        except InputRefused:
-            claimed = claim(limits, np.zeros_like(vector))
-            claimed[: limits.dimension] = limits.field.embed(vector)
-            return claimed
-
-    monkeypatch.setattr(vdaf, "claim", lied)
 
 
 def spike(weight: int, coordinate: int) -> np.ndarray:

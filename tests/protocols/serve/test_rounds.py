@@ -23,24 +23,7 @@ from protocols.serve import exchange, outcome
 from protocols.serve.aggregation import Aggregated
 from protocols.serve.reports import Received, Reports
 from protocols.serve.task import load_task
-from secagg.errors import DecodeError, InputRefused, RequestRefused
-from secagg.vdaf import pine as vdaf
-from secagg.vdaf.claim import claim
-
-
-@pytest.fixture
-def liars(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients that prove the largest norm whatever their vector is, as only a liar would."""
-
-    def lied(limits: Any, vector: np.ndarray) -> np.ndarray:
-        try:
-            return claim(limits, vector)
-        except InputRefused:
-            claimed = claim(limits, np.zeros_like(vector))
-            claimed[: limits.dimension] = limits.field.embed(vector)
-            return claimed
-
-    monkeypatch.setattr(vdaf, "claim", lied)
+from secagg.errors import DecodeError, RequestRefused
 
 
 @pytest.mark.usefixtures("liars")
