@@ -126,6 +126,7 @@ def test_every_case_has_a_name_of_its_own() -> None:
         assert len(set(names)) == len(names)
 
 
+@pytest.mark.slow
 def test_the_quick_run_finds_who_is_right(tmp_path: Path) -> None:
     found = tmp_path / "found.json"
     command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "flower"]

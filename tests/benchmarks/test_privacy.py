@@ -14,6 +14,8 @@ import pytest
 for module in ("torch", "sklearn", "dp_accounting"):
     pytest.importorskip(module)
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -86,7 +86,17 @@ def play(text: str, page: str) -> None:
             assert printed == block.printed, f"{page}, the block at line {block.line + 1}"
 
 
-@pytest.mark.parametrize("page", RUN, ids=name)
+LONG = frozenset({"docs/how-to/add-privacy.md", "docs/how-to/screen.md"})
+"""Pages whose rounds take longer than half a minute."""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=name(page), marks=[pytest.mark.slow] if name(page) in LONG else [])
+        for page in RUN
+    ],
+)
 def test_code_runs_and_prints_what_the_page_shows(page: Path) -> None:
     play(page.read_text(encoding="utf-8"), name(page))
 
