@@ -1,8 +1,9 @@
 """A proof that every entry of a vector is in {0 … 2**bits - 1}: each of its bits is a bit.
 
-Prio3's SumVec [VDAF, §7.4.3] proves that with two wires a bit, r b and b - 1. Here the random
-weights are squares, of which one wire is enough: b**2 and b, both times w**2, are w b squared and
-linear. Half the wires are half the proof, and less than half the time of the transforms.
+Prio3's SumVec [VDAF, §7.4.3] proves that with two wires a bit, r b and b - 1, whose product is
+weighed by r. Here the weights within a call are even powers of one r, so that one wire is enough:
+r**2j b**2 is the square of r**j b, and r**2j b is linear. Half the wires are half the proof and
+less than half of the time that transforms take.
 
 Nothing wraps: in a field, b**2 = b has the solutions 0 and 1 and no others.
 """
@@ -66,8 +67,8 @@ class EntryBound:
     def soundness(self, proofs: int) -> float:
         """Bits: a false vector passes so many proofs with probability 2**-that at most, each try.
 
-        Of one proof: 2 chunk / q that its weights cancel the lie, and 2 (p - 1) / (q - p) that the
-        query point does, p the length of a wire polynomial.
+        Of one proof: less than 2 chunk / q that its weights cancel the lie, and 2 (p - 1) / (q - p)
+        that the query point does, p the length of a wire polynomial.
         """
         size = next_power(1 + calls_for(self.length, self.chunk))
         modulus = self.field.modulus
@@ -92,11 +93,11 @@ class EntryBound:
 
 
 class Bits(Circuit):
-    """Every element is 0 or 1: the sum of w**2 (b**2 - b) over all is zero.
+    """Every element is 0 or 1: the sum of s_c r**2j (b**2 - b) over calls c and places j is zero.
 
-    The weight w of place j in call c is s_c r**j, drawn after the elements were fixed. If one is
-    no bit, some call's sum of r**2j (b**2 - b) is zero for 2 (chunk - 1) points r at most, and
-    otherwise all of them together are for two values of that call's s.
+    The weights s and r are drawn after the elements were fixed. If one of these is no bit, its
+    call's sum of r**2j (b**2 - b) is zero for 2 (chunk - 1) points r at most, and otherwise the sum
+    of all calls is for one value of that call's s.
 
     Joint randomness: s of each call, and r.
     """
@@ -110,14 +111,13 @@ class Bits(Circuit):
     def wires(self, meas: Elements, joint: Elements, shares: int) -> Elements:
         field = self.field
         powers = field.powers(int(joint[-1]), self.gadget.arity)
-        return field.mul(self._rows(meas), field.mul(joint[:-1, None], powers[None]))
+        return field.mul(self._rows(meas), powers[None])
 
     def check(self, meas: Elements, called: Elements, joint: Elements, shares: int) -> Elements:
-        field, point = self.field, int(joint[-1])
-        factors = field.mul(joint[:-1], joint[:-1])
+        field, factors, point = self.field, joint[:-1], int(joint[-1])
         places = field.combine(factors, self._rows(meas))
         squares = field.powers(point * point % field.modulus, self.gadget.arity)
-        return field.sub(field.total(called[None]), field.inner(squares[None], places[None]))
+        return field.array([field.dot(factors, called) - field.dot(squares, places)])
 
     def _rows(self, meas: Elements) -> Elements:
         """(calls, chunk): padded with zeros, which are bits."""
