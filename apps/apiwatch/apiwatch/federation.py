@@ -86,10 +86,12 @@ class Federation:
 
     def table(self, site: int) -> Table:
         """What `site` relies on. One that fell silent adds its own counts, which none else has."""
+        return self.tables[site].supported(*self._sums_at(site))
+
+    def _sums_at(self, site: int) -> tuple[Table, NDArray[np.int64]]:
+        """Counters and support that `site` knows of: with its own, where these are in no sum."""
         own, total, sites = self.tables[site], self.total, self.sites_per_cell
-        if site not in self.included:
-            total, sites = total + own, sites + own.bits
-        return own.supported(total, sites)
+        return (total, sites) if site in self.included else (total + own, sites + own.bits)
 
     def detector(self, site: int) -> Detector:
         """The site's detector. What the site did not get into a sum, it adds for itself."""
