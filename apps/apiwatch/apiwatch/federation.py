@@ -53,7 +53,7 @@ class Federation:
     def count(self, drops: Mapping[int, str] | None = None) -> None:
         """The first sum: counters, and how many sites set each."""
         cells = 1 << self.settings.cells
-        vectors = {i: np.concatenate([t.counts, t.bits]) for i, t in self.tables.items()}
+        vectors = {site: self._vector(site) for site in self.tables}
         bound = ((1 << 32) - 1) // len(vectors)
         summed = secure_sum(
             vectors, self.members, bound=bound, model=self.settings.digest, drops=drops
@@ -62,6 +62,15 @@ class Federation:
         self.included = summed.included
         self.total = Table(self.settings, summed.total[:cells])
         self.sites_per_cell = summed.total[cells:]
+
+    def _given(self, site: int) -> Table:
+        """What `site` adds to the first sum: all that it has counted."""
+        return self.tables[site]
+
+    def _vector(self, site: int) -> NDArray[np.int64]:
+        """The same as it is sent: counters, and which of them are set."""
+        given = self._given(site)
+        return np.concatenate([given.counts, given.bits])
 
     def calibrate(self, drops: Mapping[int, str] | None = None) -> None:
         """The second sum, among the sites of the first."""
@@ -115,7 +124,8 @@ class Federation:
             raise ProfileMismatch(f"site {site} is not in the sums")
         if len(self.included) < 4:
             raise ParameterError(f"sites left >= 3 must hold, got {len(self.included) - 1}")
-        gone = self.tables.pop(site)
+        gone = self._given(site)
+        self.tables.pop(site)
         self._fields.pop(site)
         self.included -= {site}
         self.total = self.total - gone

@@ -122,8 +122,6 @@ class ProvedFederation(Federation):
         require(type(bound) is int and bound >= 1, "bound >= 1, an int,", bound)
         self._bound, self._minimum, self._corrupt = bound, minimum, corrupt
         self.refused: frozenset[int] = frozenset()
-        for site, table in self.tables.items():
-            self.tables[site] = Table(settings, limited(table.counts, bound))
 
     def count(self, drops: Mapping[int, str] | None = None) -> None:
         """The first sum. drops: sites that say nothing; there is one phase that they could."""
@@ -144,10 +142,9 @@ class ProvedFederation(Federation):
         self.total = Table(self.settings, np.maximum(summed.total[:cells], 0))
         self.sites_per_cell = summed.total[cells:]
 
-    def _vector(self, site: int) -> _Integers:
-        """What a site sends: its counters, and which cells it has set."""
-        own = self.tables[site]
-        return np.concatenate([own.counts, own.bits])
+    def _given(self, site: int) -> Table:
+        """Its counters within the norm: it relies on all that it has counted itself."""
+        return Table(self.settings, limited(self.tables[site].counts, self._bound))
 
     def _sums_at(self, site: int) -> tuple[Table, _Integers]:
         """Never less than its own, which a liar may have counted down."""

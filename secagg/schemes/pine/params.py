@@ -107,6 +107,13 @@ class TwoAggregators(Scheme):
             self._check_screen(self.screen)
 
     @property
+    def soundness(self) -> float:
+        """Bits: what a try of entries out of range passes with is 2**-that at most."""
+        sizes = self._sizes
+        assert sizes.entries is not None, "some are proven"
+        return sizes.entries.soundness(sizes.proofs)
+
+    @property
     def _largest(self) -> dict[str, int]:
         """By what bounds it, the largest entry that one client can have."""
         found = {"bound": self.bound} if self.normed else {}
