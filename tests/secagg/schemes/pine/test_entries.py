@@ -351,6 +351,28 @@ def test_entries_are_counted_in_integers(fields: dict[str, Any]) -> None:
         Entries(**fields)
 
 
+class Plus:
+    """Not noise: two more in each coordinate, below what entries can sum to with the other's."""
+
+    def __init__(self, more: int) -> None:
+        self.more = more
+
+    def sample(self, size: int, rand: Any) -> np.ndarray:
+        return np.full(size, self.more, np.int64)
+
+    def __repr__(self) -> str:
+        return f"Plus({self.more})"
+
+
+@pytest.mark.parametrize("more", [3, -3])
+def test_noise_covers_entries_too_and_then_no_range_is_checked(more: int) -> None:
+    made = scheme(noise=Plus(more))
+    table, given_ = Table(made), vectors(made)
+    for client, vector in given_.items():
+        table.deliver(client, table.frame(client, vector))
+    assert table.sum[0] == [each + 2 * more for each in summed(given_)]
+
+
 def test_an_angle_is_of_the_vector_before_the_entries() -> None:
     made = scheme(
         12, angle=Angle(reference=Reference(np.ones(12, np.int64)), numerator=1, denominator=4)
