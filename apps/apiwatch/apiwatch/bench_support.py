@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from apiwatch.figures import Figures
 from apiwatch.proved import ProvedFederation
 from apiwatch.settings import Settings
 from apiwatch.splits import SALT, SITES, dealt, injections
-from apiwatch.table import gather
+from apiwatch.table import Table, gather
 
 __all__ = ["bench_support"]
 
@@ -61,8 +61,8 @@ def _lying(kind: type[Federation]) -> type[Federation]:
     return Lying
 
 
-def _largest(federation: Federation, sites: Iterable[int]) -> float:
-    return max(float(np.linalg.norm(federation.tables[site].counts)) for site in sites)
+def _norm(table: Table) -> float:
+    return float(np.linalg.norm(table.counts))
 
 
 def _measured(
@@ -81,9 +81,7 @@ def _measured(
         {
             "of": name,
             "refused": sorted(getattr(federation, "refused", ())),
-            "largest norm": round(
-                max(np.linalg.norm(t.counts) for t in federation.tables.values())
-            ),
+            "largest norm": round(max(map(_norm, federation.tables.values()))),
             "MB sent by one site": [
                 round(max(summed.bytes_up.values()) / 1e6, 2) for summed in federation.rounds
             ],
