@@ -57,14 +57,11 @@ def proved_sum(
     Raises `ParameterError` for parameters that the scheme has no proof for, and `RoundFailed` where
     fewer than `minimum` are left.
     """
-    require(vectors.keys() == members.sites.keys(), "sites with vectors == members", set(vectors))
-    require(HELPER not in vectors, f"site ids != {HELPER}", HELPER)
-    sizes = {vector.size for vector in vectors.values()}
-    require(len(sizes) == 1, "vectors have one length", sizes)
+    length = _length(vectors, members)
     width = (2 * max(bound, 1) * len(vectors)).bit_length() + 1
     scheme = TwoAggregators(
         clients=len(vectors),
-        length=sizes.pop(),
+        length=length,
         width=width,
         bound=bound,
         entries=Entries(count=flags) if flags else None,
@@ -150,6 +147,15 @@ class ProvedFederation(Federation):
         """Never less than its own, which a liar may have counted down."""
         total, sites = super()._sums_at(site)
         return Table(self.settings, np.maximum(total.counts, self.tables[site].counts)), sites
+
+
+def _length(vectors: Mapping[int, _Integers], members: Members) -> int:
+    """That of every vector. Raises `ParameterError` unless all members have one."""
+    require(vectors.keys() == members.sites.keys(), "sites with vectors == members", set(vectors))
+    require(HELPER not in vectors, f"site ids != {HELPER}", HELPER)
+    sizes = {vector.size for vector in vectors.values()}
+    require(len(sizes) == 1, "vectors have one length", sizes)
+    return sizes.pop()
 
 
 def _residues(vector: _Integers, width: int) -> Words:
