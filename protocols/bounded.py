@@ -84,8 +84,8 @@ def entry_bits(quantize: FixedPoint) -> int:
     most = quantize.clip.bound
     if most not in {(1 << bits) - 1 for bits in range(1, 32)}:
         raise ParameterError(
-            "clip bound = 2**bits - 1, 1 <= bits <= 31, must hold for two aggregators to prove "
-            f"the range of entries, got {most}"
+            "two aggregators prove a norm bound: clip must be a NormClip; or the range of entries: "
+            f"clip bound = 2**bits - 1, 1 <= bits <= 31, must hold, got {most}"
         )
     if (quantize.fraction_bits, quantize.max_weight) != (0, 1):
         raise ParameterError(
