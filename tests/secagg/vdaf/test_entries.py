@@ -150,6 +150,21 @@ def test_liars_are_refused(name: str, normed: int) -> None:
             verified(lied(LIES[name], made, (name, tried)), made)
 
 
+@settings(max_examples=25)
+@given(
+    places=st.sets(st.integers(0, D - 1), min_size=1, max_size=4),
+    values=st.lists(st.integers(2, MODULUS - 1), min_size=4, max_size=4),
+    seed=st.integers(0, 2**32),
+)
+def test_no_element_but_a_bit_passes(places: set[int], values: list[int], seed: int) -> None:
+    made = function()
+    elements = np.random.default_rng(seed).integers(0, 2, D).tolist()
+    assert passes(lied(elements, made, seed), made)
+    for place, value in zip(sorted(places), values, strict=False):
+        elements[place] = value
+    assert not passes(lied(elements, made, (seed, "lie")), made)
+
+
 def test_a_bit_that_is_none_is_refused_though_its_entry_is_in_range() -> None:
     """4 as twice the second bit of three; and 3 as three times the first."""
     made = function(3)
