@@ -21,7 +21,7 @@ from secagg.checks import require, require_int
 from secagg.errors import InputRefused
 from secagg.primitives.field import Elements, Field
 from secagg.primitives.ntt import next_power
-from secagg.vdaf.circuit import Circuit, calls_for, from_bits
+from secagg.vdaf.circuit import Scaled, calls_for, from_bits
 from secagg.vdaf.gadget import Squares
 
 __all__ = ["Bits", "EntryBound"]
@@ -92,7 +92,7 @@ class EntryBound:
         return from_bits(self.field, meas.reshape(self.count, self.bits))
 
 
-class Bits(Circuit):
+class Bits(Scaled):
     """Every element is 0 or 1: the sum of s_c r**2j (b**2 - b) over calls c and places j is zero.
 
     The weights s and r are drawn after the elements were fixed. If one of these is no bit, its
@@ -108,18 +108,16 @@ class Bits(Circuit):
         self.calls = calls_for(limits.length, limits.chunk)
         self.joint = self.calls + 1
 
-    def wires(self, meas: Elements, joint: Elements, shares: int) -> Elements:
-        field = self.field
-        powers = field.powers(int(joint[-1]), self.gadget.arity)
-        return field.mul(self._rows(meas), powers[None])
+    def scales(self, joint: Elements) -> Elements:
+        return self.field.powers(int(joint[-1]), self.gadget.arity)
 
     def check(self, meas: Elements, called: Elements, joint: Elements, shares: int) -> Elements:
         field, factors, point = self.field, joint[:-1], int(joint[-1])
-        places = field.combine(factors, self._rows(meas))
+        places = field.combine(factors, self.rows(meas))
         squares = field.powers(point * point % field.modulus, self.gadget.arity)
         return field.array([field.dot(factors, called) - field.dot(squares, places)])
 
-    def _rows(self, meas: Elements) -> Elements:
+    def rows(self, meas: Elements) -> Elements:
         """(calls, chunk): padded with zeros, which are bits."""
         padded = self.field.zeros(self.calls * self.gadget.arity)
         padded[: self.length] = meas

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +27,7 @@ from secagg.vdaf.angle import AngleBound, AngleChecks
 from secagg.vdaf.circuit import Circuit
 from secagg.vdaf.claim import claim, report
 from secagg.vdaf.entries import Bits, EntryBound
-from secagg.vdaf.flp import Flp
+from secagg.vdaf.flp import Flp, FlpOfScaled
 from secagg.vdaf.function import Function, Sizes
 from secagg.vdaf.norm import Checks, NormBound, NormEquality
 from secagg.vdaf.share import (
@@ -113,7 +115,7 @@ class Pine(Function):
         if self.limits is not None:
             found += self._flps_of_norm(self.limits)
         if self.entries is not None:
-            found += (Flp(Bits(self.entries), self.suite.basis),) * self.proofs
+            found += (FlpOfScaled(Bits(self.entries), self.suite.basis),) * self.proofs
         return found
 
     def _flps_of_norm(self, limits: NormBound) -> tuple[Flp, ...]:
@@ -210,7 +212,11 @@ class Pine(Function):
             seed, Usage.PROVE_RANDOMNESS, binder, [flp.prove_rand for flp in self.flps]
         )
         each = zip(self.flps, statements, rands, self._joints(joint_seed), strict=True)
-        return np.concatenate([flp.prove(about, rand, joint) for flp, about, rand, joint in each])
+        found: list[Elements] = []
+        for flp, run in groupby(each, key=itemgetter(0)):
+            _, about, drawn, joints = zip(*run, strict=True)
+            found += flp.prove_each(about[0], drawn, joints)
+        return np.concatenate(found)
 
     # -- aggregators ------------------------------------------------------------------------
 

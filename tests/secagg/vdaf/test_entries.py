@@ -16,7 +16,7 @@ from secagg.primitives.field64 import MODULUS, Field64, field64
 from secagg.testing import SeededRand
 from secagg.vdaf.claim import claim
 from secagg.vdaf.entries import Bits, EntryBound
-from secagg.vdaf.flp import Flp, Lagrange
+from secagg.vdaf.flp import Basis, Flp, FlpOfScaled, Lagrange, Monomial
 from secagg.vdaf.norm import NormBound, best_chunks
 from secagg.vdaf.pine import Pine
 from secagg.vdaf.suite import Production
@@ -223,6 +223,22 @@ def test_shares_of_two_reports_do_not_verify_together() -> None:
     assert passes(first, made)
     mixed = first[0], first[1], [first[2][0], second[2][1]]
     assert not passes(mixed, made)
+
+
+@pytest.mark.parametrize("basis", [Lagrange(), Monomial()], ids=["values", "coefficients"])
+@pytest.mark.parametrize("field", [FIELD, FIELD128], ids=["64", "128"])
+def test_proofs_made_at_once_are_those_made_one_by_one(field: Field, basis: Basis) -> None:
+    limits, rng = EntryBound(field=field, count=11, bits=3), np.random.default_rng(3)
+    meas = limits.encode(rng.integers(0, 8, 11))
+    flp = FlpOfScaled(Bits(limits), basis)
+    rands, joints = (
+        [field.array(rng.integers(0, 1 << 62, size).tolist()) for _ in range(3)]
+        for size in (flp.prove_rand, flp.circuit.joint)
+    )
+    at_once = flp.prove_each(meas, rands, joints)
+    for proof, rand, joint in zip(at_once, rands, joints, strict=True):
+        assert proof.tolist() == Flp(Bits(limits), basis).prove(meas, rand, joint).tolist()
+    assert at_once[0].tolist() != at_once[1].tolist()
 
 
 def test_no_more_lies_pass_than_is_stated() -> None:
