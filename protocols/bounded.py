@@ -1,4 +1,6 @@
-"""Plans whose scheme proves a norm bound: which bound, and how the weight travels.
+"""Plans whose scheme proves a bound: which one, and how the weight travels.
+
+A plan with a `NormClip` has the norm proven:
 
     (w, q), |q| <= L  --scaled-->  (s w, q), norm <= B  --sum, unscaled-->  (sum of w, sum of q)
 
@@ -15,6 +17,11 @@ L / (s M), from 1 to 1 + 1 / s. Whoever is within B moves their mean by at most
 
 by the triangle inequality, and up to the rounding of B: for a large s, 2 c M / (W - sqrt(2) M). An
 honest client moves it by up to 2 c M / (W + M).
+
+A plan with a `RangeClip` of 2**b - 1 has it proven that each entry of an update is one of the whole
+numbers {0 … 2**b - 1}: 0 or 1, or a counter with a cap. Everybody counts as one there, and what a
+client claims to weigh is not looked at: it moves a mean over n clients by (2**b - 1) / n at most in
+each coordinate.
 """
 
 from __future__ import annotations
@@ -29,8 +36,8 @@ from protocols.private import AggregatorNoise, LeafClip, Private
 from secagg.errors import ParameterError
 from secagg.primitives.field64 import MODULUS
 from secagg.primitives.ring import Words, centered
-from secagg.quantize import FixedPoint, NormClip
-from secagg.schemes.pine import TwoAggregators
+from secagg.quantize import FixedPoint, NormClip, RangeClip
+from secagg.schemes.pine import Entries, TwoAggregators
 from secagg.vdaf.norm import most_bound
 
 __all__ = [
@@ -38,6 +45,7 @@ __all__ = [
     "check",
     "check_choice",
     "decoded",
+    "entry_bits",
     "headroom",
     "norm_bound",
     "parameters",
@@ -55,15 +63,36 @@ def norm_bound(quantize: FixedPoint) -> int:
     return 1 + math.isqrt(quantize.bound**2 + weight**2 - 1)
 
 
-def parameters(quantize: FixedPoint | Private) -> dict[str, Any]:
-    """The bound and the noise of the scheme for this encoding.
+def parameters(quantize: FixedPoint | Private, length: int) -> dict[str, Any]:
+    """The bounds and the noise of the scheme for this encoding and so many residues.
 
     With noise B is the least bound of all that the mechanism makes of updates: no weight travels.
     """
-    if isinstance(quantize, FixedPoint):
-        return {"bound": norm_bound(quantize), "noise": None}
-    most = math.floor(quantize.mechanism.sensitivity.squared)
-    return {"bound": 1 + math.isqrt(most - 1), "noise": quantize.mechanism.noise.noise}
+    if not isinstance(quantize, FixedPoint):
+        most = math.floor(quantize.mechanism.sensitivity.squared)
+        noise = quantize.mechanism.noise.noise
+        return {"bound": 1 + math.isqrt(most - 1), "noise": noise, "entries": None}
+    if bits := entry_bits(quantize):
+        return {"bound": 0, "noise": None, "entries": Entries(count=length, bits=bits)}
+    return {"bound": norm_bound(quantize), "noise": None, "entries": None}
+
+
+def entry_bits(quantize: FixedPoint) -> int:
+    """The bits of whole entries; 0 for a norm. Raises `ParameterError` for a range of fractions."""
+    if not isinstance(quantize.clip, RangeClip):
+        return 0
+    most = quantize.clip.bound
+    if most not in {(1 << bits) - 1 for bits in range(1, 32)}:
+        raise ParameterError(
+            "two aggregators prove a norm bound: clip must be a NormClip; or the range of entries: "
+            f"clip bound = 2**bits - 1, 1 <= bits <= 31, must hold, got {most}"
+        )
+    if (quantize.fraction_bits, quantize.max_weight) != (0, 1):
+        raise ParameterError(
+            "fraction_bits = 0 and max_weight = 1 must hold where entries are whole numbers, got "
+            f"{quantize.fraction_bits} and {quantize.max_weight}"
+        )
+    return int(most).bit_length()
 
 
 def headroom(clients: int) -> int:
@@ -72,12 +101,12 @@ def headroom(clients: int) -> int:
 
 
 def check_choice(clip: object, privacy: object) -> None:
-    """Raise `ParameterError` unless there is a norm to prove."""
+    """Raise `ParameterError` unless there is a norm to prove, or the range of entries."""
     if privacy is not None and not isinstance(privacy, AggregatorNoise):
         raise ParameterError(
             "two aggregators prove a norm bound, and noise of clients has none: AggregatorNoise"
         )
-    if not isinstance(clip, NormClip if privacy is None else NormClip | LeafClip):
+    if not isinstance(clip, NormClip | RangeClip if privacy is None else NormClip | LeafClip):
         raise ParameterError("two aggregators prove a norm bound: clip must be a NormClip")
 
 
@@ -87,7 +116,11 @@ def check(quantize: FixedPoint | Private, scheme: TwoAggregators) -> None:
     """
     if isinstance(quantize, FixedPoint):
         check_choice(quantize.clip, None)
-    due = parameters(quantize)
+    due = parameters(quantize, scheme.length)
+    if scheme.entries != due["entries"]:
+        raise ParameterError(
+            f"scheme.entries == {due['entries']} must hold, got {scheme.entries}: clip says which"
+        )
     if scheme.bound != due["bound"]:
         raise ParameterError(
             "scheme.bound == the norm of weight and update together must hold, got "
@@ -99,6 +132,8 @@ def check(quantize: FixedPoint | Private, scheme: TwoAggregators) -> None:
 
 def scaled(residues: Words, quantize: FixedPoint) -> Words:
     """What a client submits for what `quantize` made, (d+1,)."""
+    if entry_bits(quantize):
+        return residues
     vector = residues.copy()
     vector[0] *= vector.dtype.type(scale(quantize))
     return vector
@@ -111,8 +146,13 @@ def decoded(total: Words, quantize: FixedPoint, clients: int) -> tuple[NDArray[n
     Honest weights leave no remainder, and sum to clients * max_weight at most. What liars put on
     top is cut off, and what they leave of less than 1 is not in the weight that is returned, so
     that neither is a reason to withhold the sum. The mean is divided by it all the same: where
-    -1.01 counted as -2, a lie would gain more than the bound above.
+    -1.01 counted as -2, a lie would gain more than the bound above. Where entries are proven,
+    everybody weighs one.
     """
+    if entry_bits(quantize):
+        counted = total.copy()
+        counted[0] = clients
+        return quantize.decode(counted, clients)
     unit = scale(quantize)
     sent = min(int(centered(total[:1], quantize.width)[0]), clients * quantize.max_weight * unit)
     vector = total.copy()

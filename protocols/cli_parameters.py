@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from protocols.presets import two_aggregators
 from protocols.screening import GroupScreen, SketchScreen
 from secagg.errors import ParameterError
 from secagg.parameters import corrupt_bound, dropout_bound
-from secagg.quantize import NormClip
+from secagg.quantize import NormClip, RangeClip
 from secagg.scheme import Scheme, check_sizes
 from secagg.schemes.secagg_plus import SecAggPlus, SecAggPlusBrief, SecAggPlusSemiHonest
 from secagg.structure import Structure, structure_of
@@ -36,6 +37,7 @@ _HEADINGS = {
     "secagg_plus_verified": "screened",
     "secagg_plus_verified, groups": "screened, groups",
     "pine": "two aggregators",
+    "pine, entries": "two aggregators, 0 or 1",
     "ckks-exact": "encrypted",
 }
 _BOUNDS = {
@@ -51,6 +53,10 @@ _COSTS = {
     "down": "bytes\ndown",
     "bound": "bound of the\nnorm, units",
 }
+_RANGES = {
+    "largest": "largest\nentry",
+    "soundness": "a lie passes\nwith 2^-x, x =",
+}
 _MASKS = {
     "degree": "neighbours",
     "threshold": "shares\nneeded",
@@ -63,6 +69,7 @@ _TABLES = {
     "What a round holds to": _BOUNDS,
     "A client's part": _COSTS,
     "Pairwise masks, of a client": _MASKS,
+    "The range of each entry, proven": _RANGES,
 }
 
 
@@ -112,6 +119,7 @@ def _columns(
         "secagg_plus_verified": lambda: screened(sketch),
         "secagg_plus_verified, groups": lambda: screened(_groups(clients, corrupt)),
         "pine": lambda: _shared(of_plan(two_aggregators)),
+        "pine, entries": lambda: _ranged(clients, corrupt, drop, length),
         "ckks-exact": lambda: _encrypted(**terms, length=length + 1, width=width),
     }
 
@@ -147,6 +155,15 @@ def _masked(scheme: Any) -> dict[str, Any]:
 def _shared(scheme: Any) -> dict[str, Any]:
     cost = client_cost(scheme)
     return {"bound": scheme.bound, **_bounds(scheme), **dataclasses.asdict(cost)}
+
+
+def _ranged(clients: int, corrupt: float, dropout: float, length: int) -> dict[str, Any]:
+    """Of vectors of 0 and 1, in the ring that they take."""
+    terms: dict[str, Any] = {"clients": clients, "corrupt": corrupt, "dropout": dropout}
+    plan = two_aggregators(_template(length), **terms, clip=RangeClip(1.0), fraction_bits=0)
+    scheme: Any = plan.scheme
+    figures = {"largest": scheme.entries.most, "soundness": math.floor(scheme.soundness)}
+    return {**figures, **_bounds(scheme), **dataclasses.asdict(client_cost(scheme))}
 
 
 def _bounds(scheme: Scheme) -> dict[str, int]:

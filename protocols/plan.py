@@ -114,8 +114,9 @@ class RoundPlan:
         `NormScreen`, `SketchScreen` or `GroupScreen`, for `SecAggPlus` and without `privacy`; the
         first two also with a key authority; `TwoAggregators` has the last two, `ExactNormScreen`,
         `CosineScreen` and `CosineProof`. Other keywords are the scheme's own, such as `corrupt` and
-        `dropout`; the bound that `TwoAggregators` proves follows from `clip`, which is a `NormClip`
-        there.
+        `dropout`; what `TwoAggregators` proves follows from `clip`: a norm bound from a `NormClip`,
+        and from a `RangeClip` of 2**b - 1, with `fraction_bits=0`, that entries are whole numbers
+        in {0 … 2**b - 1}.
 
         Raises `ParameterError` with the inequality that fails, `InputRefused` for a template that
         is no tree of arrays, and `TypeError` for a keyword that the scheme does not have.
@@ -144,9 +145,9 @@ class RoundPlan:
             quantize = _fixed_point(
                 size, clients, room, clip, max_weight, width, fraction_bits, rounding
             )
-        if scheme is TwoAggregators:
-            make = partial(make, **bounded.parameters(quantize))
         length = quantize.length(structure.size)
+        if scheme is TwoAggregators:
+            make = partial(make, **bounded.parameters(quantize, length))
         if screen is not None:
             assert isinstance(quantize, FixedPoint), "a screen is refused beside privacy"
             opened = screening.screen_of(screen, quantize, scheme)

@@ -116,7 +116,9 @@ class Quantizer:
 
     clip: `norm` bounds the whole update, `range` each coordinate; bound: by how much. max_weight:
     the largest weight of a client; 1 under noise. width: bits of the ring, 0 for the least that
-    rounds finely. rounding: `stochastic` or `half-even`.
+    rounds finely. rounding: `stochastic` or `half-even`. entry_bits: with `pine`, that each entry
+    is proven to be one of the whole numbers {0 … 2**entry_bits - 1}, from which clip, bound and
+    weight follow; 0 for a norm.
     """
 
     clip: str = "norm"
@@ -124,14 +126,28 @@ class Quantizer:
     max_weight: int = 512
     width: int = 0
     rounding: str = "stochastic"
+    entry_bits: int = 0
 
     def __post_init__(self) -> None:
         _require_one_of("clip", self.clip, _CLIPS)
         _require_one_of("rounding", self.rounding, _ROUNDINGS)
+        require(0 <= self.entry_bits <= 31, "0 <= entry_bits <= 31", self.entry_bits)
+        given = (self.clip, self.bound, self.max_weight)
+        if self.entry_bits and given != ("norm", 8.0, 512):
+            raise ParameterError(
+                "clip, bound and max_weight follow from entry_bits: leave them out"
+            )
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The keywords of `RoundPlan.for_update`, of a plan without noise."""
+        if self.entry_bits:
+            return {
+                "clip": RangeClip((1 << self.entry_bits) - 1),
+                "fraction_bits": 0,
+                "width": self.width or None,
+                "rounding": _ROUNDINGS[self.rounding],
+            }
         return {
             "clip": _CLIPS[self.clip](self.bound),
             "max_weight": self.max_weight,
@@ -142,6 +158,8 @@ class Quantizer:
     @property
     def private_parameters(self) -> dict[str, Any]:
         """The same, of a plan with noise. Raises `ParameterError` for what it cannot follow."""
+        if self.entry_bits:
+            raise ParameterError("quantize.entry_bits = 0 must stand in a plan with noise")
         if self.max_weight != 1:
             raise ParameterError(
                 f"quantize.max_weight = 1 must stand in a plan with noise, got {self.max_weight}: "
@@ -287,6 +305,10 @@ class PlanFile:
     training: Training = field(default_factory=Training)
 
     def __post_init__(self) -> None:
+        if self.quantize.entry_bits and SCHEMES[self.scheme.name] is not TwoAggregators:
+            raise ParameterError(
+                f"quantize.entry_bits = 0 must stand: {self.scheme.name} proves no entries"
+            )
         drop, dropout = self.training.drop, self.scheme.dropout
         if drop > dropout:
             raise ParameterError(

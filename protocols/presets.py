@@ -10,7 +10,7 @@ from typing import Any
 
 from protocols.plan import RoundPlan
 from secagg.parameters import dropout_bound
-from secagg.quantize import Clip, NormClip
+from secagg.quantize import Clip
 from secagg.schemes.pine import TwoAggregators
 from secagg.schemes.plain import PlainInsecure
 from secagg.schemes.secagg_plus import SecAggPlusSemiHonest
@@ -54,10 +54,11 @@ def semi_honest(template: Any, *, clients: int, clip: Clip, **options: Any) -> R
 
 
 def two_aggregators(
-    template: Any, *, clients: int, clip: NormClip, dropout: float = 0.3, **options: Any
+    template: Any, *, clients: int, clip: Clip, dropout: float = 0.3, **options: Any
 ) -> RoundPlan:
-    """One message of each client, with a proof of its norm. Private unless leader and helper
-    collude; one of them may do so with 20 % of the clients. 30 % may drop out or be refused.
+    """One message of each client, with a proof of its norm, or of the range of each entry for a
+    `RangeClip` of 2**b - 1 with `fraction_bits=0`. Private unless leader and helper collude; one of
+    them may do so with 20 % of the clients. 30 % may drop out or be refused.
     """
     options = {"minimum": clients - dropout_bound(clients, dropout), **options}
     return RoundPlan.for_update(

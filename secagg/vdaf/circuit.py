@@ -11,7 +11,7 @@ from secagg.errors import ParameterError
 from secagg.primitives.field import Elements, Field
 from secagg.vdaf.gadget import Gadget
 
-__all__ = ["Circuit", "calls_for", "from_bits", "to_bits"]
+__all__ = ["Circuit", "Scaled", "calls_for", "from_bits", "to_bits"]
 
 
 class Circuit(ABC):
@@ -37,6 +37,21 @@ class Circuit(ABC):
     @abstractmethod
     def check(self, meas: Elements, called: Elements, joint: Elements, shares: int) -> Elements:
         """(outputs,): what must be zero, from what the calls returned (calls,)."""
+
+
+class Scaled(Circuit):
+    """A circuit whose joint randomness enters its wires as a factor of each place in a call."""
+
+    @abstractmethod
+    def rows(self, meas: Elements) -> Elements:
+        """(calls, gadget.arity): the inputs of each call, without the factors."""
+
+    @abstractmethod
+    def scales(self, joint: Elements) -> Elements:
+        """(gadget.arity,): the factors."""
+
+    def wires(self, meas: Elements, joint: Elements, shares: int) -> Elements:
+        return self.field.mul(self.rows(meas), self.scales(joint)[None])
 
 
 def calls_for(length: int, chunk: int) -> int:

@@ -9,16 +9,17 @@ results off the second, evaluates everything at a random point, and compares in 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 
 from secagg.errors import ReportRefused
 from secagg.primitives import ntt
 from secagg.primitives.field import Elements, Field
-from secagg.vdaf.circuit import Circuit
+from secagg.vdaf.circuit import Circuit, Scaled
 from secagg.vdaf.gadget import Gadget
 
-__all__ = ["Basis", "Flp", "Lagrange", "Monomial"]
+__all__ = ["Basis", "Flp", "FlpOfScaled", "Lagrange", "Monomial"]
 
 
 class Basis(ABC):
@@ -26,9 +27,13 @@ class Basis(ABC):
 
     def compose(self, field: Field, gadget: Gadget, wires: Elements) -> Elements:
         """(p, arity) -> (2p - 1,): the gadget of the wire polynomials."""
+        return self.joined(field, gadget, wires, ntt.double(field, wires))
+
+    def joined(self, field: Field, gadget: Gadget, wires: Elements, between: Elements) -> Elements:
+        """The same of wires by their values at the p-th roots, and between them."""
         values = field.zeros(2 * len(wires))
         values[::2] = gadget.outputs(field, wires)
-        values[1::2] = gadget.outputs(field, ntt.double(field, wires))
+        values[1::2] = gadget.outputs(field, between)
         return self._from_values(field, values)[:-1]
 
     @abstractmethod
@@ -102,6 +107,12 @@ class Flp:
         poly = self._basis.compose(self.field, self.circuit.gadget, wires)
         return np.concatenate([rand, poly])
 
+    def prove_each(
+        self, meas: Elements, rands: Sequence[Elements], joints: Sequence[Elements]
+    ) -> list[Elements]:
+        """`prove` once for each of these, independent of each other."""
+        return [self.prove(meas, *drawn) for drawn in zip(rands, joints, strict=True)]
+
     def query(
         self, meas: Elements, proof: Elements, rand: Elements, joint: Elements, shares: int
     ) -> Elements:
@@ -135,3 +146,25 @@ class Flp:
         wires[0] = seeds
         wires[1 : 1 + len(calls)] = calls
         return wires
+
+
+class FlpOfScaled(Flp):
+    """The same proofs for a `Scaled` circuit: all that are made at once share their transforms."""
+
+    circuit: Scaled
+
+    def prove_each(
+        self, meas: Elements, rands: Sequence[Elements], joints: Sequence[Elements]
+    ) -> list[Elements]:
+        field, gadget = self.field, self.circuit.gadget
+        wires = self._wires(field.zeros(self._arity), self.circuit.rows(meas))
+        first, found = field.zeros(len(wires)), []
+        first[0] = 1  # a seed is a wire's value there, and every other value is the circuit's
+        between, seeded = ntt.double(field, wires), ntt.double(field, first)
+        for rand, joint in zip(rands, joints, strict=True):
+            scales = self.circuit.scales(joint)[None]
+            at = field.mul(wires, scales)
+            at[0] = rand
+            others = field.add(field.mul(between, scales), field.mul(seeded[:, None], rand[None]))
+            found.append(np.concatenate([rand, self._basis.joined(field, gadget, at, others)]))
+        return found

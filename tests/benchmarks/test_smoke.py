@@ -47,8 +47,9 @@ def test_peers_compute_the_same_mean(tmp_path: Path) -> None:
         assert item["ours"]["upload"] < item["flower"]["upload"]
 
 
-def test_a_report_for_two_aggregators_has_its_costs() -> None:
-    cost = pine.best(size=300, bits=16, repeats=1)
+@pytest.mark.parametrize("entries", [0, 1])
+def test_a_report_for_two_aggregators_has_its_costs(entries: int) -> None:
+    cost = pine.best(size=300, bits=16, repeats=1, entries=entries)
     assert min(cost.client, cost.leader, cost.helper) > 0
     assert cost.upload > 8 * 300
     assert 0 < cost.between < cost.upload

@@ -453,6 +453,7 @@ def test_params_for_machines() -> None:
         "secagg_plus_verified",
         "secagg_plus_verified, groups",
         "pine",
+        "pine, entries",
         "ckks-exact",
     }
     strict, lean = document["secagg_plus"], document["secagg_plus_semi_honest"]
@@ -467,11 +468,14 @@ def test_params_for_machines() -> None:
 
 def test_params_have_the_sizes_and_bounds_of_every_scheme() -> None:
     document = json.loads(secagg("params", 20, "--length", 3000, "--json").stdout)
-    assert [found["messages"] for found in document.values()] == [5, 4, 3, 6, 6, 1, 1]
-    assert [found["opened"] for found in document.values()] == [0, 0, 0, 257, 257, 0, 0]
+    assert [found["messages"] for found in document.values()] == [5, 4, 3, 6, 6, 1, 1, 1]
+    assert [found["opened"] for found in document.values()] == [0, 0, 0, 257, 257, 0, 0, 0]
     assert document["secagg_plus_verified, groups"]["opened_of"] == 6
     assert document["secagg_plus_brief"]["honest_inputs"] == 4
     assert document["pine"]["bound"] > 1 << 20
+    ranged = document["pine, entries"]
+    assert (ranged["largest"], ranged["soundness"]) == (1, 167)
+    assert 8 * 3001 < ranged["up"] < document["pine"]["up"]
     assert 0 < document["pine"]["down"] + 1 < document["pine"]["up"]
     assert document["ckks-exact"]["up"] > 10 * 3001
 

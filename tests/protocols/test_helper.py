@@ -18,8 +18,9 @@ from protocols.invitation import Invitation
 from protocols.journal import ClientJournal
 from protocols.plan import RoundPlan
 from protocols.planfile import PlanFile, SchemeChoice
-from protocols.private import DistributedNoise
+from protocols.private import AggregatorNoise, DistributedNoise
 from protocols.round import ClientRound, ServerRound
+from protocols.screening import ExactNormScreen
 from protocols.simulate import Frame, Outcome, Population, phases, run_round
 from secagg.context import Round
 from secagg.errors import (
@@ -37,9 +38,10 @@ from secagg.primitives.field64 import MODULUS
 from secagg.primitives.ring import centered, reduce
 from secagg.quantize import FixedPoint, NormClip, RangeClip
 from secagg.scheme import Scheme
-from secagg.schemes.pine import TwoAggregators
+from secagg.schemes.pine import Entries, TwoAggregators
 from secagg.schemes.pine.messages import Collect
 from secagg.schemes.plain import PlainInsecure
+from secagg.vdaf.entries import EntryBound
 from secagg.vdaf.norm import most_bound
 from secagg.wire import ids
 
@@ -226,7 +228,18 @@ def test_the_largest_limit_is_the_largest_whose_bound_is_proven() -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"clip": RangeClip(1.0)}, "clip must be a NormClip"),
+        ({"clip": RangeClip(1.0)}, "fraction_bits = 0 and max_weight = 1 must hold"),
+        ({"clip": RangeClip(1.0), "fraction_bits": 0, "max_weight": 2}, "max_weight = 1 must hold"),
+        ({"clip": RangeClip(2.0), "fraction_bits": 0}, r"clip bound = 2\*\*bits - 1"),
+        ({"clip": RangeClip(0.5), "fraction_bits": 1}, r"clip bound = 2\*\*bits - 1"),
+        (
+            {"clip": RangeClip(1.0), "fraction_bits": 0, "screen": ExactNormScreen()},
+            "a screen opens numbers of vectors without entries",
+        ),
+        (
+            {"clip": RangeClip(1.0), "privacy": AggregatorNoise(multiplier=1.0)},
+            "clip must be a NormClip",
+        ),
         ({"privacy": DistributedNoise(multiplier=0.5)}, "noise of clients has none"),
         ({"fraction_bits": 40, "width": 64}, r"1 <= bound < 2\*\*31"),
         ({"fraction_bits": 26, "width": 40}, "sound wrap-around checks"),
@@ -253,11 +266,100 @@ def test_a_scheme_with_another_bound_than_the_plan_is_refused(off: int) -> None:
         RoundPlan(scheme=other, quantize=PLAN.quantize, structure=PLAN.structure)
 
 
-def test_a_scheme_that_proves_norms_is_refused_beside_ranges() -> None:
-    quantize = FixedPoint(clip=RangeClip(1.0), fraction_bits=10, rounding=PLAN.quantize.rounding,
+@pytest.mark.parametrize(("bits", "reason"), [(10, "fraction_bits = 0"), (0, "scheme.entries ==")])
+def test_a_scheme_that_proves_norms_is_refused_beside_ranges(bits: int, reason: str) -> None:
+    quantize = FixedPoint(clip=RangeClip(1.0), fraction_bits=bits, rounding=PLAN.quantize.rounding,
                           cohort=5, width=PLAN.scheme.width)  # fmt: skip
-    with pytest.raises(ParameterError, match="clip must be a NormClip"):
+    with pytest.raises(ParameterError, match=reason):
         RoundPlan(scheme=PLAN.scheme, quantize=quantize, structure=PLAN.structure)
+
+
+# -- entries ------------------------------------------------------------------------------------
+
+
+def of_entries(bits: int = 1, **options: Any) -> RoundPlan:
+    stated = {"clip": RangeClip((1 << bits) - 1), "fraction_bits": 0, "corrupt": 0.0, **options}
+    return presets.two_aggregators(TEMPLATE, clients=5, **stated)
+
+
+def flags(seed: int, bits: int = 1) -> dict[str, np.ndarray]:
+    drawn = np.random.default_rng(seed).integers(0, 1 << bits, (3, 4))
+    return {"weights": drawn.astype(np.float32)}
+
+
+@pytest.mark.parametrize("bits", [1, 4])
+def test_a_plan_of_whole_entries_gives_their_exact_mean(bits: int) -> None:
+    plan = of_entries(bits)
+    updates = {client: (flags(client, bits), 1) for client in range(1, 6)}
+    outcome = run_round(plan, updates, third=HelperKeeper.generate(), drops={2: "reports"})
+    assert outcome.exact
+    assert outcome.result is not None
+    there = [updates[client][0]["weights"] for client in (1, 3, 4, 5)]
+    assert outcome.result.mean["weights"].tolist() == np.mean(there, axis=0).tolist()
+    assert (outcome.result.total_weight, outcome.rejected) == (4, ())
+
+
+def test_an_entry_below_zero_is_refused_at_its_client_and_one_above_is_cut() -> None:
+    plan, rand = of_entries(), np.random.default_rng(1).bytes
+    above = plan.encode({"weights": np.full((3, 4), 7.0, np.float32)}, 1, rand, bytes(32))
+    assert above.tolist() == [1] * 13
+    below = {"weights": np.full((3, 4), -1.0, np.float32)}
+    updates = {client: (flags(client), 1) for client in range(1, 5)} | {5: (below, 1)}
+    with pytest.raises(InputRefused, match="0 <= entry <= 1 must hold for every entry"):
+        run_round(plan, updates, third=HelperKeeper.generate())
+
+
+def test_who_shares_five_where_bits_belong_is_left_out_and_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    five = {"weights": np.full((3, 4), 5.0, np.float32)}
+    wide = of_entries(3)  # so that the plan of the liar does not cut it off
+    sent = wide.encode(five, 1, bytes, bytes(32))
+    encode = RoundPlan.encode
+
+    def lying(self: RoundPlan, tree: Any, *rest: Any, **named: Any) -> Any:
+        honest = encode(self, tree, *rest, **named)
+        return sent.astype(honest.dtype) if tree is five else honest
+
+    def shameless(limits: EntryBound, vector: np.ndarray) -> np.ndarray:
+        return limits.field.embed(vector)
+
+    monkeypatch.setattr(RoundPlan, "encode", lying)
+    monkeypatch.setattr(EntryBound, "encode", shameless)
+    updates = {client: (flags(client), 1) for client in range(1, 5)} | {5: (five, 1)}
+    outcome = run_round(of_entries(), updates, third=HelperKeeper.generate())
+    assert outcome.result is not None
+    assert outcome.result.included == frozenset({1, 2, 3, 4})
+    assert outcome.result.refused == frozenset({5})
+    there = [updates[client][0]["weights"] for client in range(1, 5)]
+    assert outcome.result.mean["weights"].tolist() == np.mean(there, axis=0).tolist()
+
+
+def test_what_a_client_claims_to_weigh_is_not_looked_at() -> None:
+    plan = of_entries()
+    vectors = [plan.encode(flags(client), 1, bytes, bytes(32)) for client in (1, 2, 3)]
+    truly = plan.decode(sum(vectors), 3, bytes, bytes(32))
+    vectors[2][0] = 0
+    lied = plan.decode(sum(vectors), 3, bytes, bytes(32))
+    assert (lied.total_weight, truly.total_weight) == (3, 3)
+    assert lied.mean["weights"].tolist() == truly.mean["weights"].tolist()
+
+
+def test_a_plan_file_has_entries() -> None:
+    text = '[scheme]\nname = "pine"\nclients = 5\ncorrupt = 0.0\n[quantize]\nentry_bits = 3'
+    plan = PlanFile.parse(text).plan(np.zeros(6))
+    assert plan.scheme.entries == Entries(count=7, bits=3)  # type: ignore[attr-defined]
+    assert plan.quantize.clip == RangeClip(7.0)
+    masked = text.replace("pine", "secagg_plus")
+    for wrong, reason in (
+        (text + "\nmax_weight = 3", "follow from entry_bits"),
+        (text.replace("3", "32"), "0 <= entry_bits <= 31"),
+        (masked, "entry_bits = 0 must stand: secagg_plus"),
+    ):
+        with pytest.raises(ParameterError, match=reason):
+            PlanFile.parse(wrong)
+    with pytest.raises(ParameterError, match="in a plan with noise"):
+        PlanFile.parse(text + '\n[privacy]\nepsilon = 3.0\nby = "aggregators"').plan(np.zeros(6))
 
 
 # -- the helper ---------------------------------------------------------------------------------

@@ -26,11 +26,21 @@ CASES = {
         norm_proofs=2, context=bytes(range(32)),
     ),
     "draft": Setting(**SMALL, checks=20, successes=20, norm_proofs=1, context=b""),
+    "entries": Setting(
+        dimension=0, bound=0, checks=0, successes=0, chunk=1, norm_chunk=1, proofs=3,
+        norm_proofs=1, context=bytes(range(50, 82)), count=20, entry_bits=1, entry_chunk=7,
+    ),
+    "entries_and_norm": Setting(
+        dimension=7, bound=5, checks=9, successes=6, chunk=11, norm_chunk=3, proofs=1,
+        norm_proofs=2, context=bytes(range(32)), count=4, entry_bits=3, entry_chunk=4,
+    ),
 }  # fmt: skip
 VECTORS = {
     "production": [3, -70, 0, 1, -1, 50, 2, 0, 0, -9],
     "production_odd": [0, 0, -3, 0, 4, 0, 0],
     "draft": [0, 100, 0, 0, 0, 0, 0, 0, 0, 0],
+    "entries": [0, 1, 1, 0, 1, 0, 0, 0, 1, 1, 1, 0, 1, 0, 1, 1, 0, 0, 0, 1],
+    "entries_and_norm": [0, 0, -3, 0, 4, 0, 0, 7, 0, 3, 5],
 }
 
 

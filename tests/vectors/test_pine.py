@@ -15,6 +15,7 @@ from reference.refused import Refused
 
 from secagg.primitives.field64 import Field64, field64
 from secagg.primitives.xof import HmacAes
+from secagg.vdaf.entries import EntryBound
 from secagg.vdaf.norm import NormBound
 from secagg.vdaf.pine import Pine
 from secagg.vdaf.suite import Draft, Production, Suite
@@ -35,9 +36,14 @@ def function(setting: dict[str, Any], field: Field64) -> Pine:
     if context:
         suite = Production(context=context)
     names = ("dimension", "bound", "checks", "successes")
-    limits = NormBound(field=field, **{name: setting[name] for name in names})
-    sizes = ("chunk", "norm_chunk", "proofs", "norm_proofs")
-    return Pine(limits=limits, suite=suite, **{name: setting[name] for name in sizes})
+    limits, entries = None, None
+    if setting["dimension"]:
+        limits = NormBound(field=field, **{name: setting[name] for name in names})
+    if setting["count"]:
+        entries = EntryBound(field=field, count=setting["count"], bits=setting["entry_bits"])
+        assert entries.chunk == setting["entry_chunk"]
+    sizes = {name: setting[name] for name in ("chunk", "norm_chunk", "proofs", "norm_proofs")}
+    return Pine(limits=limits, entries=entries, suite=suite, **sizes)
 
 
 @pytest.mark.parametrize("field", [Field64(), field64()], ids=["numpy", "fastest"])

@@ -28,6 +28,7 @@ from apiwatch.bench_cost import bench_cost
 from apiwatch.bench_crs import bench_crs
 from apiwatch.bench_names import bench_classes, bench_unknown
 from apiwatch.bench_privacy import bench_leaks, bench_privacy, bench_proofs
+from apiwatch.bench_support import bench_support
 from apiwatch.calibration import Calibration
 from apiwatch.datasets import Split, atrdf, csic, csic_stream
 from apiwatch.detector import Detector
@@ -210,6 +211,7 @@ BENCHES: dict[str, Callable[[Path, str], list[Any]]] = {
     "privacy": bench_privacy,
     "leaks": bench_leaks,
     "proofs": bench_proofs,
+    "support": bench_support,
     "cost": bench_cost,
     "crs": bench_crs,
     "neural": _bench_neural,

@@ -37,7 +37,7 @@ from apiwatch.errors import ApiwatchError, LogUnreadable
 from apiwatch.event import Field, Request
 from apiwatch.normalize import fold
 from apiwatch.report import page
-from apiwatch.settings import Settings
+from apiwatch.settings import Settings, require
 from apiwatch.store import Profile
 from apiwatch.table import gather
 from apiwatch.work import (
@@ -108,15 +108,24 @@ def learn(
     support: Annotated[
         int, typer.Option(help="With --together: sites that must agree on a cell.", min=1)
     ] = 1,
+    proved: Annotated[
+        int,
+        typer.Option(
+            help="With --together: sites prove that they say 0 or 1 of each cell, and that their "
+            "counters are within this norm; 0 for sums without a proof.",
+            min=0,
+        ),
+    ] = 0,
     more: Annotated[bool, typer.Option(help="Add to the profile that is there.")] = False,
     log_format: LogFormat = None,
 ) -> None:
     """Learn what is usual from logs of usual traffic."""
+    require(together or not proved, "proved = 0 without --together", proved)
     with _progress("learning") as step:
         counts = [gather(step(requests_of([log], log_format))) for log in logs]
     if together:
         settings = Settings(support=support, salt=secrets.token_bytes(32))
-        made = learnt_together(counts, settings)
+        made = learnt_together(counts, settings, proved)
     else:
         before = Profile.load(profile) if more else None
         settings = before.table.settings if before else Settings(salt=secrets.token_bytes(32))

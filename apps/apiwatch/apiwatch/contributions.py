@@ -91,8 +91,10 @@ def _scaled(rows: _Floats, owner: _Integers, clip: float | None, units: int) -> 
 
 
 def limited(vector: _Integers, norm: float) -> _Integers:
-    """The vector scaled down to the norm, rounded towards zero."""
+    """The vector scaled down to the norm, rounded towards zero; one within it stays as it is."""
     length = float(np.linalg.norm(vector.astype(np.float64)))
+    if length <= norm * _SAFE:
+        return vector.copy()
     scaled = np.trunc(vector * (min(1.0, norm / max(length, 1e-9)) * _SAFE))
     within: _Integers = scaled.astype(np.int64)
     squares = int((within**2).sum())  # norm <= 2**20, so that nothing wraps

@@ -53,7 +53,7 @@ class Federation:
     def count(self, drops: Mapping[int, str] | None = None) -> None:
         """The first sum: counters, and how many sites set each."""
         cells = 1 << self.settings.cells
-        vectors = {i: np.concatenate([t.counts, t.bits]) for i, t in self.tables.items()}
+        vectors = {site: self._vector(site) for site in self.tables}
         bound = ((1 << 32) - 1) // len(vectors)
         summed = secure_sum(
             vectors, self.members, bound=bound, model=self.settings.digest, drops=drops
@@ -62,6 +62,15 @@ class Federation:
         self.included = summed.included
         self.total = Table(self.settings, summed.total[:cells])
         self.sites_per_cell = summed.total[cells:]
+
+    def _given(self, site: int) -> Table:
+        """What `site` adds to the first sum: all that it has counted."""
+        return self.tables[site]
+
+    def _vector(self, site: int) -> NDArray[np.int64]:
+        """The same as it is sent: counters, and which of them are set."""
+        given = self._given(site)
+        return np.concatenate([given.counts, given.bits])
 
     def calibrate(self, drops: Mapping[int, str] | None = None) -> None:
         """The second sum, among the sites of the first."""
@@ -86,10 +95,12 @@ class Federation:
 
     def table(self, site: int) -> Table:
         """What `site` relies on. One that fell silent adds its own counts, which none else has."""
+        return self.tables[site].supported(*self._sums_at(site))
+
+    def _sums_at(self, site: int) -> tuple[Table, NDArray[np.int64]]:
+        """Counters and support that `site` knows of: with its own, where these are in no sum."""
         own, total, sites = self.tables[site], self.total, self.sites_per_cell
-        if site not in self.included:
-            total, sites = total + own, sites + own.bits
-        return own.supported(total, sites)
+        return (total, sites) if site in self.included else (total + own, sites + own.bits)
 
     def detector(self, site: int) -> Detector:
         """The site's detector. What the site did not get into a sum, it adds for itself."""
@@ -113,7 +124,8 @@ class Federation:
             raise ProfileMismatch(f"site {site} is not in the sums")
         if len(self.included) < 4:
             raise ParameterError(f"sites left >= 3 must hold, got {len(self.included) - 1}")
-        gone = self.tables.pop(site)
+        gone = self._given(site)
+        self.tables.pop(site)
         self._fields.pop(site)
         self.included -= {site}
         self.total = self.total - gone

@@ -1,11 +1,14 @@
-"""Sums in which each site proves that its vector is within a norm: two aggregators, one message.
+"""Sums in which each site proves what its vector is: two aggregators, one message of each site.
 
-    proved_sum(vectors, members, bound=...)   like `secure_sum`; who is beyond the bound is left out
+    proved_sum(vectors, members, bound=...)   like `secure_sum`; who is beyond a bound is left out
+    ProvedFederation({1: gather(...), ...}, settings, bound=...)   like `Federation`
 
-A site scales its counters down to the bound (`contributions.limited`), so that however much it
-repeats a request, it adds no more than the bound to any set of counters. What lies is named and not
-in the sum [spec/pine.md]. A norm says nothing of single counters: a site within it can still put
-all of it into one.
+A site scales its counters down to a norm (`contributions.limited`), so that however much it
+repeats a request, it adds no more than the bound to any set of counters. A norm says nothing of
+single counters: a site within it can put all of it into one, or below zero. What says which cells
+it has set is therefore proven cell by cell, to be 0 or 1: then a cell's sum is how many sites have
+set it, and with a support of k no k - 1 sites can make it count for another, whatever they send.
+Who lies is named and in neither [spec/pine.md].
 """
 
 from __future__ import annotations
@@ -17,13 +20,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from secagg import SERVER, Identity, InputRefused, Machine, Rand, Roster, Round
-from secagg.primitives.ring import centered, word
-from secagg.schemes.pine import HELPER, TwoAggregators
+from secagg.primitives.ring import Words, centered, reduce, word
+from secagg.schemes.pine import HELPER, Entries, TwoAggregators
 
+from apiwatch.contributions import limited
+from apiwatch.event import Field
+from apiwatch.federation import Federation
 from apiwatch.secure import Members, Summed, ended
-from apiwatch.settings import require
+from apiwatch.settings import Settings, require
+from apiwatch.table import Table
 
-__all__ = ["proved_sum"]
+__all__ = ["ProvedFederation", "proved_sum"]
 
 _Integers = NDArray[np.int64]
 
@@ -35,29 +42,29 @@ def proved_sum(
     bound: int,
     model: bytes,
     minimum: int,
+    flags: int = 0,
     corrupt: float = 0.2,
     silent: frozenset[int] = frozenset(),
     rand: Rand = os.urandom,
 ) -> Summed:
     """The sum of the vectors of all sites that prove theirs.
 
-    vectors: (d,) int64 of each member. bound: of the Euclidean norm of each. minimum: fewest sites
-    in a sum. silent: sites that say nothing. `Summed.refused` has those that are over the bound:
-    an honest site's own machine refuses, and says nothing.
+    vectors: (d,) int64 of each member. flags: how many at the end of each are 0 or 1. bound: of the
+    Euclidean norm of the others, and 0 where there are none. minimum: fewest sites in a sum.
+    silent: sites that say nothing. `Summed.refused` has those that are beyond a bound: an honest
+    site's own machine refuses, and says nothing.
 
     Raises `ParameterError` for parameters that the scheme has no proof for, and `RoundFailed` where
     fewer than `minimum` are left.
     """
-    require(vectors.keys() == members.sites.keys(), "sites with vectors == members", set(vectors))
-    require(HELPER not in vectors, f"site ids != {HELPER}", HELPER)
-    sizes = {vector.size for vector in vectors.values()}
-    require(len(sizes) == 1, "vectors have one length", sizes)
-    width = (2 * bound * len(vectors)).bit_length() + 1
+    length = _length(vectors, members)
+    width = (2 * max(bound, 1) * len(vectors)).bit_length() + 1
     scheme = TwoAggregators(
         clients=len(vectors),
-        length=sizes.pop(),
+        length=length,
         width=width,
         bound=bound,
+        entries=Entries(count=flags) if flags else None,
         minimum=minimum,
         corrupt=corrupt,
     )
@@ -69,7 +76,7 @@ def proved_sum(
     for site in sorted(vectors.keys() - silent):
         machine = scheme.client(this, members.sites[site], site, rand=rand)
         try:
-            machine.submit(vectors[site].astype(word(width)))
+            machine.submit(_residues(vectors[site], width))
         except InputRefused:
             refused.add(site)
             continue
@@ -86,6 +93,76 @@ def proved_sum(
         bytes_up=sent,
         refused=frozenset(refused) | aggregate.refused,
     )
+
+
+class ProvedFederation(Federation):
+    """A federation in which no site can say that more than itself has set a cell.
+
+    The first sum is a proved one, of counters within a norm and of the flags of cells; the second,
+    of calibration, is masked and proves nothing, among the sites of the first. A counter that only
+    a liar brings below zero is zero. `refused`: the sites that proved nothing.
+
+    bound: of the norm of a site's counters, to which it scales them down. minimum: fewest sites in
+    the first sum. corrupt: fraction that may collude with an aggregator.
+    """
+
+    def __init__(
+        self,
+        sites: Mapping[int, Mapping[Field, int]],
+        settings: Settings,
+        *,
+        bound: int,
+        minimum: int,
+        corrupt: float = 0.2,
+    ) -> None:
+        super().__init__(sites, settings)
+        require(type(bound) is int and bound >= 1, "bound >= 1, an int,", bound)
+        self._bound, self._minimum, self._corrupt = bound, minimum, corrupt
+        self.refused: frozenset[int] = frozenset()
+
+    def count(self, drops: Mapping[int, str] | None = None) -> None:
+        """The first sum. drops: sites that say nothing; there is one phase that they could."""
+        cells = 1 << self.settings.cells
+        vectors = {site: self._vector(site) for site in self.tables}
+        summed = proved_sum(
+            vectors,
+            self.members,
+            bound=self._bound,
+            flags=cells,
+            model=self.settings.digest,
+            minimum=self._minimum,
+            corrupt=self._corrupt,
+            silent=frozenset(drops or ()),
+        )
+        self._ended("counters and support, proved", summed)
+        self.included, self.refused = summed.included, summed.refused
+        self.total = Table(self.settings, np.maximum(summed.total[:cells], 0))
+        self.sites_per_cell = summed.total[cells:]
+
+    def _given(self, site: int) -> Table:
+        """Its counters within the norm: it relies on all that it has counted itself."""
+        return Table(self.settings, limited(self.tables[site].counts, self._bound))
+
+    def _sums_at(self, site: int) -> tuple[Table, _Integers]:
+        """Never less than its own, which a liar may have counted down."""
+        total, sites = super()._sums_at(site)
+        return Table(self.settings, np.maximum(total.counts, self.tables[site].counts)), sites
+
+
+def _length(vectors: Mapping[int, _Integers], members: Members) -> int:
+    """That of every vector. Raises `ParameterError` unless all members have one."""
+    require(vectors.keys() == members.sites.keys(), "sites with vectors == members", set(vectors))
+    require(HELPER not in vectors, f"site ids != {HELPER}", HELPER)
+    sizes = {vector.size for vector in vectors.values()}
+    require(len(sizes) == 1, "vectors have one length", sizes)
+    return sizes.pop()
+
+
+def _residues(vector: _Integers, width: int) -> Words:
+    """Of signed integers. Raises `InputRefused` for one that would stand for another."""
+    if np.any(np.abs(vector) >= 1 << width - 1):
+        raise InputRefused(f"|entry| < 2**{width - 1} must hold for every entry")
+    return reduce(vector.astype(word(width)), width)
 
 
 def _roster(members: Members, helper: Identity) -> Roster:

@@ -19,6 +19,7 @@ from apiwatch.explain import Usual, explain
 from apiwatch.federation import Federation
 from apiwatch.naming import Name, Namer, level_for, tag_of
 from apiwatch.private import Privacy, PrivateFederation
+from apiwatch.proved import ProvedFederation
 from apiwatch.settings import Settings, require
 from apiwatch.store import Profile
 from apiwatch.table import Table
@@ -61,10 +62,17 @@ def learnt(counts: Counter[Field], settings: Settings, before: Profile | None) -
     return before
 
 
-def learnt_together(sites: Sequence[Counter[Field]], settings: Settings) -> Profile:
-    """The profile that several sites share, by two secure sums."""
+def learnt_together(sites: Sequence[Counter[Field]], settings: Settings, bound: int = 0) -> Profile:
+    """The profile that several sites share, by two secure sums; the first a proved one with a
+    bound of the norm of counters.
+    """
     require(len(sites) >= 5, "sites >= 5", len(sites))
-    federation = Federation(dict(enumerate(sites, 1)), settings)
+    numbered = dict(enumerate(sites, 1))
+    if bound:
+        least = len(sites) - len(sites) // 4
+        federation: Federation = ProvedFederation(numbered, settings, bound=bound, minimum=least)
+    else:
+        federation = Federation(numbered, settings)
     federation.learn()
     shapes = Usual.learn(sum(sites, Counter[Field]()))
     agreed = federation.sites_per_cell >= settings.support

@@ -92,6 +92,20 @@ def test_sites_learn_together_what_one_would_learn_from_all(folder: Path, tmp_pa
     assert "sites >= 5 must hold" in few.stderr
 
 
+def test_sites_that_learn_together_prove_what_they_say(folder: Path, tmp_path: Path) -> None:
+    sites = [folder / f"site{site}" for site in range(5)]
+    path = tmp_path / "proved"
+    options = ("--support", 2, "--proved", 1 << 15)
+    assert run("learn", "--together", *sites, *options, "-p", path).exit_code == 0
+    assert "counters and support, proved: " in run("ledger", "-p", path).stdout
+    masked = tmp_path / "masked"
+    assert run("learn", "--together", *sites, "--support", 2, "-p", masked).exit_code == 0
+    assert Profile.load(path).sites.max() == Profile.load(masked).sites.max() == 5
+    alone = run("learn", sites[0], "--proved", 9, "-p", tmp_path / "alone")
+    assert alone.exit_code == 2
+    assert "proved = 0 without --together must hold" in alone.stderr
+
+
 def test_what_is_forgotten_was_never_there(folder: Path, profile: Path) -> None:
     stay = [folder / f"site{site}" for site in range(4)]
     options = [option for path in stay for option in ("--rest", path)]

@@ -1,13 +1,18 @@
-"""Two aggregators: the sum of whoever proves its norm, and nobody else."""
+"""Two aggregators: the sum of whoever proves what its vector is, and nobody else."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
+from secagg.vdaf.entries import EntryBound
+from traffic import usual
 
+from apiwatch import Calibration, Detector, Federation, Settings, Table, gather
 from apiwatch.contributions import limited
 from apiwatch.errors import ParameterError, RoundFailed
-from apiwatch.proved import proved_sum
+from apiwatch.proved import ProvedFederation, proved_sum
 from apiwatch.secure import Members
 
 SITES = tuple(range(1, 7))
@@ -67,4 +72,149 @@ def test_limited_is_within_the_norm_and_points_the_same_way(norm: float) -> None
     within = limited(vector, norm)
     assert int((within**2).sum()) <= norm**2
     assert np.all(np.sign(within) * np.sign(vector) >= 0)
-    assert np.abs(limited(vector, 1 << 20) - vector).max() <= 1
+    assert np.array_equal(limited(vector, 1 << 20), vector)
+
+
+# -- support -------------------------------------------------------------------------------------
+
+SETTINGS = Settings(cells=10, slots=4, support=3, salt=b"0123456789abcdef")
+TRAFFIC = {site: usual(12, seed=site) for site in SITES}
+
+
+def federation(kind: type[Federation], said: Mapping[int, np.ndarray]) -> Federation:
+    """After the first sum, in which these sites said this of their cells."""
+    gathered = {site: gather(requests) for site, requests in TRAFFIC.items()}
+    options = {"bound": 1 << 16, "minimum": 3} if kind is ProvedFederation else {}
+    made = kind(gathered, SETTINGS, **options)
+    truly = made._vector
+    made._vector = lambda site: (
+        np.concatenate([made.tables[site].counts, said[site]]) if site in said else truly(site)
+    )
+    made.count()
+    return made
+
+
+@pytest.fixture
+def shameless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that share as bits whatever they are given, and prove it as if it were."""
+
+    def encode(limits: EntryBound, vector: np.ndarray) -> np.ndarray:
+        return limits.field.embed(np.asarray(vector, np.int64))
+
+    monkeypatch.setattr(EntryBound, "encode", encode)
+
+
+def alone(site: int) -> np.ndarray:
+    """Cells that `site` has set and nobody else, (n,)."""
+    tables = {each: Table.learn(gather(TRAFFIC[each]), SETTINGS) for each in SITES}
+    others = sum(table.bits for each, table in tables.items() if each != site)
+    return np.flatnonzero(tables[site].bits.astype(bool) & (others == 0))
+
+
+def claimed(site: int, votes: int) -> np.ndarray:
+    """The bits of `site`, with so many votes in each cell of its own."""
+    bits = Table.learn(gather(TRAFFIC[site]), SETTINGS).bits
+    bits[alone(site)] = votes
+    return bits
+
+
+def test_federated_is_pooled_over_whoever_was_heard() -> None:
+    settings = Settings(cells=10, slots=4, salt=SETTINGS.salt)  # one calibration for all
+    gathered = {site: gather(requests) for site, requests in TRAFFIC.items()}
+    learned = ProvedFederation(gathered, settings, bound=1 << 16, minimum=3)
+    learned.learn(drops={2: "reports", 5: "reports"})
+    assert (learned.included, learned.refused) == ({1, 3, 4, 6}, frozenset())
+    pool = gather(request for site in learned.included for request in TRAFFIC[site])
+    table = Table.learn(pool, settings)
+    assert learned.shared.digest == Detector(table, Calibration.learn(pool, table)).digest
+    bits = sum(learned.tables[site].bits for site in learned.included)
+    assert learned.sites_per_cell.tolist() == bits.tolist()
+
+
+def test_with_support_it_is_what_masked_sums_give() -> None:
+    gathered = {site: gather(requests) for site, requests in TRAFFIC.items()}
+    masked = Federation(gathered, SETTINGS)
+    masked.learn()
+    proved = ProvedFederation(gathered, SETTINGS, bound=1 << 16, minimum=3)
+    proved.learn()
+    assert proved.shared.digest == masked.shared.digest
+    assert proved.table(4).counts.tolist() == masked.table(4).counts.tolist()
+
+
+def test_without_a_proof_one_site_lifts_its_cells_over_the_support() -> None:
+    cells = alone(4)
+    assert cells.size > 3
+    made = federation(Federation, {4: claimed(4, 5)})
+    assert (made.sites_per_cell[cells] >= SETTINGS.support).all()
+    assert (made.table(1).counts[cells] > 0).all()
+
+
+@pytest.mark.usefixtures("shameless")
+@pytest.mark.parametrize("votes", [5, 2, -1])
+def test_with_one_it_is_refused_and_lifts_nothing(votes: int) -> None:
+    cells = alone(4)
+    made = federation(ProvedFederation, {4: claimed(4, votes)})
+    assert (made.refused, 4 in made.included) == ({4}, False)
+    assert (made.sites_per_cell[cells] == 0).all()
+    assert (made.table(1).counts[cells] == 0).all()
+    honest = federation(ProvedFederation, {4: claimed(4, 1)})
+    assert honest.refused == frozenset()
+    assert (honest.sites_per_cell[cells] == 1).all()
+    assert (honest.table(1).counts[cells] == 0).all()
+
+
+def test_an_honest_machine_does_not_send_five_votes() -> None:
+    made = federation(ProvedFederation, {4: claimed(4, 5)})
+    assert made.refused == {4}
+
+
+@pytest.mark.usefixtures("shameless")
+@pytest.mark.parametrize("seed", range(3))
+def test_fewer_than_k_liars_lift_no_cell_whatever_they_send(seed: int) -> None:
+    """A cell counts for others only if k distinct sites set it, of which liars are two at most."""
+    rng = np.random.default_rng(seed)
+    size = 1 << SETTINGS.cells
+    anything = rng.choice([0, 1, 2, -1, 3, 1 << 15], size) * rng.integers(0, 2, size)
+    every = np.ones(size, np.int64)
+    made = federation(ProvedFederation, {3: anything, 4: every})
+    assert made.refused == {3}
+    honest = sum(made.tables[site].bits for site in (1, 2, 5, 6))
+    counted = made.sites_per_cell >= SETTINGS.support
+    assert (honest[counted] >= SETTINGS.support - 1).all()  # beside the liar that proved ones
+    few = honest == 0
+    own = made.tables[1].counts
+    assert few.any()
+    assert np.array_equal(made.table(1).counts[few], own[few])
+
+
+def test_a_liar_cannot_bring_what_a_site_has_counted_itself_below_that() -> None:
+    gathered = {site: gather(requests) for site, requests in TRAFFIC.items()}
+    made = ProvedFederation(gathered, SETTINGS, bound=1 << 16, minimum=3)
+    honest = made._vector
+    own = made.tables[4]
+    lie = np.concatenate([-50 * own.counts, own.bits])
+    made._vector = lambda site: lie if site == 4 else honest(site)
+    made.count()
+    assert 4 in made.included
+    assert made.total.counts.min() == 0
+    assert (made.table(1).counts >= made.tables[1].counts).all()
+
+
+@pytest.mark.parametrize("bound", [0, 1.5, True])
+def test_a_bound_is_a_positive_integer(bound: object) -> None:
+    gathered = {site: gather(requests) for site, requests in TRAFFIC.items()}
+    with pytest.raises(ParameterError, match="bound >= 1"):
+        ProvedFederation(gathered, SETTINGS, bound=bound, minimum=3)
+
+
+def test_a_site_beyond_the_bound_gives_less_and_relies_on_all_of_its_own() -> None:
+    gathered = {site: gather(requests) for site, requests in TRAFFIC.items()}
+    made = ProvedFederation(gathered, SETTINGS, bound=60, minimum=3)
+    own = made.tables[1].counts
+    assert np.linalg.norm(own) > 60 >= np.linalg.norm(made._given(1).counts)
+    made.learn()
+    assert (made.included, made.refused) == (frozenset(SITES), frozenset())
+    assert made.total.counts.tolist() == sum(made._given(s).counts for s in SITES).tolist()
+    assert (made.table(1).counts >= own).all()
+    made.forget(1)
+    assert made.total.counts.tolist() == sum(made._given(s).counts for s in SITES[1:]).tolist()

@@ -1,8 +1,17 @@
-"""Two aggregators: a client speaks once, and no update exceeds the bound of its norm."""
+"""Two aggregators: a client speaks once, and no update exceeds the bounds that it proves."""
 
 from secagg.reference import Reference
 from secagg.schemes.pine.noise import Noise
 from secagg.schemes.pine.params import HELPER, TwoAggregators
-from secagg.schemes.pine.screen import Angle, PineMap, PineScreen
+from secagg.schemes.pine.screen import Angle, Entries, PineMap, PineScreen
 
-__all__ = ["HELPER", "Angle", "Noise", "PineMap", "PineScreen", "Reference", "TwoAggregators"]
+__all__ = [
+    "HELPER",
+    "Angle",
+    "Entries",
+    "Noise",
+    "PineMap",
+    "PineScreen",
+    "Reference",
+    "TwoAggregators",
+]

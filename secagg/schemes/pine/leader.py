@@ -174,9 +174,12 @@ class PineLeader:
 
     def _check_bounds(self, total: NDArray[np.int64], clients: int) -> None:
         """Noise has no bound: who decodes a noisy sum knows how much is likely."""
-        most = clients * self._params.bound
-        beyond = np.any(total > most) or np.any(total < -most)
-        if beyond and self._params.noise is None:
+        params = self._params
+        normed, ranged = np.split(total, [params.normed])
+        most = params.entries.most if params.entries else 0
+        beyond = np.any(np.abs(normed) > clients * params.bound)
+        beyond |= np.any((ranged < 0) | (ranged > clients * most))
+        if beyond and params.noise is None:
             raise IntegrityError("a coordinate is beyond what the accepted inputs can sum to")
 
     def _residues(self, total: Elements) -> Words:

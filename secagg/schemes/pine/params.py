@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -34,10 +34,11 @@ from secagg.schemes.pine.messages import (
     Sum,
 )
 from secagg.schemes.pine.noise import Noise
-from secagg.schemes.pine.screen import Angle, PineMap, PineScreen
+from secagg.schemes.pine.screen import Angle, Entries, PineMap, PineScreen
 from secagg.schemes.pine.screened_helper import ScreenedHelper
 from secagg.schemes.pine.screened_leader import ScreenedLeader
 from secagg.vdaf.angle import AngleBound
+from secagg.vdaf.entries import EntryBound
 from secagg.vdaf.norm import NormBound, best_chunks
 from secagg.vdaf.pine import Pine
 from secagg.vdaf.suite import Production
@@ -51,10 +52,12 @@ HELPER = THIRD
 
 @dataclass(frozen=True, kw_only=True)
 class TwoAggregators(Scheme):
-    """Private as long as one aggregator is honest; no input in the sum exceeds the bound.
+    """Private as long as one aggregator is honest; no input in the sum exceeds its bounds.
 
-    bound: of the Euclidean norm of a vector, as signed integers. minimum: fewest inputs in a sum;
-    the helper enforces it too. corrupt: fraction of the clients that may collude with an
+    bound: of the Euclidean norm of a vector, as signed integers; of its first entries where there
+    are `entries`. entries: how many of the last are proven to be in a range, each by itself; None
+    for none. Where they are the whole vector it has no norm bound, 0. minimum: fewest inputs in a
+    sum; the helper enforces it too. corrupt: fraction of the clients that may collude with an
     aggregator. screen: what is opened of each client, or of groups, before the sum; None for
     nothing. The leader's input is then the set of clients to accept, and without one, at its
     deadline, all whose weight is possible are. noise: what each aggregator adds to its share of the
@@ -62,12 +65,13 @@ class TwoAggregators(Scheme):
     angle: what each client proves of its direction beside the norm; in the place of a screen.
     """
 
-    bound: int
+    bound: int = 0
     minimum: int
     corrupt: float = 0.2
     screen: PineScreen | None = None
     noise: Noise | None = None
     angle: Angle | None = None
+    entries: Entries | None = None
 
     code: ClassVar[int] = 6
     name: ClassVar[str] = "pine"
@@ -79,13 +83,15 @@ class TwoAggregators(Scheme):
         object.__setattr__(self, "corrupt", float(self.corrupt) + 0.0)
         if isinstance(self.bound, bool) or not isinstance(self.bound, int):
             raise ParameterError(f"bound must be an int, got {type(self.bound).__name__}")
-        if self.clients * self.bound >= 1 << self.width - 1:
-            raise ParameterError(
-                "clients * bound < 2**(width - 1) must hold for an exact sum, got "
-                f"{self.clients} * {self.bound} and width = {self.width}"
-            )
-        if 2 * self.clients * self.bound >= MODULUS:
-            raise ParameterError(f"2 * clients * bound < {MODULUS} must hold")
+        self._check_entries()
+        for name, most in self._largest.items():
+            if self.clients * most >= 1 << self.width - 1:
+                raise ParameterError(
+                    f"clients * {name} < 2**(width - 1) must hold for an exact sum, got "
+                    f"{self.clients} * {most} and width = {self.width}"
+                )
+            if 2 * self.clients * most >= MODULUS:
+                raise ParameterError(f"2 * clients * {name} < {MODULUS} must hold, got {most}")
         if isinstance(self.minimum, bool) or not isinstance(self.minimum, int):
             raise ParameterError(f"minimum must be an int, got {type(self.minimum).__name__}")
         if not 2 <= self.minimum <= self.clients:
@@ -99,6 +105,41 @@ class TwoAggregators(Scheme):
         _ = self._sizes
         if self.screen is not None:
             self._check_screen(self.screen)
+
+    @property
+    def soundness(self) -> float:
+        """Bits: what a try of entries out of range passes with is 2**-that at most."""
+        sizes = self._sizes
+        assert sizes.entries is not None, "some are proven"
+        return sizes.entries.soundness(sizes.proofs)
+
+    @property
+    def _largest(self) -> dict[str, int]:
+        """By what bounds it, the largest entry that one client can have."""
+        found = {"bound": self.bound} if self.normed else {}
+        return found if self.entries is None else {**found, "(2**bits - 1)": self.entries.most}
+
+    @property
+    def normed(self) -> int:
+        """Entries whose norm is proven: all before those that `entries` speaks of."""
+        return self.length - (self.entries.count if self.entries else 0)
+
+    def _check_entries(self) -> None:
+        if self.entries is not None and not isinstance(self.entries, Entries):
+            raise ParameterError(f"entries is an Entries, got {type(self.entries).__name__}")
+        if self.normed < 0:
+            raise ParameterError(
+                f"entries.count <= length must hold, got {self.length - self.normed} and "
+                f"{self.length}"
+            )
+        if not self.normed and self.bound:
+            raise ParameterError(
+                f"bound = 0 must stand where entries are the whole vector, got {self.bound}"
+            )
+        if not self.normed and self.angle is not None:
+            raise ParameterError("an angle is of a vector with a norm: length > entries.count")
+        if self.entries is not None and self.screen is not None:
+            raise ParameterError("a screen opens numbers of vectors without entries: take one")
 
     def _check_options(self) -> None:
         law = isinstance(self.noise, Noise) and not isinstance(self.noise, type)
@@ -166,21 +207,45 @@ class TwoAggregators(Scheme):
 
     @cached_property
     def limits_of_norm(self) -> NormBound:
-        """What each vector must satisfy."""
-        return self._limits_in(field64())
+        """What each vector with a norm must satisfy."""
+        limits = self._function.limits
+        assert limits is not None, "entries are not the whole vector"
+        return limits
 
     @cached_property
-    def _sizes(self) -> NormBound:
+    def _function(self) -> Pine:
+        """That of all rounds but for the context."""
+        return self._function_in(field64())
+
+    @cached_property
+    def _sizes(self) -> Pine:
         """The same for counting: without kernels, which take a second to load."""
-        return self._limits_in(Field64())
+        return self._function_in(Field64())
+
+    def _function_in(self, field: Field64) -> Pine:
+        entries = None
+        if self.entries is not None:
+            entries = EntryBound(field=field, count=self.entries.count, bits=self.entries.bits)
+        chunk, norm_chunk = self._chunks
+        return Pine(
+            limits=self._limits_in(field) if self.normed else None,
+            entries=entries,
+            suite=Production(context=bytes(32)),
+            chunk=chunk,
+            norm_chunk=norm_chunk,
+        )
+
+    @cached_property
+    def _chunks(self) -> tuple[int, int]:
+        return best_chunks(self._limits_in(Field64())) if self.normed else (1, 1)
 
     def _limits_in(self, field: Field64) -> NormBound:
         if self.angle is None:
-            return NormBound(field=field, dimension=self.length, bound=self.bound)
+            return NormBound(field=field, dimension=self.normed, bound=self.bound)
         angle = self.angle
         return AngleBound(
             field=field,
-            dimension=self.length,
+            dimension=self.normed,
             bound=self.bound,
             reference=angle.reference,
             numerator=angle.numerator,
@@ -188,30 +253,21 @@ class TwoAggregators(Scheme):
             head=angle.head,
         )
 
-    @cached_property
-    def _chunks(self) -> tuple[int, int]:
-        return best_chunks(self._sizes)
-
     @property
     def derived(self) -> Mapping[str, object]:
-        return {"chunks": self._chunks, "checks": self._sizes.checks}
+        sizes, found = self._sizes, {}
+        if sizes.limits is not None:
+            chunks = sizes.chunk, sizes.norm_chunk
+            found = {"chunks": chunks, "checks": sizes.limits.checks}
+        return found | ({"entry_chunk": sizes.entries.chunk} if sizes.entries else {})
 
     def vdaf(self, context: bytes) -> Pine:
         """The function that a round with this context computes."""
-        return self._vdaf(self.limits_of_norm, context)
-
-    def _vdaf(self, limits: NormBound, context: bytes) -> Pine:
-        chunk, norm_chunk = self._chunks
-        return Pine(
-            limits=limits,
-            suite=Production(context=context),
-            chunk=chunk,
-            norm_chunk=norm_chunk,
-        )
+        return replace(self._function, suite=Production(context=context))
 
     @property
     def limits(self) -> Limits:
-        vdaf = self._vdaf(self._sizes, bytes(32))
+        vdaf = self._sizes
         sum_size = self.length * vdaf.field.size
         return Limits(
             parties=self.clients,

@@ -19,7 +19,7 @@ from secagg.sketch import SketchMap, check_shape
 from secagg.sketch_field import of_elements
 from secagg.vdaf.norm import NormBound
 
-__all__ = ["Angle", "PineMap", "PineScreen"]
+__all__ = ["Angle", "Entries", "PineMap", "PineScreen"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,25 @@ class Angle:
             raise ParameterError(f"reference is a Reference, got {type(self.reference).__name__}")
         for name in ("numerator", "denominator", "head"):
             require_int(name, getattr(self, name), 0, 1 << 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entries:
+    """What every client proves of the last `count` entries of its vector: each is an integer in
+    {0 … 2**bits - 1}, with bits = 1 thus 0 or 1.
+    """
+
+    count: int
+    bits: int = 1
+
+    def __post_init__(self) -> None:
+        require_int("count", self.count, 1, (1 << 31) - 1)
+        require_int("bits", self.bits, 1, 31)
+
+    @property
+    def most(self) -> int:
+        """The largest entry."""
+        return (1 << self.bits) - 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,11 @@ MEAS, PROOF, JOINT, PROVE, QUERY, SEED, PART, WRAP, WRAP_SEED, WRAP_PART = range
 
 @dataclass(frozen=True)
 class Setting:
-    """The parameters of one function; `context` is empty for the draft."""
+    """The parameters of one function; `context` is empty for the draft.
+
+    Entries in a range follow the vector with a norm: `count` of `entry_bits` each. A dimension of
+    zero is for no norm at all, and then there are no checks.
+    """
 
     dimension: int
     bound: int
@@ -36,6 +40,13 @@ class Setting:
     proofs: int
     norm_proofs: int
     context: bytes
+    count: int = 0
+    entry_bits: int = 1
+    entry_chunk: int = 1
+
+    @property
+    def full(self) -> int:
+        return self.length + self.count * self.entry_bits
 
     @property
     def norm_bits(self) -> int:
@@ -204,6 +215,33 @@ class Checks:
         return sum(term * r**at for at, term in enumerate(terms)) % P
 
 
+class Entries:
+    """Bits of entries are bits."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.s, self.arity = setting, setting.entry_chunk
+        self.joint = len(chunks([0] * (setting.full - setting.length), self.arity)) + 1
+
+    def bits(self, meas: list[int]) -> Calls:
+        return chunks(meas[self.s.length + self.s.checks :], self.arity)
+
+    def calls(self, meas: list[int], joint: list[int], shares: int) -> Calls:
+        r = joint[-1]
+        return [[pow(r, at, P) * b % P for at, b in enumerate(row)] for row in self.bits(meas)]
+
+    def gadget(self, wires: list[int]) -> int:
+        return sum(wire * wire for wire in wires) % P
+
+    def compose(self, wires: Calls) -> list[int]:
+        return total([product(wire, wire) for wire in wires])
+
+    def output(self, meas: list[int], called: list[int], joint: list[int], shares: int) -> int:
+        r, found = joint[-1], 0
+        for s, value, row in zip(joint[:-1], called, self.bits(meas), strict=True):
+            found += s * (value - sum(pow(r, 2 * at, P) * b for at, b in enumerate(row)))
+        return found % P
+
+
 # -- polynomials ---------------------------------------------------------------------------------
 
 
@@ -262,17 +300,21 @@ def dot(left: list[int], right: list[int]) -> int:
 
 # -- proofs --------------------------------------------------------------------------------------
 
-Circuit = Equality | Checks
+Circuit = Equality | Checks | Entries
 
 
 def circuits(setting: Setting) -> list[Circuit]:
-    first: list[Circuit] = [Equality(setting)] * setting.norm_proofs
-    return first + [Checks(setting)] * setting.proofs
+    found: list[Circuit] = []
+    if setting.dimension:
+        found += [Equality(setting)] * setting.norm_proofs + [Checks(setting)] * setting.proofs
+    if setting.count:
+        found += [Entries(setting)] * setting.proofs
+    return found
 
 
 def size_of(circuit: Circuit) -> int:
     s = circuit.s
-    joint, meas = [0] * circuit.joint, [0] * (s.length + s.checks)
+    joint, meas = [0] * circuit.joint, [0] * (s.full + s.checks)
     return power_above(1 + len(circuit.calls(meas, joint, 2)))
 
 
@@ -336,6 +378,8 @@ def drawn(s: Setting, seed: bytes, usage: int, binder: bytes, sizes: list[int]) 
 
 
 def part(s: Setting, kind: int, agg_id: int, blind: bytes, nonce: bytes, absorbed: bytes) -> bytes:
+    if kind == 0 and not s.dimension:
+        return bytes(32)
     usage = (WRAP_PART, PART)[kind]
     return Stream(blind, s.tag(usage), bytes([agg_id]) + nonce + absorbed).read(32)
 
@@ -376,10 +420,11 @@ def shard(s: Setting, vector: list[int], nonce: bytes, rand: bytes) -> tuple[byt
     """The public share, the leader's input share and the helper's."""
     seeds = [rand[at : at + 32] for at in range(0, 7 * 32, 32)]
     meas_seed, proof_seed, blinds, prove_seed = seeds[0], seeds[1], seeds[2:6], seeds[6]
+    vector, entries = vector[: s.dimension], vector[s.dimension :]
     norm = sum(value * value for value in vector)
     bits = bits_of(norm, s.norm_bits) + bits_of(s.bound**2 - norm, s.norm_bits)
     claimed = [value % P for value in vector] + bits
-    helper = expand(s, meas_seed, MEAS, b"\1", s.length)
+    helper = expand(s, meas_seed, MEAS, b"\1", s.full)
 
     def parts(kind: int, meas: list[int]) -> list[bytes]:
         leader = [(a - b) % P for a, b in zip(meas, helper, strict=False)]
@@ -392,6 +437,7 @@ def shard(s: Setting, vector: list[int], nonce: bytes, rand: bytes) -> tuple[byt
     wrap_parts = parts(0, claimed)
     computed = results(s, claimed[: s.dimension], seed_of(s, 0, wrap_parts))
     meas = claimed + said(s, computed)
+    meas += [bit for entry in entries for bit in bits_of(entry, s.entry_bits)]
     other_parts = parts(1, meas)
     joint = joints(s, seed_of(s, 1, other_parts))
     numbers = bytes([s.norm_proofs, s.proofs])
@@ -399,11 +445,23 @@ def shard(s: Setting, vector: list[int], nonce: bytes, rand: bytes) -> tuple[byt
     rands = drawn(s, prove_seed, PROVE, numbers, arities)
     proofs: list[int] = []
     for circuit, prove_rand, joint_rand in zip(circuits(s), rands, joint, strict=True):
-        proofs += prove(circuit, meas + computed, prove_rand, joint_rand)
+        proofs += prove(circuit, whole_of(s, meas, computed), prove_rand, joint_rand)
     hidden = expand(s, proof_seed, PROOF, numbers + b"\1", len(proofs))
     leader = [(a - b) % P for a, b in zip(meas + proofs, helper + hidden, strict=True)]
     public = b"".join(wrap_parts + other_parts)
     return public, encode(leader) + blinds[2] + blinds[3], b"".join(seeds[:4])
+
+
+def whole_of(s: Setting, meas: list[int], computed: list[int]) -> list[int]:
+    """What circuits read: the results of the checks stand before the bits of entries."""
+    return meas[: s.length] + computed + meas[s.length :]
+
+
+def output_of(s: Setting, meas: list[int]) -> list[int]:
+    entries = meas[s.length :]
+    starts = range(0, len(entries), s.entry_bits)
+    numbers = [number(entries[at : at + s.entry_bits]) % P for at in starts]
+    return meas[: s.dimension] + numbers
 
 
 def half(
@@ -414,11 +472,11 @@ def half(
     numbers = bytes([s.norm_proofs, s.proofs])
     blinds, meas_seed = [share[-64:-32], share[-32:]], share[:32]
     if agg_id:
-        meas = expand(s, meas_seed, MEAS, b"\1", s.length)
+        meas = expand(s, meas_seed, MEAS, b"\1", s.full)
         proofs = expand(s, share[32:64], PROOF, numbers + b"\1", sum(sizes))
     else:
         both = decode(share[:-64])
-        meas, proofs = both[: s.length], both[s.length :]
+        meas, proofs = both[: s.full], both[s.full :]
     claimed = [public[at : at + 32] for at in range(0, 128, 32)]
     own = [
         part(s, kind, agg_id, blinds[kind], nonce, s.absorbed(agg_id, meas_seed, meas, kind))
@@ -427,13 +485,13 @@ def half(
     for kind in (0, 1):
         claimed[2 * kind + agg_id] = own[kind]
     seeds = [seed_of(s, kind, claimed[2 * kind : 2 * kind + 2]) for kind in (0, 1)]
-    whole = meas + results(s, meas[: s.dimension], seeds[0])
+    whole = whole_of(s, meas, results(s, meas[: s.dimension], seeds[0]))
     queries = expand(s, key, QUERY, numbers + nonce, len(sizes))
     found: list[int] = []
     each = zip(circuits(s), pieces(proofs, sizes), queries, joints(s, seeds[1]), strict=True)
     for circuit, proof, point, joint in each:
         found += query(circuit, whole, proof, point, joint)
-    return meas[: s.dimension], found, own, seeds
+    return output_of(s, meas), found, own, seeds
 
 
 def verify(

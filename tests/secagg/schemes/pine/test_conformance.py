@@ -11,7 +11,7 @@ import pytest
 from secagg.identity import PartyId
 from secagg.primitives.ring import Words, centered, word
 from secagg.scheme import Scheme
-from secagg.schemes.pine import PineScreen, Reference, TwoAggregators
+from secagg.schemes.pine import Entries, PineScreen, Reference, TwoAggregators
 from secagg.testing import SeededRand
 from secagg.testing.conformance import SchemeConformance
 from secagg.testing.parties import Parties, make_round
@@ -124,3 +124,38 @@ class TestScreenedGroups(Screened):
 
     def screen_of(self, length: int) -> PineScreen:
         return ToyScreen(rows=5, buckets=16, group=2)
+
+
+@pytest.mark.slow
+class TestEntries(Small):
+    """Nothing is proven but the range of each entry."""
+
+    widths = (8, 33, 64)
+    patterns = 3
+
+    def scheme(self, clients: int, length: int, width: int) -> Scheme:
+        return TwoAggregators(
+            clients=clients,
+            length=length,
+            width=width,
+            minimum=self.minimum,
+            corrupt=0.0,
+            entries=Entries(count=length, bits=2),
+        )
+
+    def inputs(self, parties: Parties, seed: object = 0) -> dict[PartyId, Words]:
+        scheme = parties.scheme
+        rand = SeededRand(repr(("entries", seed)))
+        rng = np.random.default_rng(int.from_bytes(rand(8), "little"))
+        return {
+            party: self.residues(rng.integers(0, 4, scheme.length), scheme.width)
+            for party in parties.clients
+        }
+
+    def accepts(self, scheme: Scheme, vector: Words) -> bool:
+        return bool(np.all(vector < 4))
+
+    @property
+    def held(self) -> int:
+        """A residue is two elements of the field here."""
+        return 2
