@@ -84,6 +84,9 @@ class Answer(ABC):
             )
         return layout
 
+    def _require_own_weight(self) -> None:
+        self._settings.check_weighted_by(self._call.plan, self._call.weighted_by)
+
     def _trained(self, call_next: App) -> Trained:
         """What the user's function makes of the message without our records."""
         content = self._message.content

@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("flwr", reason="flwr is not installed: pip install 'secagg[flower]'")
 
 from flwr.app import Context, Message, MetricRecord, RecordDict
+from flwr.serverapp.strategy import FedAvg
 
 from protocols.adapters.flower import (
     ClientSettings,
@@ -121,6 +122,24 @@ def test_floors_come_neither_from_the_run_nor_from_messages(run: Run, local_grid
     for context in grid.contexts.values():
         context.run_config = {"secagg-floor-clients": 2}
     assert run(grid).failures
+
+
+def test_a_weight_of_another_name_is_refused_whatever_it_is(run: Run, local_grid: Any) -> None:
+    """Who has no such metric, or none in range, would drop out, and the server know it."""
+
+    def train(party: int, model: Arrays) -> Local:
+        return Local(model, {"positives": party - 1}, 10)
+
+    inner = FedAvg(fraction_evaluate=0.0, weighted_by_key="positives")
+    for terms in ({}, {"max_weight": 1}):
+        grid = local_grid(train)
+        assert isinstance(run(grid, inner=inner, **terms).failures[1], Aborted)
+        wanted = "ParameterError: the round's weight is another metric than this client's own"
+        assert reasons(grid) == [wanted] * 5
+    own = local_grid(lambda party, model: Local(model, {"positives": party}, 10))
+    for context in own.contexts.values():
+        context.node_config["secagg-weight"] = "positives"
+    assert run(own, inner=inner).reports[1].total_weight == 15
 
 
 def test_settings_from_code(run: Run, local_grid: Any, enrolled: Path) -> None:
