@@ -60,7 +60,8 @@ class ClientSettings:
     floors: what the parameters of a round must at least offer. By default those of `Floors`, and
         `corrupt` as `SecurePlan` has it. `opened` is a ceiling: how many numbers of its update a
         round with a screen may open; 0, and thus no such round, unless it says so. `opened_of`
-        above 1 lets it open sums over so many clients only.
+        above 1 lets it open sums over so many clients only. `authority` stays None here: no plan of
+        this adapter has a key authority, and with one named all are refused.
     most_clip, most_range: the largest bound of a `NormClip`, of a `RangeClip`, that it accepts.
         Where only one is given, it accepts that kind of clip only; where none is, any.
     most_parameters: the most coordinates, metrics included, of a vector that it works on.
