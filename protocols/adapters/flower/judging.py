@@ -159,7 +159,7 @@ class Judging:
             found = _checked(self._judge(self._observed(server.plan, statistics, number)))
             self.verdict = found
             return found
-        number = self._judge.last + 1  # it may go on from another run
+        number = max(number, self._judge.last + 1)  # it may go on from another run
         seen = self._observed(server.plan, statistics, number)
         assert isinstance(seen, Norms | Sketches), "all that is opened of clients"
         self.verdict = verdicts = self._judge.judge(seen)

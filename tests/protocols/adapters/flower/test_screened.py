@@ -263,6 +263,7 @@ def test_the_cascade_of_robust_finds_copies(
     verdicts = run.strategy.verdicts[3]
     assert isinstance(verdicts, Verdicts)
     assert set(verdicts.excluded) == {7, 8}
+    assert [found.number for found in run.strategy.verdicts.values()] == [1, 2, 3]
     assert run.strategy.reports[3].refused == {7, 8}
     reason = verdicts.by_client[8].reasons[0].in_words
     assert f"client 8 is left out: {reason}" in caplog.text
