@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,13 @@ from protocols.adapters.flower import (
     load_identity,
     load_roster,
     mod_from,
+    save_roster,
     secure_aggregation_mod,
 )
 from protocols.adapters.flower.state import STATE
 from protocols.testing import Arrays, Local
 from secagg.errors import Aborted, ParameterError
+from secagg.identity import Identity
 from secagg.quantize import NormClip
 from secagg.scheme import Floors
 
@@ -48,6 +52,21 @@ def reasons(grid: Any) -> list[str]:
 
 
 # -- what a client insists on -----------------------------------------------------------------
+
+
+def test_a_roster_with_a_key_authority_is_for_no_plan_of_flower(
+    run: Run, local_grid: Any, enrolled: Path, tmp_path: Path
+) -> None:
+    """No plan here has one, and whoever insists on it joins none."""
+    roster = load_roster(enrolled / "roster.json")
+    save_roster(
+        tmp_path / "own.json", replace(roster, authority=Identity.generate(os.urandom).public)
+    )
+    grid = local_grid(trained)
+    grid.contexts[1007].node_config["secagg-roster"] = str(tmp_path / "own.json")
+    assert set(run(grid).reports[1].included) == {2, 3, 4, 5}
+    wanted = "ParameterError: the roster has another key authority than the plan"
+    assert reasons(grid)[0] == wanted
 
 
 @pytest.mark.parametrize(
