@@ -616,13 +616,13 @@ def test_what_an_optimizer_makes_of_the_mean_is_public_history(
 
     inner = FedAdam(fraction_evaluate=0.0, tau=1e-9)
     model = {**MODEL, "w": np.float32(change(99))}
-    run = screened(screened_grid(train), model, rounds=3, inner=inner, options={"judge": judge})
+    run = screened(screened_grid(train), model, rounds=2, inner=inner, options={"judge": judge})
     assert not run.strategy.failures
     for _, shares in found[1:]:
         assert shares[2] < 1e-2
         assert np.delete(shares, 2).min() > 0.2
     # a mean and a change for each round before, the model and its integer
-    assert [known for known, _ in found] == [2, 4, 6]
+    assert [known for known, _ in found] == [2, 4]
     found.clear()
     screened(screened_grid(trained), MODEL, rounds=2, options={"judge": judge})
     assert [known for known, _ in found] == [2, 3], "FedAvg applies the mean"
