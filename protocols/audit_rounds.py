@@ -10,8 +10,9 @@ what their updates then have in common grows, and who extrapolates from earlier 
 it. The perturbation is a vector that everybody knows, so replaying it is seen as such.
 
 Each parameter is moved by the fraction `relative` of its own size, up or down by a public coin: so
-parameters that do little are not made to do much. The coins follow from session and round, and
-clients that know the model can check that nobody chose the perturbation.
+parameters that do little are not made to do much. The coins follow from session and round, so that
+clients that know the model compute the perturbation themselves; a server chooses among those of the
+sessions and numbers that it tries.
 
 The mean of an audit round is for the most part a reaction to the perturbation, and applied to the
 model without what was added it costs accuracy. So the round is spent: neither apply nor publish it.

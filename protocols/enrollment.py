@@ -6,7 +6,8 @@ A key file is 64 hexadecimal digits, readable by its owner only. The roster is J
      "clients": [{"id": 1, "public": "0c…", "share_key": "77…"}, …]}
 
 With two aggregators it has the leader's "server_share_key", and "helper", with keys like a
-client's. A card is what a party sends in to be put on it: {"public": "0c…", "share_key": "77…"}.
+client's; with a key authority, its key as "authority". A card is what a party sends in to be put on
+it: {"public": "0c…", "share_key": "77…"}.
 
 Whoever hands out the roster decides who is who: hand it out by a way that the server does not
 control. `enroll` makes everything in one place, for trials; in production each party runs
@@ -88,6 +89,8 @@ def save_roster(path: str | Path, roster: Roster) -> None:
         document["server_share_key"] = roster.server_share_key.hex()
     if THIRD in roster.clients:
         document["helper"] = _shown(roster.clients[THIRD], roster.share_keys[THIRD])
+    if roster.authority is not None:
+        document["authority"] = roster.authority.hex()
     Path(path).write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
 
@@ -166,11 +169,13 @@ def _parse(document: Any) -> Roster:
     if len({row["id"] for row in rows}) != len(rows):
         raise ParameterError("two clients of the roster have one id")
     keys = {row["id"]: _keys(row) for row in rows}
+    authority = document.get("authority")
     return Roster(
         bytes.fromhex(document["server"]),
         {party: public for party, (public, _) in keys.items()},
         {party: share_key for party, (_, share_key) in keys.items()},
         bytes.fromhex(document.get("server_share_key", "")),
+        None if authority is None else bytes.fromhex(authority),
     )
 
 

@@ -168,6 +168,8 @@ class _Simulation:
         self._server = self._timed(SERVER, _Observed, invitation, people.server, rand=rand)
         self._third = third
         self._round = invitation.round
+        scheme = invitation.plan.scheme
+        floors = Floors(opened=scheme.opened, authority=scheme.authority)
         self._clients = {
             i: self._timed(
                 i,
@@ -176,7 +178,7 @@ class _Simulation:
                 key,
                 i,
                 journal=people.journals[i],
-                floors=Floors(opened=invitation.plan.scheme.opened),
+                floors=floors,
                 rand=rand,
             )
             for i, key in people.clients.items()

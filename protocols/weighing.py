@@ -5,7 +5,8 @@ cannot be given a weight after it has masked: its pair masks cancel only against
 same weight. So weights enter in one of three ways, by when they are known:
 
     selected      after the uploads, in the same round: a rule whose weights are a selection, as
-                  those of Multi-Krum, says whom to accept; the mean is the rule's, exactly
+                  those of Multi-Krum, says whom to accept; the mean is the rule's, exactly, where
+                  clients have no weights of their own
     drawn         after the uploads, in the same round: any rule; each client is accepted with a
                   chance in proportion to its weight, by a public coin; the sum is exact, and the
                   rule's weighted sum is its expectation
@@ -43,7 +44,7 @@ from protocols.plan import RoundPlan
 from protocols.screening import GroupScreen
 from robust.gram import Gram
 from robust.observe import Array, Mask, Sketches
-from robust.weigh import Weigher, as_integers
+from robust.weigh import Weigher, as_integers, capped
 from secagg.errors import InputRefused, ParameterError
 from secagg.event import Statistics
 from secagg.identity import PartyId
@@ -76,8 +77,9 @@ def weights_of(rule: Weigher, seen: Sketches) -> Array:
 def selected(rule: Weigher, seen: Sketches) -> frozenset[PartyId]:
     """Whom to accept where the weights of `rule` are a selection: all 0 or equal.
 
-    The mean over them is then the rule's. Clients that tie for its last places, and share them,
-    are left out. Raises `InputRefused` for weights that are no selection, and as `weights_of`.
+    The mean in which they count alike is then the rule's. Clients that tie for its last places, and
+    share them, are left out. Raises `InputRefused` for weights that are no selection, and as
+    `weights_of`.
     """
     weights = weights_of(rule, seen)
     largest = float(weights.max())
@@ -129,9 +131,12 @@ class Carried:
             _require(_is_share(mean), "0 <= mean <= 1", mean)
         object.__setattr__(self, "means", MappingProxyType(dict(self.means)))
 
-    def after(self, rule: Weigher, seen: Sketches) -> Self:
-        """With one more round; this stays as it was. Raises as `weights_of`."""
-        relative = _relative(weights_of(rule, seen))
+    def after(self, rule: Weigher, seen: Sketches, *, most: int = 1, least: int = 1) -> Self:
+        """With one more round; this stays as it was. Raises as `weights_of`.
+
+        most, least: w is `capped` by them, so that no client makes those of all others small.
+        """
+        relative = _relative(capped(weights_of(rule, seen), most, least))
         before = self.weights(seen.clients)
         after = np.clip(self.decay * before + (1 - self.decay) * relative, 0.0, 1.0)
         updated = dict(zip(seen.clients, after.tolist(), strict=True))
@@ -183,10 +188,20 @@ class PublicWeights:
 
     @classmethod
     def of(
-        cls, weights: Array, clients: Sequence[PartyId], *, most: int, examples: int = 1
+        cls,
+        weights: Array,
+        clients: Sequence[PartyId],
+        *,
+        most: int,
+        examples: int = 1,
+        least: int = 1,
     ) -> Self:
-        """Weights (n,) in proportion, rounded as `as_integers` does, which says by how much."""
-        values = tuple(as_integers(weights, most).tolist())
+        """Weights (n,) in proportion, rounded as `as_integers` does, which says by how much.
+
+        least: how many of the largest count for 1 or more, as far as they are above 0; `capped`
+        says at whose expense.
+        """
+        values = tuple(as_integers(capped(weights, most, least), most).tolist())
         return cls(clients=tuple(clients), values=values, most=most, examples=examples)
 
     def check(self, plan: RoundPlan) -> None:

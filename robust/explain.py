@@ -1,4 +1,8 @@
-"""Why a client was left out, for the client itself."""
+"""Why a client was left out, for the client itself.
+
+Of what the rules found. A client that the plan's bounds left out was judged by no rule, and its
+rounds are not among those here: an explanation that does not count them says so.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +50,10 @@ def explanation(client: int, history: Sequence[Verdicts]) -> str:
     """Plain text: the last verdict with its reasons, and the figures of all rounds of `history`."""
     seen = [verdicts for verdicts in history if client in verdicts.by_client]
     if not seen:
-        return f"Client {client} took part in none of {len(history)} rounds."
+        return (
+            f"Client {client} was judged in none of {len(history)} rounds: it was absent, or "
+            "beyond the bounds of the plan."
+        )
     last = seen[-1].by_client[client]
     state = "excluded" if last.excluded else "kept"
     lines = [f"Client {client}, round {seen[-1].number}: {state}."]
@@ -54,7 +61,7 @@ def explanation(client: int, history: Sequence[Verdicts]) -> str:
         lines += [f"  {finding.in_words}", f"    {_numbers(finding)}"]
     out = [verdicts.number for verdicts in seen if verdicts.by_client[client].excluded]
     rounds = f" ({', '.join(map(str, out))})" if out else ""
-    lines.append(f"Excluded in {len(out)} of {len(seen)} rounds{rounds}.")
+    lines.append(f"Excluded in {len(out)} of the {len(seen)} rounds that judged it{rounds}.")
     for test, points in history_of(client, history).items():
         lines.append(f"  {test}: round, figure, threshold")
         lines += [_row(point) for point in points]

@@ -30,6 +30,7 @@ __all__ = [
     "Mean",
     "Weigher",
     "as_integers",
+    "capped",
     "check_corrupt",
     "check_count",
     "check_positive",
@@ -142,6 +143,24 @@ def as_integers(weights: Array, most: int) -> npt.NDArray[np.int64]:
     checked = _checked(weights, most)
     largest = float(checked.max())
     return np.rint(checked / largest * most if largest > 0 else checked).astype(np.int64)
+
+
+def capped(weights: Array, most: int, least: int) -> Array:
+    """(n,), `weights` with none above `most` times the `least`-th largest, or times the least one
+    above 0 where fewer are.
+
+    Of these, `as_integers` makes at least `least` multipliers above 0, if there are so many weights
+    above 0. In proportion to the largest alone it need not: where a rule gives weight by the
+    inverse of a length, as `FLTrust` does, one client with a tiny update would turn the multipliers
+    of all others into 0.
+
+    Raises `ParameterError` unless 1 <= least <= n, and as `as_integers`.
+    """
+    checked = _checked(weights, most)
+    check_count("least", least, 1)
+    require(least <= len(checked), f"least <= {len(checked)} clients, here {least},")
+    above = np.sort(checked[checked > 0])[-least:]
+    return np.minimum(checked, most * above[0]) if len(above) else checked
 
 
 def _checked(weights: Array, most: int) -> Array:

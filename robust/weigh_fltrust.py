@@ -29,9 +29,10 @@ __all__ = ["FLTrust"]
 class FLTrust(Weigher):
     """Trust scores, times what brings each update to the length of the root's.
 
-    The sum of the weights is not 1: the weight of a short update exceeds its trust. Where no client
-    has a positive trust all weights are 0, and the round has no aggregate; [Cao21] leaves that case
-    open. The root's own weight is 0.
+    The sum of the weights is not 1: the weight of a short update exceeds its trust, without bound.
+    Who makes integers of them caps them first, see `robust.weigh.capped`. Where no client has a
+    positive trust all weights are 0, and the round has no aggregate; [Cao21] leaves that case open.
+    The root's own weight is 0.
 
     Attributes
     ----------

@@ -35,7 +35,7 @@ class Floors:
     unless a client's operator says so. opened_of: fewest clients in any sum of which something is
     opened: 2 or more allows those functionals of sums over groups, and of no client by itself.
     authority: the public key of the key authority that this client trusts, so that only plans with
-    it are taken. With None it is the plan's own: then the plan must not be the server's word, as a
+    it are taken. A plan with an authority is refused unless this or the roster names it, as a
     server that is its own authority reads every update.
     """
 
@@ -239,7 +239,13 @@ class Scheme(ABC):
     ) -> Endpoint:
         if me == SERVER or me in self.helpers:
             raise ParameterError(f"party {me} is the server or its helper, not a client")
-        (floors or Floors()).check(self)
+        insisted = floors or Floors()
+        insisted.check(self)
+        if self.authority is not None and not (insisted.authority or round.roster.authority):
+            raise ParameterError(
+                "the plan's key authority must be named by this client too: by "
+                "Floors(authority=...), or by its roster"
+            )
         return self._endpoint(round, identity, me)
 
     def _endpoint(self, round: Round, identity: Identity, me: PartyId) -> Endpoint:

@@ -36,7 +36,9 @@ _CLASS_STEPS = 3
 """Of SGD on the examples of one class: a direction, before the class saturates."""
 
 _SPLIT = 1 << 32
-"""Streams of random numbers that no client has."""
+"""Of the streams of splits and classes. NumPy takes it for two words, 0 and 1: so split s has the
+stream of the first client's batches in round s - 1 of the first population, and draws other things
+from it. Nor are streams apart from those of a `Federation` of the same seed."""
 
 
 class Imitations:

@@ -130,7 +130,7 @@ def _section(client: int, history: Sequence[Verdicts]) -> str:
     parts = [
         f'<section id="client-{client}" aria-labelledby="head-{client}">',
         f'<h2 id="head-{client}">Client {client}</h2>',
-        f"<p>Excluded in {len(out)} of {len(present)} rounds{named}. "
+        f"<p>Excluded in {len(out)} of the {len(present)} rounds that judged it{named}. "
         f"Round {shown.number}: {state}.</p>",
         *(f"<p class=reason>{escape(one.in_words)}</p>" for one in verdict.reasons),
         _findings(verdict.findings),

@@ -22,7 +22,10 @@ __all__ = [
     "strip",
 ]
 
-LEGEND = "rounds: · kept, x left out, blank absent; score: exponential mean of these"
+LEGEND = (
+    "rounds: · kept, x left out by a rule, blank absent or beyond the plan's bounds; "
+    "score: exponential mean of these"
+)
 CONTRIBUTION = "contribution: along the server's own update, against the others, ± error"
 
 
@@ -34,7 +37,7 @@ def clients_of(history: Sequence[Verdicts]) -> tuple[tuple[int, ...], tuple[int,
 
 
 def rounds_of(client: int, history: Sequence[Verdicts]) -> tuple[list[int], list[int]]:
-    """Numbers of the rounds that excluded a client, and of those that it took part in."""
+    """Numbers of the rounds that excluded a client, and of those that judged it."""
     present = [verdicts for verdicts in history if client in verdicts.by_client]
     out = [one.number for one in present if one.by_client[client].excluded]
     return out, [one.number for one in present]

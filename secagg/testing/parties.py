@@ -65,8 +65,7 @@ class Parties:
             return self.scheme.server(self.round, identity, rand=rand)
         if party in self.scheme.helpers:
             return self.scheme.helper(self.round, identity, rand=rand)
-        floors = Floors(opened=self.scheme.opened)
-        return self.scheme.client(self.round, identity, party, floors=floors, rand=rand)
+        return self.scheme.client(self.round, identity, party, floors=self._floors, rand=rand)
 
     def resume(self, party: PartyId, snapshot: bytes, rand: Rand) -> Machine[Any]:
         """The machine of `party` as it was at `snapshot`."""
@@ -77,10 +76,13 @@ class Parties:
             return self.scheme.resume_server(snapshot, self.round, identity, rand=rand)
         if party in self.scheme.helpers:
             return self.scheme.resume_helper(snapshot, self.round, identity, rand=rand)
-        floors = Floors(opened=self.scheme.opened)
         return self.scheme.resume_client(
-            snapshot, self.round, identity, party, floors=floors, rand=rand
+            snapshot, self.round, identity, party, floors=self._floors, rand=rand
         )
+
+    @property
+    def _floors(self) -> Floors:
+        return Floors(opened=self.scheme.opened, authority=self.scheme.authority)
 
     def endpoint(self, party: PartyId) -> Endpoint:
         """What signs as `party`: for adversaries."""

@@ -155,8 +155,9 @@ def request() -> tuple[Invitation, bytes, ServerRound]:
     server = ServerRound(invitation, people.server)
     for client, (tree, weight) in UPDATES.items():
         party = ClientRound(
-            invitation, people.clients[client], client, journal=ClientJournal(), floors=Floors()
-        )
+            invitation, people.clients[client], client, journal=ClientJournal(),
+            floors=Floors(authority=PLAN.scheme.authority),
+        )  # fmt: skip
         party.submit(tree, weight)
         ((_, frame),) = party.to_send()
         server.receive(client, frame)
@@ -236,8 +237,9 @@ def test_an_authority_in_another_process_goes_by_the_whole_roster() -> None:
         roster = replace(people.roster, server_share_key=people.server.share_key)
         agreed = Round(session=bytes(16), number=1, model=bytes(32), roster=roster)
         server = scheme.server(agreed, people.server)
+        floors = Floors(clients=2, authority=scheme.authority)
         for party, identity in people.clients.items():
-            client = scheme.client(agreed, identity, party, floors=Floors(clients=2))
+            client = scheme.client(agreed, identity, party, floors=floors)
             client.submit(np.full(3, party, np.uint16))
             ((_, frame),) = client.to_send()
             server.receive(party, frame)

@@ -142,7 +142,8 @@ def test_what_is_opened_is_counted_and_a_ledger_stops_it() -> None:
         )
         client = ClientRound(
             invitation, people.clients[1], 1,
-            journal=ClientJournal(), leakage=ledger, floors=Floors(opened=65),
+            journal=ClientJournal(), leakage=ledger,
+            floors=Floors(opened=65, authority=plan.scheme.authority),
         )  # fmt: skip
         if opens:
             client.submit(*given[1])
@@ -160,11 +161,15 @@ def test_a_client_refuses_a_screen_that_it_did_not_agree_to() -> None:
         invitation = Invitation(
             plan=plan_of(screen), session=bytes(16), number=1, model=bytes(32), roster=people.roster
         )
+        given: dict[str, Any] = {
+            "journal": ClientJournal(),
+            "floors": Floors(authority=invitation.plan.scheme.authority),
+        }
         if refused:
             with pytest.raises(ParameterError, match="opened <= 0 must hold"):
-                ClientRound(invitation, people.clients[1], 1, journal=ClientJournal())
+                ClientRound(invitation, people.clients[1], 1, **given)
         else:
-            assert ClientRound(invitation, people.clients[1], 1, journal=ClientJournal())
+            assert ClientRound(invitation, people.clients[1], 1, **given)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +214,7 @@ def test_a_keeper_answers_a_query_and_a_request_once_across_restarts() -> None:
     for party, (tree, weight) in given.items():
         client = ClientRound(
             invitation, people.clients[party], party, journal=ClientJournal(),
-            floors=Floors(opened=65),
+            floors=Floors(opened=65, authority=plan.scheme.authority),
         )  # fmt: skip
         client.submit(tree, weight)
         ((_, frame),) = client.to_send()

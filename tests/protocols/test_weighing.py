@@ -305,6 +305,11 @@ def test_carried_weights_are_an_exponential_mean() -> None:
     assert once.after(rule, seen).means == pytest.approx({1: 1.0, 2: 0.625, 3: 0.25})
     assert Carried(decay=0.0).after(rule, seen).means == pytest.approx({1: 1.0, 2: 0.5, 3: 0.0})
     assert once.weights([3, 7]).tolist() == [0.5, 1.0]
+    huge, seen = fixed(1e6, 1.0, 0.0)
+    bounded = before.after(huge, seen, most=4, least=2)
+    assert bounded.means == pytest.approx({1: 1.0, 2: 0.625, 3: 0.5}), "1 of 4, and 0"
+    public = PublicWeights.of(np.array([1e6, 1.0, 0.0]), (1, 2, 3), most=4, least=2)
+    assert public.values == (4, 1, 0)
     assert not before.means
     for wrong in (
         {"decay": 1.0},

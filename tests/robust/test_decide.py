@@ -319,7 +319,9 @@ def test_an_explanation_has_test_figure_threshold_and_history(
     assert "threshold" in text
     assert "p = " in text
     assert "Client 30, round 9: kept." in explanation(30, history)
-    assert explanation(99, history) == "Client 99 took part in none of 10 rounds."
+    assert "Excluded in 0 of the 10 rounds that judged it." in explanation(30, history)
+    nothing = "in none of 10 rounds: it was absent, or beyond the bounds of the plan."
+    assert explanation(99, history) == f"Client 99 was judged {nothing}"
     points = history_of(2, history)["training"]
     assert [point.number for point in points] == list(range(10))
     assert all(np.isfinite([p.finding.figure, p.finding.threshold]).all() for p in points)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from robust.errors import ObservationError, ParameterError
 from robust.gram import Gram
 from robust.observe import Array
-from robust.weigh import Mean, Weigher, as_integers, lowest, scale
+from robust.weigh import Mean, Weigher, as_integers, capped, lowest, scale
 from robust.weigh_clipping import CenteredClipping
 from robust.weigh_flame import Flame, majority_cluster
 from robust.weigh_fltrust import FLTrust
@@ -377,6 +377,33 @@ def test_integers_are_within_the_documented_error(weights: Array, most: int) -> 
     assert error.max() <= weights.max() / (2 * most) * (1 + 1e-9)
 
 
+@given(
+    weights=st.lists(st.floats(1e-150, 1e3) | st.just(0.0), min_size=1, max_size=20).map(np.array),
+    most=st.sampled_from([1, 4, 2**20]),
+    data=st.data(),
+)
+def test_capped_weights_leave_as_many_multipliers_above_zero_as_are_asked_for(
+    weights: Array, most: int, data: st.DataObject
+) -> None:
+    least = data.draw(st.integers(1, len(weights)))
+    found = capped(weights, most, least)
+    positive = int((weights > 0).sum())
+    assert (as_integers(found, most) > 0).sum() >= min(least, positive)
+    assert ((found > 0) == (weights > 0)).all()
+    assert (found <= weights).all()
+    kept = np.sort(weights)[::-1][:least]
+    assert np.isin(kept[kept <= most * kept[kept > 0].min(initial=np.inf)], found).all()
+    np.testing.assert_array_equal(capped(weights, most, 1), weights)
+
+
+def test_one_huge_weight_among_others_counts_as_most() -> None:
+    """In proportion to it, all others are 0."""
+    weights = np.array([1.0, 2.0, 0.0, 1e6])
+    assert as_integers(weights, 4).tolist() == [0, 0, 0, 4]
+    assert as_integers(capped(weights, 4, 3), 4).tolist() == [1, 2, 0, 4]
+    assert as_integers(capped(weights, 4, 4), 4).tolist() == [1, 2, 0, 4], "three are above 0"
+
+
 def test_a_selection_needs_one_bit() -> None:
     weights = MultiKrum(corrupt=2).weigh(Gram.of(drawn(3)[0]))
     multipliers = as_integers(weights, 1)
@@ -387,6 +414,8 @@ def test_a_selection_needs_one_bit() -> None:
 def test_what_is_no_weight_is_refused(weights: list[float]) -> None:
     with pytest.raises(ObservationError, match="weights must"):
         as_integers(np.array(weights), 8)
+    with pytest.raises(ObservationError, match="weights must"):
+        capped(np.array(weights), 8, 1)
 
 
 @pytest.mark.parametrize(
@@ -410,6 +439,9 @@ def test_what_is_no_weight_is_refused(weights: list[float]) -> None:
         lambda: NearestNeighborMixing(corrupt=1, base=None),  # type: ignore[arg-type]
         lambda: as_integers(np.ones(2), 0),
         lambda: as_integers(np.ones(2), 2**33),
+        lambda: capped(np.ones(2), 0, 1),
+        lambda: capped(np.ones(2), 1, 0),
+        lambda: capped(np.ones(2), 1, 3),
     ],
 )
 def test_bad_parameters_die_at_construction(build: Callable[[], object]) -> None:

@@ -66,7 +66,8 @@ class Answer(ABC):
 
     def give(self, call_next: App) -> Message:
         """The reply; `call_next` is the user's training."""
-        if self._call.stage == "hello":
+        # in a call for a cohort without it, the server takes this node for whom it was before
+        if self._call.stage == "hello" or self._settings.me not in self._call.cohort:
             record = ConfigRecord({"stage": "hello", "party": self._settings.me})
             return Message(RecordDict({CALL: record}), reply_to=self._message)
         return Message(payload(self._call.stage, self._answered(call_next)), reply_to=self._message)
@@ -83,6 +84,9 @@ class Answer(ABC):
                 f"the call says sizes {self._call.sizes}, the model has {layout.sizes}"
             )
         return layout
+
+    def _require_own_weight(self) -> None:
+        self._settings.check_weighted_by(self._call.plan, self._call.weighted_by)
 
     def _trained(self, call_next: App) -> Trained:
         """What the user's function makes of the message without our records."""
@@ -118,8 +122,6 @@ class Answer(ABC):
 
     def _invitation(self, number: int) -> Invitation:
         self._settings.check(self._call.plan, self._call.sizes)
-        if self._settings.me not in self._call.cohort:
-            raise ParameterError("this client is not in the cohort that it was asked to join")
         return invitation(self._call, self._settings.roster, number)
 
     def _party(self) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class BriefAnswer(Answer):
 
     def _train(self, call_next: App) -> Mapping[str, bytes]:
         number = self._call.number
+        self._require_own_weight()
         layout = self._layout()
         client = self._advanced(DEALT, "delivery")
         self._require_budget(client)

@@ -60,7 +60,7 @@ class ScreenedAnswer(Answer):
     def _joined(self) -> ClientRound:
         if not self._store.has(SCREENED, self._call.session, self._call.number):
             self._store.drop(SCREENED)  # whatever comes of this call: the round before is over
-        self._require_weight()
+        self._require_own_weight()
         invited = self._invitation(self._call.number)
         self._require_opened(invited)
         return ClientRound(invited, journal=self._store.journal, **self._party())
@@ -69,7 +69,7 @@ class ScreenedAnswer(Answer):
         layout = self._layout()
         if layout.digest(self._call.weighted_by) != self._call.model:
             raise ParameterError("the model is not the one that this round was opened for")
-        self._require_weight()
+        self._require_own_weight()
         client = self._advanced(SCREENED, "delivery")
         if client.phase != "masked":  # the machine ignores a delivery that is repeated
             raise LocalProtocolError(f"no update is due in round {self._call.number}")
@@ -116,12 +116,6 @@ class ScreenedAnswer(Answer):
         return frames[0]
 
     # -- what may be opened -----------------------------------------------------------------
-
-    def _require_weight(self) -> None:
-        """A weight is opened exactly: a server that names it could read any metric."""
-        named, own = self._call.weighted_by, self._settings.weighted_by
-        if self._call.plan.max_weight > 1 and named != own:
-            raise ParameterError("the weight of a screened round is another than this client's")
 
     def _require_opened(self, invited: Invitation) -> None:
         opened, most = invited.plan.scheme.opened, self._settings.floors.opened

@@ -184,10 +184,10 @@ def _invited(roster: Roster, cohort: tuple[PartyId, ...]) -> Roster:
         raise ParameterError("the cohort is not in ascending order")
     if strangers := set(cohort) - roster.clients.keys():
         raise ParameterError(f"not on the roster: {sorted(strangers)[:5]}")
-    return Roster(
-        roster.server,
-        {party: roster.clients[party] for party in cohort},
-        {party: roster.share_keys[party] for party in cohort},
+    return dataclasses.replace(
+        roster,
+        clients={party: roster.clients[party] for party in cohort},
+        share_keys={party: roster.share_keys[party] for party in cohort},
     )
 
 

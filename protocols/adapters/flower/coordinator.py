@@ -4,7 +4,8 @@ It knows machines and nodes, but neither models nor strategies. How a round goes
 `coordinator_brief`, and in `coordinator_screened` where the plan has a screen.
 
 Node ids are Flower's and may change when a SuperNode restarts. The party behind a node is known
-for sure only by a frame that its party signed; what a node says in a hello is a claim.
+for sure only by a frame that its party signed; what a node says in a hello is a claim, and so is
+what one says that is asked for a frame of another party, as its key is a new one.
 """
 
 from __future__ import annotations
@@ -194,9 +195,12 @@ class Coordinator(ABC):
             self._claims[reply.node] = reply.party
 
     def _take(self, server: ServerRound, reply: Asked, name: str) -> None:
-        """Give a frame to the machine; one that it accepts shows which party the node is."""
+        """Give a frame to the machine; one that it accepts shows which party the node is. A node
+        that was taken for another one says so in the place of a frame.
+        """
         frame = reply.frames.get(name)
         if frame is None:
+            self._take_claim(reply)
             return
         self.report.received += len(frame)
         try:

@@ -5,9 +5,10 @@
     judge = GroupSuspicion(Direction())                # of groups: a ranking, which excludes nobody
 
 Beside the statistics a judge sees, sketched by the map of the round, what everybody knows and a
-client without data could send: the last means, the model, the perturbation of an audit round, and
-each side value by itself. Metrics and integers fill as much of a vector as the clip allows the
-update; were they not among what is known, a plausible loss would pass for evidence of training.
+client without data could send: the last means, what the server's optimizer made of them, the model,
+the perturbation of an audit round, and each side value by itself. Metrics and integers fill as much
+of a vector as the clip allows the update; were they not among what is known, a plausible loss would
+pass for evidence of training.
 
 Statistics of groups come with the sum. Whom a function leaves out for them is left out of the next
 round, until it has seen another.
@@ -47,6 +48,7 @@ Classes = Callable[[Changes], Sequence[Changes]]
 Verdict = Verdicts | Suspects | frozenset[PartyId]
 
 _REMEMBERED = 6
+_SAME = 1e-3  # relative: a change of the model this near to a mean is that mean, rounded
 _IDLE = "root and classes are for a judge, and there is none"
 _log = logging.getLogger("flwr")
 
@@ -75,6 +77,8 @@ class Judging:
         self._root = root
         self._classes = classes
         self._means: deque[NDArray[np.float64]] = deque(maxlen=_REMEMBERED)
+        self._changes: deque[NDArray[np.float64]] = deque(maxlen=_REMEMBERED)
+        self._model: NDArray[np.float64] | None = None
         self._suspected: frozenset[PartyId] = frozenset()
         self._layout: Layout | None = None
         self._added: NDArray[np.float64] | None = None
@@ -83,8 +87,13 @@ class Judging:
     # -- a round ----------------------------------------------------------------------------
 
     def begin(self, layout: Layout, added: NDArray[np.float64] | None) -> None:
-        """A round of the model of `layout`; added: (d,), what an audit round added to get it."""
-        self.verdict, self._layout, self._added = None, layout, added
+        """A round of the model of `layout`; added: (d,), what an audit round adds to it.
+
+        Raises `IntegrityError` where its dtypes cannot hold the sum.
+        """
+        self._follow(layout.coordinates(layout.arrays))
+        self.verdict, self._added = None, added
+        self._layout = layout if added is None else layout.moved(added)
 
     def public(self, call: Call) -> PublicWeights | None:
         """The weights by which clients multiply; `ParameterError` where no round can have them."""
@@ -127,6 +136,18 @@ class Judging:
 
     # -- parts ------------------------------------------------------------------------------
 
+    def _follow(self, model: NDArray[np.float64]) -> None:
+        """Remember the change to `model` (d,), which all clients see, unless it is the last mean:
+        an optimizer such as FedAdam makes something else of that, beyond the span of all means.
+        """
+        before, self._model = self._model, model
+        if before is None or before.size != model.size or not self._means:
+            return
+        change, mean = model - before, self._means[-1]
+        beyond = change - mean if mean.size == change.size else change
+        if np.linalg.norm(beyond) > _SAME * np.linalg.norm(change) > 0:
+            self._changes.append(change)
+
     def _excluded(self, server: ServerRound, statistics: Statistics) -> frozenset[PartyId]:
         if self._judge is None:
             return frozenset()
@@ -138,7 +159,7 @@ class Judging:
             found = _checked(self._judge(self._observed(server.plan, statistics, number)))
             self.verdict = found
             return found
-        number = self._judge.last + 1  # it may go on from another run
+        number = max(number, self._judge.last + 1)  # it may go on from another run
         seen = self._observed(server.plan, statistics, number)
         assert isinstance(seen, Norms | Sketches), "all that is opened of clients"
         self.verdict = verdicts = self._judge.judge(seen)
@@ -150,9 +171,9 @@ class Judging:
     ) -> Observation:
         layout = self._of_round()
         model = layout.arrays
-        means = [mean for mean in self._means if mean.size == layout.sizes[0]]
+        past = [each for each in (*self._means, *self._changes) if each.size == layout.sizes[0]]
         audit = [] if self._added is None else [self._added]
-        known = [layout.public(vector) for vector in (*means, layout.coordinates(model), *audit)]
+        known = [layout.public(vector) for vector in (*past, layout.coordinates(model), *audit)]
         return observed(
             plan,
             statistics,

@@ -60,7 +60,8 @@ class ClientSettings:
     floors: what the parameters of a round must at least offer. By default those of `Floors`, and
         `corrupt` as `SecurePlan` has it. `opened` is a ceiling: how many numbers of its update a
         round with a screen may open; 0, and thus no such round, unless it says so. `opened_of`
-        above 1 lets it open sums over so many clients only.
+        above 1 lets it open sums over so many clients only. `authority` stays None here: no plan of
+        this adapter has a key authority, and with one named all are refused.
     most_clip, most_range: the largest bound of a `NormClip`, of a `RangeClip`, that it accepts.
         Where only one is given, it accepts that kind of clip only; where none is, any.
     most_parameters: the most coordinates, metrics included, of a vector that it works on.
@@ -69,7 +70,10 @@ class ClientSettings:
         noise are refused then, and those that leave the noise to the server, unless the ledger is
         `trusting`. It needs `required`, and `ParameterError` says so.
     leakage: how many numbers of its updates it opens in all rounds together; needs `required` too.
-    weighted_by: the metric that is its weight; a round with a screen opens that one exactly.
+    weighted_by: the metric that is its weight, and no other may be in a round without noise.
+    least_max_weight: the least bound on that weight that it accepts; 0 for any. A client above a
+        round's bound drops out, so that a server that tries bounds learns the weight: one that its
+        weight never exceeds closes that.
     most_weight: how many times what another client counts it may count by the server's choice: the
         largest public weight that it accepts; 0, and thus no such round, unless it says so.
     most_audit: largest relative perturbation of an audit round that it trains in; 0 for no such
@@ -87,6 +91,7 @@ class ClientSettings:
     ledger: PrivacyLedger | None = None
     leakage: LeakageFile | None = None
     weighted_by: str = "num-examples"
+    least_max_weight: int = 0
     most_weight: int = 0
     most_audit: float = 0.0
 
@@ -106,7 +111,8 @@ class ClientSettings:
         `secagg-epsilon` with `secagg-delta`, a privacy budget, its file `secagg-ledger`, by default
         beside the identity, and `secagg-central-noise`; `secagg-most-opened`, numbers of all its
         updates together, with `secagg-leakage`, its file, by default beside the identity;
-        `secagg-weight`, the metric that is its weight; `secagg-most-weight`, `secagg-most-audit`.
+        `secagg-weight`, the metric that is its weight; `secagg-least-max-weight`,
+        `secagg-most-weight`, `secagg-most-audit`.
 
         Raises `ParameterError` for a key that is absent, unknown or of another type: a floor with
         a misspelled name would be no floor. `DecodeError` for a damaged ledger, and `ImportError`
@@ -133,6 +139,7 @@ class ClientSettings:
             ledger=_ledger(given, identity),
             leakage=_leakage(given, identity),
             weighted_by=_name(given, "weight", "num-examples"),
+            least_max_weight=_most(given, "least-max-weight", int) or 0,
             most_weight=_most(given, "most-weight", int) or 0,
             most_audit=_most(given, "most-audit", float) or 0.0,
         )
@@ -154,6 +161,8 @@ class ClientSettings:
         accepts; `Floors` checks the rest.
         """
         self._check_clip(plan)
+        if plan.privacy is None:
+            self._check_bound(plan.max_weight)
         if sum(sizes) > self.most_parameters:
             raise ParameterError(
                 f"parameters <= {self.most_parameters} must hold by this client's setting, "
@@ -162,15 +171,31 @@ class ClientSettings:
 
     def check_terms(self, plan: SecurePlan, weights: PublicWeights | None) -> None:
         """Raise `ParameterError` for public weights or audit rounds that this client refuses."""
-        if weights is not None and not weights.most <= self.most_weight:
-            raise ParameterError(
-                f"most <= {self.most_weight} must hold of public weights by this client's setting, "
-                f"the call has {weights.most}"
-            )
+        if weights is not None:
+            self._check_bound(weights.examples)
+            if not weights.most <= self.most_weight:
+                raise ParameterError(
+                    f"most <= {self.most_weight} must hold of public weights by this client's "
+                    f"setting, the call has {weights.most}"
+                )
         if plan.audit is not None and not plan.audit.relative <= self.most_audit:
             raise ParameterError(
                 f"relative <= {self.most_audit} must hold of audit rounds by this client's "
                 f"setting, the plan has {plan.audit.relative}"
+            )
+
+    def check_weighted_by(self, plan: SecurePlan, name: str) -> None:
+        """Raise `ParameterError` for another metric than this client's weight. It would be in the
+        sum, or opened with a screen, and whether it is a whole number in range told by a drop-out.
+        """
+        if plan.privacy is None and name != self.weighted_by:
+            raise ParameterError("the round's weight is another metric than this client's own")
+
+    def _check_bound(self, bound: int) -> None:
+        if not bound >= self.least_max_weight:
+            raise ParameterError(
+                f"max_weight >= {self.least_max_weight} must hold by this client's setting, the "
+                f"round has {bound}"
             )
 
     def _check_clip(self, plan: SecurePlan) -> None:

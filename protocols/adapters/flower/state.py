@@ -12,7 +12,8 @@ Two processes of one node may have read the same journal: each writes what it ch
 there by then, one after the other under a lock. The lock only keeps the journal complete. That no
 step is taken twice does not rest on it: each that sends something, such as deal, mask and unmask,
 is claimed by a file beside the journal that can be created once only. A step that was claimed and
-whose reply never left is lost, and with it this client in that round.
+whose reply never left is lost, and with it this client in that round. Files of rounds long over are
+removed, and no step of such a round can be claimed again: the newest round of a session tells.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from secagg.errors import LocalProtocolError
 __all__ = ["DEALT", "MASKED", "SCREENED", "STATE", "Store"]
 
 STATE = "secagg"
+_OPEN = 4  # rounds of a session that steps may be taken in; two are open at a time
 DEALT, MASKED, SCREENED = "dealt", "masked", "screened"
 
 
@@ -89,6 +91,9 @@ class Store:
             except FileExistsError:
                 raise _taken(step, number) from None
             files.sync_folder(folder)
+            is_over = _over(folder, session, number)
+        if is_over:  # it may have been claimed, and the file be gone
+            raise _taken(step, number)
 
     def _claimed(self) -> list[str]:
         taken = self._record.get("steps")
@@ -149,6 +154,16 @@ class Store:
     def _take(self, stage: str) -> object:
         self._record.pop(stage, None)
         return self._record.pop(f"{stage}.round", None)
+
+
+def _over(folder: Path, session: bytes, number: int) -> bool:
+    """Whether that round is over for its session, by the newest one. Removes files of those."""
+    found = {path: int(path.name.split(".")[1]) for path in folder.glob(f"{session.hex()}.*")}
+    least = max(found.values(), default=number) - _OPEN
+    for path, its in found.items():
+        if its < least:
+            path.unlink(missing_ok=True)  # others clear too
+    return number < least
 
 
 def _taken(step: str, number: int) -> LocalProtocolError:

@@ -72,10 +72,10 @@ class SecureAggregation(Strategy):
     `robust.group_suspicion.GroupSuspicion` ranks. weights: a robust rule for a plan with a
     `SketchScreen`, see `weights`; whom a judge leaves out stays out. root: the server's own update
     of a model, arrays by name of what changes; classes: one such update for each class of the
-    server's own data. The judge is shown both, the last means and the model. `verdicts` has what a
-    judge found in each round, `groups` what was opened of groups, and `proofs` by whom a round was
-    proven to have been lied in. Whom a round left out, and its public weights, are in its report;
-    how many, in its metrics `secagg.included` and `secagg.refused`.
+    server's own data. The judge is shown both, what the last rounds did and the model. `verdicts`
+    has what a judge found in each round, `groups` what was opened of groups, and `proofs` by whom a
+    round was proven to have been lied in. Whom a round left out, and its public weights, are in its
+    report; how many, in its metrics `secagg.included` and `secagg.refused`.
 
     The sum of an audit round is not applied: the model stays, as its metric `secagg.audit` says.
 
@@ -285,7 +285,7 @@ class SecureAggregation(Strategy):
         call, frames = self._coordinator.begin(call, list(by_node), layout.digest(weighted_by))
         added = layout.perturbation(call.session, call.number)
         self._coordinator.report.audit = added is not None
-        self._judging.begin(layout if added is None else layout.moved(added), added)
+        self._judging.begin(layout, added)
         self._layout, self._template = layout, messages[0]
         return [
             self._message(by_node[node], call, {"delivery": frame})

@@ -52,6 +52,8 @@ class CarriedWeights(_Rule):
     """Public weights that follow from the rounds before, by which clients multiply their updates.
 
     most: the largest of them, >= 2; a client may have `max_weight // most` examples at most then.
+        So many of the largest as must remain in a sum count for 1 or more; where fewer than that
+        are above 0, the round that led there fails and leaves no trace in them.
     carried: where to start, such as what another run has left.
     """
 
@@ -88,15 +90,7 @@ class Weighing:
         Raises `ParameterError` for weights that the round cannot have, as where too few are above
         0.
         """
-        if not isinstance(self._weights, CarriedWeights) or self.carried is None:
-            return None
-        most, cohort = self._weights.most, call.cohort
-        examples = call.plan.max_weight // most
-        weights = PublicWeights.of(
-            self.carried.weights(cohort), cohort, most=most, examples=examples
-        )
-        weights.check(call.plan.round_plan(len(cohort), *call.sizes))
-        return weights
+        return None if self.carried is None else self._public(self.carried, call)
 
     def accepted(
         self, plan: RoundPlan, call: Call, statistics: Statistics, root: Any
@@ -110,7 +104,7 @@ class Weighing:
         assert isinstance(seen, Sketches), "the screen is a SketchScreen, as checked"
         try:
             return self._accepted(call, statistics, seen)
-        except (RobustError, InputRefused) as error:
+        except (RobustError, InputRefused, ParameterError) as error:
             name = self._weights.rule.name
             raise Aborted("decide", f"{name} finds no weights: {error}") from None
 
@@ -120,5 +114,27 @@ class Weighing:
             return selected(rule, seen)
         if self.carried is None or call.weights is None:
             return drawn(rule, seen, statistics.seed)
-        self.carried = self.carried.after(rule, seen)
+        after = self.carried.after(rule, seen, **self._bounds(call))
+        self._public(after, call)  # else no round of these clients could follow, ever
+        self.carried = after
         return call.weights.accepted(statistics)
+
+    def _public(self, carried: Carried, call: Call) -> PublicWeights:
+        bounds, cohort = self._bounds(call), call.cohort
+        weights = PublicWeights.of(
+            carried.weights(cohort),
+            cohort,
+            examples=call.plan.max_weight // bounds["most"],
+            **bounds,
+        )
+        weights.check(_plan_of(call))
+        return weights
+
+    def _bounds(self, call: Call) -> dict[str, int]:
+        """So many of the largest weights as must remain in a sum are within this ratio."""
+        assert isinstance(self._weights, CarriedWeights), "nothing is carried otherwise"
+        return {"most": self._weights.most, "least": _plan_of(call).scheme.survivors}
+
+
+def _plan_of(call: Call) -> RoundPlan:
+    return call.plan.round_plan(len(call.cohort), *call.sizes)

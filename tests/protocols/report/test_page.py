@@ -110,7 +110,7 @@ def test_a_page_says_why(either: bool) -> None:
     text = page(history(), title="A run")
     assert 'id="client-3"' in text
     assert 'id="client-5"' not in text
-    assert "Excluded in 2 of 4 rounds (1, 3)" in text
+    assert "Excluded in 2 of the 4 rounds that judged it (1, 3)" in text
     assert "No evidence of training" in text
     assert "<td>0.1</td><td>0.2</td><td>0.25</td><td><strong>excludes</strong></td>" in text
     assert "training 2: all rounds" in text
@@ -154,7 +154,7 @@ def test_the_page_of_a_history_is_always_the_same(either: bool) -> None:
 
 def test_a_plot_of_one_round_is_not_drawn(either: bool) -> None:
     text = page(history(2)[1:], title="A run")
-    assert "Excluded in 1 of 1 rounds (1)" in text
+    assert "Excluded in 1 of the 1 rounds that judged it (1)" in text
     assert "<svg" not in text
     assert "training 2: all rounds" in text
 

@@ -376,16 +376,16 @@ def grid_of() -> Callable[..., LocalGrid]:
 def run(enrolled: Path) -> Callable[..., SecureAggregation]:
     """Rounds over a grid, of a model with the one array w; returns the strategy.
 
-    grid, rounds: as they are named. deadline: in seconds. Everything else is the plan's.
+    grid, rounds, inner: as they are named. deadline: in seconds. Everything else is the plan's.
     """
     model = {"w": np.linspace(-1, 1, 6, dtype=np.float32)}
 
     def start(
-        grid: Any, rounds: int = 1, deadline: float = 0.05, **terms: Any
+        grid: Any, rounds: int = 1, deadline: float = 0.05, inner: Any = None, **terms: Any
     ) -> SecureAggregation:
         terms = {"clip": NormClip(100.0), "max_weight": 100, "dropout": 0.2, **terms}
         strategy = SecureAggregation(
-            FedAvg(fraction_evaluate=0.0),
+            inner or FedAvg(fraction_evaluate=0.0),
             plan=SecurePlan(**terms),
             identity=enrolled / "server.key",
             roster=enrolled / "roster.json",

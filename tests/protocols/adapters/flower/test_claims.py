@@ -9,6 +9,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from protocols import ClientJournal
 from protocols.adapters.flower import SecureAggregation
 from protocols.adapters.flower.state import Store
 from protocols.testing import Arrays, Local
+from secagg.errors import LocalProtocolError
 
 NODE, PARTY = 1007, 1
 SESSION = bytes(range(16))
@@ -145,6 +147,36 @@ def test_what_was_written_between_reading_and_writing_is_kept(journal: Path) -> 
     slow.save(late)
     assert ClientJournal.from_bytes(journal.read_bytes()).joined == {SESSION: 1, bytes(16): 4}
     assert [path.name for path in journal.parent.glob("*.new")] == []
+
+
+def test_claims_of_rounds_long_over_are_cleared_and_still_taken(journal: Path) -> None:
+    store = Store(RecordDict(), journal)
+    steps = ("deal", "mask", "unmask")
+    for number in range(1, 40):
+        for step in steps:
+            store.claim(step, SESSION, number)
+    store.claim("deal", bytes(16), 1)  # another session is another matter
+    kept = [path.name for path in journal.with_name("journal.steps").iterdir()]
+    assert len(kept) == 5 * len(steps) + 1
+    for number in (1, 34, 35, 39):
+        with pytest.raises(LocalProtocolError, match=f"of round {number} was taken before"):
+            store.claim("mask", SESSION, number)
+    assert len(list(journal.with_name("journal.steps").iterdir())) == len(kept)
+    store.claim("mask", SESSION, 40)
+
+
+@forks
+def test_processes_that_clear_side_by_side_give_no_step_twice(journal: Path) -> None:
+    def contend(who: int) -> None:
+        for number in range(1, 60):
+            with suppress(LocalProtocolError):
+                Store(RecordDict(), journal).claim("mask", SESSION, number)
+                (journal.parent / f"won-{number}-{who}").touch()
+
+    assert in_processes(6, contend) == [0] * 6
+    won = [path.name.split("-")[1] for path in journal.parent.glob("won-*")]
+    assert len(won) == len(set(won))
+    assert "59" in won
 
 
 def test_without_a_lock_the_claims_remain(

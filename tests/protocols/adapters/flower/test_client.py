@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 pytest.importorskip("flwr", reason="flwr is not installed: pip install 'secagg[flower]'")
 
 from flwr.app import Context, Message, MetricRecord, RecordDict
+from flwr.serverapp.strategy import FedAvg
 
 from protocols.adapters.flower import (
     ClientSettings,
@@ -23,11 +26,13 @@ from protocols.adapters.flower import (
     load_identity,
     load_roster,
     mod_from,
+    save_roster,
     secure_aggregation_mod,
 )
 from protocols.adapters.flower.state import STATE
 from protocols.testing import Arrays, Local
 from secagg.errors import Aborted, ParameterError
+from secagg.identity import Identity
 from secagg.quantize import NormClip
 from secagg.scheme import Floors
 
@@ -47,6 +52,21 @@ def reasons(grid: Any) -> list[str]:
 
 
 # -- what a client insists on -----------------------------------------------------------------
+
+
+def test_a_roster_with_a_key_authority_is_for_no_plan_of_flower(
+    run: Run, local_grid: Any, enrolled: Path, tmp_path: Path
+) -> None:
+    """No plan here has one, and whoever insists on it joins none."""
+    roster = load_roster(enrolled / "roster.json")
+    save_roster(
+        tmp_path / "own.json", replace(roster, authority=Identity.generate(os.urandom).public)
+    )
+    grid = local_grid(trained)
+    grid.contexts[1007].node_config["secagg-roster"] = str(tmp_path / "own.json")
+    assert set(run(grid).reports[1].included) == {2, 3, 4, 5}
+    wanted = "ParameterError: the roster has another key authority than the plan"
+    assert reasons(grid)[0] == wanted
 
 
 @pytest.mark.parametrize(
@@ -121,6 +141,24 @@ def test_floors_come_neither_from_the_run_nor_from_messages(run: Run, local_grid
     for context in grid.contexts.values():
         context.run_config = {"secagg-floor-clients": 2}
     assert run(grid).failures
+
+
+def test_a_weight_of_another_name_is_refused_whatever_it_is(run: Run, local_grid: Any) -> None:
+    """Who has no such metric, or none in range, would drop out, and the server know it."""
+
+    def train(party: int, model: Arrays) -> Local:
+        return Local(model, {"positives": party - 1}, 10)
+
+    inner = FedAvg(fraction_evaluate=0.0, weighted_by_key="positives")
+    for terms in ({}, {"max_weight": 1}):
+        grid = local_grid(train)
+        assert isinstance(run(grid, inner=inner, **terms).failures[1], Aborted)
+        wanted = "ParameterError: the round's weight is another metric than this client's own"
+        assert reasons(grid) == [wanted] * 5
+    own = local_grid(lambda party, model: Local(model, {"positives": party}, 10))
+    for context in own.contexts.values():
+        context.node_config["secagg-weight"] = "positives"
+    assert run(own, inner=inner).reports[1].total_weight == 15
 
 
 def test_settings_from_code(run: Run, local_grid: Any, enrolled: Path) -> None:
@@ -414,7 +452,6 @@ def changed_call(**changes: Any) -> Callable[[str, Any], Any]:
     [
         ({"cohort": [1, 2, 3, 4, 9]}, "not on the roster"),
         ({"cohort": [5, 4, 3, 2, 1]}, "ascending"),
-        ({"cohort": [2, 3, 4, 5]}, "not in the cohort"),
         ({"cohort": [1, 2]}, "clients >= 3 must hold"),
         ({"number": -1}, "not a call"),
         ({"sizes": [6]}, "not a call"),
@@ -430,6 +467,17 @@ def test_a_call_that_does_not_hold_together_is_refused(
     grid.intercept = changed_call(**changes)
     assert set(run(grid).reports[1].included) == {2, 3, 4, 5}
     assert any(reason in text for text in reasons(grid))
+
+
+def test_a_client_that_is_not_in_the_cohort_says_who_it_is_and_no_more(
+    run: Run, local_grid: Any
+) -> None:
+    grid = local_grid(trained)
+    grid.intercept = changed_call(cohort=[2, 3, 4, 5])
+    assert set(run(grid).reports[1].included) == {2, 3, 4, 5}
+    (reply,) = (each for each in grid.replies if each.metadata.src_node_id == 1007)
+    assert list(reply.content) == ["secagg"]
+    assert dict(reply.content["secagg"]) == {"stage": "hello", "party": 1}
 
 
 def test_a_call_whose_sizes_are_not_the_models_costs_no_plan_of_that_size(

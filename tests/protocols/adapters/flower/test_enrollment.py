@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,17 @@ def test_save_and_load_a_roster(tmp_path: Path) -> None:
     roster = enroll(tmp_path, 2)
     save_roster(tmp_path / "copy.json", roster)
     assert load_roster(tmp_path / "copy.json") == roster
+
+
+def test_a_roster_file_names_the_key_authority(tmp_path: Path) -> None:
+    """It was left out, and with it what a client insists on."""
+    roster = replace(enroll(tmp_path, 2), authority=Identity.generate(os.urandom).public)
+    save_roster(tmp_path / "copy.json", roster)
+    assert load_roster(tmp_path / "copy.json") == roster
+    document = json.loads((tmp_path / "copy.json").read_text())
+    (tmp_path / "copy.json").write_text(json.dumps({**document, "authority": "00"}))
+    with pytest.raises(ParameterError, match="every public key of a roster has 32 bytes"):
+        load_roster(tmp_path / "copy.json")
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

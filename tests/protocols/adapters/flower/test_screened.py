@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("flwr", reason="flwr is not installed: pip install 'secagg[flower]'")
 
-from flwr.serverapp.strategy import FedAvg
+from flwr.serverapp.strategy import FedAdam, FedAvg
 
 from protocols.adapters.flower.leakage import LeakageFile
 from protocols.adapters.flower.refusal import OPENED, SPENT
@@ -20,6 +20,7 @@ from protocols.round import ClientRound
 from protocols.screening import NormScreen, SketchScreen
 from protocols.testing import Arrays, Local
 from robust.decide import Cascade, Screening, Verdicts
+from robust.features import orthonormal, residuals
 from robust.observe import Norms, Observation, Sketches
 from secagg.errors import Aborted, ParameterError
 from secagg.quantize import NormClip
@@ -262,6 +263,7 @@ def test_the_cascade_of_robust_finds_copies(
     verdicts = run.strategy.verdicts[3]
     assert isinstance(verdicts, Verdicts)
     assert set(verdicts.excluded) == {7, 8}
+    assert [found.number for found in run.strategy.verdicts.values()] == [1, 2, 3]
     assert run.strategy.reports[3].refused == {7, 8}
     reason = verdicts.by_client[8].reasons[0].in_words
     assert f"client 8 is left out: {reason}" in caplog.text
@@ -589,6 +591,43 @@ def test_a_metric_is_no_evidence_of_training(screened: Run, screened_grid: Any) 
     assert run.strategy.reports[6].refused <= {3}
 
 
+def test_what_an_optimizer_makes_of_the_mean_is_public_history(
+    screened: Run, screened_grid: Any
+) -> None:
+    """Client 3 has no data: it sends the last change of the model, which no mean of FedAdam is."""
+    models: list[Arrays] = []
+    found: list[tuple[int, np.ndarray]] = []
+
+    def train(party: int, model: Arrays) -> Local:
+        if party == 1:
+            models.append(model)
+        if party != 3 or len(models) < 2:
+            return trained(party, model)
+        step = {name: model[name] + (model[name] - models[-2][name]) for name in model}
+        typed = {name: np.asarray(array, MODEL[name].dtype) for name, array in step.items()}
+        return Local(typed, {}, 30)
+
+    def judge(seen: Observation) -> set[int]:
+        assert isinstance(seen, Sketches)
+        left = residuals(seen.rows, orthonormal(seen.public.known))
+        shares = np.linalg.norm(left, axis=1) / np.linalg.norm(seen.rows, axis=1)
+        found.append((len(seen.public.known), shares))
+        return set()
+
+    inner = FedAdam(fraction_evaluate=0.0, tau=1e-9)
+    model = {**MODEL, "w": np.float32(change(99))}
+    run = screened(screened_grid(train), model, rounds=2, inner=inner, options={"judge": judge})
+    assert not run.strategy.failures
+    for _, shares in found[1:]:
+        assert shares[2] < 1e-2
+        assert np.delete(shares, 2).min() > 0.2
+    # a mean and a change for each round before, the model and its integer
+    assert [known for known, _ in found] == [2, 4]
+    found.clear()
+    screened(screened_grid(trained), MODEL, rounds=2, options={"judge": judge})
+    assert [known for known, _ in found] == [2, 3], "FedAvg applies the mean"
+
+
 def test_a_screening_goes_on_in_another_run(screened: Run, screened_grid: Any) -> None:
     first = Screening(Cascade(rounds=20))
     screened(screened_grid(fresh), MODEL, rounds=2, options={"judge": first})
@@ -612,7 +651,7 @@ def test_a_weight_of_another_name_is_refused(screened: Run, screened_grid: Any) 
     grid = screened_grid(trained)
     run = screened(grid, MODEL, inner=inner)
     assert run.strategy.failures
-    assert all("another than this client's" in reason for reason in reasons(grid))
+    assert all("another metric than this client's own" in reason for reason in reasons(grid))
     own = screened_grid(trained, **{"secagg-weight": "positives"})
     assert screened(own, MODEL, inner=inner).strategy.failures  # the app reports num-examples
-    assert not any("another than this client's" in reason for reason in reasons(own))
+    assert not any("another metric than this client's own" in reason for reason in reasons(own))

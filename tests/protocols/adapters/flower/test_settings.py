@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from protocols.adapters.flower import (
     mod_from,
     simulated_settings,
 )
+from protocols.private import DistributedNoise
 from protocols.testing import Arrays, Local
 from protocols.weighing import PublicWeights
 from secagg.errors import ParameterError
@@ -158,6 +160,25 @@ def test_a_simulation_says_what_a_screened_round_may_do(enrolled: Path) -> None:
     assert (mine.floors.opened, mine.floors.opened_of) == (129, 4)
     assert (mine.most_weight, mine.most_audit) == (3, 0.5)
     mine.check_terms(plan(NormClip(1.0)), None)
+
+
+@pytest.mark.parametrize("make", [settings, from_node])
+def test_a_bound_on_the_weight_is_no_question_about_it(make: Any, enrolled: Path) -> None:
+    """Refused whatever the weight is: else who drops out is above the bound."""
+    mine = make(enrolled, least_max_weight=10, most_weight=4)
+    sizes = (6, 0)
+    weights = PublicWeights(clients=(1, 2), values=(4, 1), most=4, examples=10)
+    mine.check(plan(NormClip(1.0)), sizes)
+    mine.check_terms(plan(NormClip(1.0)), weights)
+    reason = "max_weight >= 10 must hold by this client's setting, the round has 9"
+    with pytest.raises(ParameterError, match=reason):
+        mine.check(replace(plan(NormClip(1.0)), max_weight=9), sizes)
+    with pytest.raises(ParameterError, match=reason):
+        mine.check_terms(plan(NormClip(1.0)), replace(weights, examples=9))
+    noisy = SecurePlan(
+        clip=NormClip(1.0), max_weight=1, privacy=DistributedNoise(multiplier=1.0), least_clients=9
+    )
+    mine.check(noisy, sizes)  # everybody counts as one
 
 
 @pytest.mark.parametrize(("most", "accepted"), [(0, False), (3, False), (4, True)])

@@ -11,10 +11,11 @@ import pytest
 
 pytest.importorskip("flwr", reason="flwr is not installed: pip install 'secagg[flower]'")
 
-from flwr.app import ArrayRecord, Error, Message
+from flwr.app import ArrayRecord, Error, Message, RecordDict
 from flwr.serverapp import strategy as strategies
 
 from protocols.adapters.flower import SecureAggregation, SecurePlan, load_roster
+from protocols.screening import SketchScreen
 from protocols.testing import Arrays, Local
 from secagg.errors import Aborted, InputRefused, IntegrityError, ParameterError
 from secagg.identity import Identity
@@ -174,6 +175,29 @@ def test_a_restarted_node_has_a_new_id_and_takes_part_again(
     assert [set(r.included) for r in strategy.reports.values()] == [{1, 2, 3, 4, 5}] * 3
     # Its deal went with it: everybody deals anew, once.
     assert [report.exchanges for report in strategy.reports.values()] == [3, 4, 2]
+
+
+@pytest.mark.parametrize("screen", [None, SketchScreen(rows=64)])
+def test_a_node_that_comes_back_with_another_key_takes_part_again(
+    screen: Any, secured: Secured, local_grid: Any, to_record: Any
+) -> None:
+    """Its claim was for ever: the old client was invited and lost in each round, the new never."""
+    grid = local_grid(trained, **{"secagg-floor-opened": 65})
+    (node, *_, last) = grid.contexts
+    gone = grid.contexts.pop(last)
+    terms = {"clip": NormClip(100.0), "max_weight": 100, "dropout": 0.25}
+    strategy = secured(Chosen([[*grid.contexts]] * 4), plan=SecurePlan(screen=screen, **terms))
+
+    def rekey(number: int, arrays: ArrayRecord) -> None:
+        if number == 1:
+            grid.contexts[node].node_config.update(gone.node_config)
+            grid.contexts[node].state = RecordDict()
+
+    model = {"w": np.zeros(512, np.float32)}
+    strategy.start(grid, to_record(model), num_rounds=4, evaluate_fn=rekey)
+    assert not strategy.failures
+    included = [set(report.included) for report in strategy.reports.values()]
+    assert included == [{1, 2, 3, 4}, {2, 3, 4}, {2, 3, 4, 5}, {2, 3, 4, 5}]
 
 
 def test_a_node_that_claims_to_be_another_takes_nothing_from_it(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -20,14 +21,14 @@ from protocols.audit_rounds import AuditRounds
 from protocols.round import ClientRound
 from protocols.screening import GroupScreen, NormScreen, SketchScreen
 from protocols.testing import Arrays, Local
-from protocols.weighing import PublicWeights
+from protocols.weighing import Carried, PublicWeights
 from robust.decide import Cascade, Screening
 from robust.detect import Detector, Scores
 from robust.detect_direction import Direction
 from robust.group_suspicion import GroupSuspicion, Suspects
 from robust.observe import GroupSketches, Observation, Sketches
 from robust.weigh_fltrust import FLTrust
-from robust.weigh_krum import MultiKrum
+from robust.weigh_krum import Krum, MultiKrum
 from secagg.errors import Aborted, DecodeError, IntegrityError, ParameterError
 from secagg.event import GroupStatistics
 from secagg.quantize import NormClip
@@ -337,6 +338,47 @@ def test_public_weights_follow_from_the_rounds_before(screened: Run, screened_gr
         check_mean(run.models[number], products, run.models[number - 1])
     assert run.strategy.reports[2].total_weight == sum(products.values())
     assert run.strategy.carried.means[8] == pytest.approx(0.25)
+
+
+def test_a_tiny_update_does_not_take_the_weight_of_all_others(
+    screened: Run, screened_grid: Any
+) -> None:
+    """FLTrust weighs by the inverse of a length: after three rounds all others counted for 0, no
+    round could have such weights, and none could change them any more.
+    """
+
+    def train(party: int, model: Arrays) -> Local:
+        step = change(party) * (1e-4 if party == 3 else 1)
+        return Local({"w": np.asarray(model["w"] + step, np.float32), "n": model["n"]}, {}, 1)
+
+    def root(model: Arrays) -> Arrays:
+        return {"w": change(0), "n": np.array(0)}
+
+    run = screened(
+        screened_grid(train, **WEIGHED),
+        {**MODEL, "w": np.zeros_like(MODEL["w"])},
+        rounds=5,
+        options={"weights": CarriedWeights(rule=FLTrust(), most=4, rooted=True), "root": root},
+    )
+    assert not run.strategy.failures
+    last = run.strategy.reports[5].weights
+    assert last[3] == 4
+    assert sum(weight == 1 for weight in last.values()) == 6
+    assert last[8] == 0, "it goes against the server's own update"
+
+
+def test_a_round_that_leaves_weight_to_too_few_fails_and_is_not_carried(
+    screened: Run, screened_grid: Any
+) -> None:
+    """With decay 0 the one that Krum takes has all weight."""
+    carried = Carried(decay=0.0)
+    options = {"weights": CarriedWeights(rule=Krum(corrupt=1), most=4, carried=carried)}
+    run = screened(screened_grid(trained, **WEIGHED), MODEL, rounds=2, options=options)
+    assert run.strategy.carried == carried
+    for error in run.strategy.failures.values():
+        assert isinstance(error, Aborted), "the next round is asked all the same"
+        assert re.search(r"krum finds no weights: values > 0 >= scheme\.survivors", str(error))
+    assert len(run.strategy.failures) == 2
 
 
 def test_a_client_weighs_nothing_unless_it_says_so(screened: Run, screened_grid: Any) -> None:

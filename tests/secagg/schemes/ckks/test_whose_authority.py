@@ -26,19 +26,32 @@ def scheme_of(keeper: KeyAuthority) -> EncryptedExact:
 
 
 def test_a_client_takes_plans_of_the_authority_that_its_floors_name() -> None:
-    """A new round, or one that it resumes; and without that floor any plan, as its own word."""
-    floors = Floors(authority=TRUSTED)
+    """A new round, or one that it resumes."""
+    floors, astray_floors = (Floors(authority=each.identity.public) for each in (OURS, OTHER))
     ours, other = (scheme_of(keeper) for keeper in (OURS, OTHER))
     who, astray = (make_round(each, SeededRand("who")) for each in (ours, other))
     mine = who.identities[1]
     assert ours.client(who.round, mine, 1, floors=floors)
-    stored = ours.client(who.round, mine, 1).snapshot()
+    stored = ours.client(who.round, mine, 1, floors=floors).snapshot()
     assert ours.resume_client(stored, who.round, mine, 1, floors=floors)
-    stored = other.client(astray.round, mine, 1).snapshot()
+    stored = other.client(astray.round, mine, 1, floors=astray_floors).snapshot()
     with pytest.raises(ParameterError, match="not the one that this client trusts"):
         other.client(astray.round, mine, 1, floors=floors)
     with pytest.raises(ParameterError, match="not the one that this client trusts"):
         other.resume_client(stored, astray.round, mine, 1, floors=floors)
+
+
+@pytest.mark.parametrize("floors", [None, Floors()])
+def test_a_client_that_names_no_authority_takes_no_plan_that_has_one(floors: Floors | None) -> None:
+    """It took whichever the plan had, and who gives it the plan may be the server."""
+    scheme = scheme_of(OURS)
+    who = make_round(scheme, SeededRand("who"))
+    mine, named = who.identities[1], Floors(authority=TRUSTED)
+    stored = scheme.client(who.round, mine, 1, floors=named).snapshot()
+    with pytest.raises(ParameterError, match="must be named by this client too"):
+        scheme.client(who.round, mine, 1, floors=floors)
+    with pytest.raises(ParameterError, match="must be named by this client too"):
+        scheme.resume_client(stored, who.round, mine, 1, floors=floors)
 
 
 def test_a_plan_without_an_authority_is_not_that_of_the_one_named() -> None:

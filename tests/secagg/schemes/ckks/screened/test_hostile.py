@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -470,11 +470,12 @@ def test_a_sum_that_is_withheld_fails_by_name() -> None:
 
 
 def test_a_client_opens_nothing_unless_its_floors_say_so() -> None:
-    allowed = Floors(opened=SCHEME.opened)
+    silent = Floors(authority=SCHEME.authority)
+    allowed = replace(silent, opened=SCHEME.opened)
     assert SCHEME.client(WHO.round, WHO.identities[1], 1, floors=allowed)
     with pytest.raises(ParameterError, match="opened <= 0 must hold for this client"):
-        SCHEME.client(WHO.round, WHO.identities[1], 1)
-    floors = Floors(opened=SCHEME.opened, opened_of=2)
+        SCHEME.client(WHO.round, WHO.identities[1], 1, floors=silent)
+    floors = replace(allowed, opened_of=2)
     with pytest.raises(ParameterError, match="opened_of >= 2"):
         SCHEME.client(WHO.round, WHO.identities[1], 1, floors=floors)
 
