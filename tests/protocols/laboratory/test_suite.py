@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import math
 import warnings
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,7 +19,7 @@ from dp.audit.member_correlation import Correlation
 from dp.audit.member_whitened import Whitened
 from dp.audit.testing import assert_leakage_below, exchanged
 from dp.calibrate import noise_multiplier
-from protocols import DistributedNoise, RoundPlan
+from protocols import CentralNoise, DistributedNoise, RoundPlan
 from protocols.federation.data import digits, split
 from protocols.laboratory.exposure import Exposure, Row, Skipped
 from protocols.laboratory.membership import sum_trials, users
@@ -30,6 +31,7 @@ from protocols.presets import plain_insecure
 from protocols.screening import SketchScreen
 from secagg.errors import ParameterError
 from secagg.quantize import NormClip
+from secagg.schemes.plain import PlainInsecure
 
 with warnings.catch_warnings():
     # typer 0.20, the last that Flower allows, imports names that click 8.5 deprecates
@@ -124,6 +126,24 @@ def test_the_exposure_of_a_plan_is_its_worst() -> None:
     assert Exposure.of(plain_insecure(template, clients=10, clip=clip)).clients == 1
     large = RoundPlan.for_update(template, clients=1000, clip=clip)
     assert Exposure.of(large).clients == 400
+
+
+def test_noise_counts_as_far_as_the_server_sees_it() -> None:
+    """Not what it adds itself, to a sum that it has seen; of one update the share of one client."""
+    template, clip, noise = np.zeros(3000), NormClip(1.0), DistributedNoise(multiplier=1.5)
+    central = RoundPlan.for_update(
+        template, clients=20, clip=clip, privacy=CentralNoise(multiplier=1.5)
+    )
+    assert Exposure.of(central) == Exposure(clients=central.scheme.honest_inputs)
+    distributed = RoundPlan.for_update(template, clients=20, clip=clip, privacy=noise)
+    assert Exposure.of(distributed).noise == pytest.approx(1.5, rel=1e-2)
+    read = RoundPlan.for_update(
+        template, clients=20, clip=clip, privacy=noise, scheme=PlainInsecure
+    )
+    shares = read.scheme.honest_inputs
+    assert shares > 10
+    assert Exposure.of(read).clients == 1
+    assert Exposure.of(read).noise == pytest.approx(1.5 / math.sqrt(shares), rel=1e-2)
 
 
 @pytest.mark.parametrize(
