@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dp.audit.attack import Array, Attack, Goal, Trial
 from dp.audit.bounds import most_auc, most_success
@@ -38,6 +39,7 @@ __all__ = [
     "area",
     "around",
     "compare",
+    "counted",
     "measure",
     "true_positives",
 ]
@@ -178,6 +180,11 @@ def around(values: Array, least: float, most: float) -> Interval:
     return Interval(value=value, low=max(least, value - reach), high=min(most, value + reach))
 
 
+def counted(right: NDArray[np.bool_]) -> Interval:
+    """The share of trials (n,) that went right, with the interval of [Clopper34]."""
+    return _rate(float(right.mean()), right.size, _ERROR / 2)
+
+
 def _metrics(goal: Goal, mu: float | None, others: int) -> list[Metric]:
     if goal is Goal.MEMBERSHIP:
         rates = [
@@ -217,10 +224,8 @@ def _sides(found: Sequence[Array], truths: Sequence[Array]) -> tuple[Array, Arra
 
 
 def _success(found: Sequence[Array], truths: Sequence[Array]) -> Interval:
-    right = sum(
-        int(scores.argmax()) == int(truth) for scores, truth in zip(found, truths, strict=True)
-    )
-    return _rate(right / len(truths), len(truths), _ERROR / 2)
+    pairs = zip(found, truths, strict=True)
+    return counted(np.array([scores.argmax() == truth for scores, truth in pairs]))
 
 
 def _cosine(found: Sequence[Array], truths: Sequence[Array]) -> Interval:
