@@ -106,8 +106,9 @@ def measure(
 
     mu: that of the Gaussian differential privacy of what is observed, or None without any.
 
-    Raises `ParameterError` where an attack cannot run, without trials, for membership without both
-    answers, and for `Goal.RECORDS`, which is measured by `dp.audit.images_skimage`.
+    Raises `ParameterError` where an attack cannot run, without trials, for a truth that is none of
+    the goal's, for membership without both answers, and for `Goal.RECORDS`, which is measured by
+    `dp.audit.images_skimage`.
     """
     others = sum(int(trial.truth == 0) for trial in trials if trial.truth.ndim == 0)
     return compare(attack, trials, rng, _metrics(attack.goal, mu, others))
@@ -116,11 +117,15 @@ def measure(
 def compare(
     attack: Attack, trials: Sequence[Trial], rng: np.random.Generator, metrics: Sequence[Metric]
 ) -> tuple[Figure, ...]:
-    """The figures that these metrics give. Raises `ParameterError` without trials."""
+    """The figures that these metrics give. Raises `ParameterError` without trials, and for a truth
+    that is none of the goal's: it would count as an attack that fails.
+    """
     require(len(trials) > 0, "trials >= 1")
     found = [attack.run(trial.view, rng) for trial in trials]
     control = [attack.control.run(trial.view, rng) for trial in trials]
     truths = [trial.truth for trial in trials]
+    for pair in zip(found, truths, strict=True):
+        require(_possible(attack.goal, *pair), f"truth: {_TRUTHS[attack.goal]}")
     return tuple(
         Figure(
             attack=attack.name,
@@ -178,6 +183,22 @@ def around(values: Array, least: float, most: float) -> Interval:
         return Interval(value=value, low=least, high=most)
     reach = student(values.size, _ERROR / 2) * spread
     return Interval(value=value, low=max(least, value - reach), high=min(most, value + reach))
+
+
+def _possible(goal: Goal, found: Array, truth: Array) -> bool:
+    if goal is Goal.MEMBERSHIP:
+        return truth.shape == () and truth in (0, 1)
+    if goal is Goal.CHOICE:
+        return truth.shape == () and truth in range(found.size)
+    return truth.shape == found.shape and bool(np.isfinite(truth).all())
+
+
+_TRUTHS = {
+    Goal.MEMBERSHIP: "1 or 0",
+    Goal.CHOICE: "the position () of a candidate",
+    Goal.RECORDS: "finite records, of the shape of what is found",
+    Goal.UPDATE: "a finite update, of the shape of what is found",
+}
 
 
 def counted(right: NDArray[np.bool_]) -> Interval:

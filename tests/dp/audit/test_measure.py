@@ -235,6 +235,29 @@ def test_trials_of_one_kind_only_are_refused() -> None:
         compare(Norm(), [], np.random.default_rng(9), [])
 
 
+@pytest.mark.parametrize(
+    ("attack", "truth", "says"),
+    [
+        (Norm(), 2, "truth: 1 or 0 must hold"),
+        (Norm(), math.nan, "truth: 1 or 0 must hold"),
+        (Norm(), [1], "truth: 1 or 0 must hold"),
+        (Shares(), 3, "truth: the position"),
+        (Shares(), 0.5, "truth: the position"),
+        (Shares(), [1], "truth: the position"),
+        (Direction(), [1.0], "truth: a finite update"),
+        (Direction(), [1.0, math.inf], "truth: a finite update"),
+    ],
+)
+def test_a_truth_that_cannot_be_is_no_failure_of_the_attack(
+    attack: Attack, truth: Any, says: str
+) -> None:
+    view = View({Access.LOSS: np.array(1.0), Access.SHARES: np.ones(3), Access.SUM: np.ones(2)})
+    trials = [Trial(view, np.array(truth)), *gaussian_trials(1.0, 10)]
+    with pytest.raises(ParameterError, match=says):
+        compare(attack, trials[:1], np.random.default_rng(9), [])
+    assert compare(Norm(), trials[1:], np.random.default_rng(9), []) == ()
+
+
 def test_records_are_measured_elsewhere() -> None:
     class Records(Norm):
         goal = Goal.RECORDS
