@@ -299,5 +299,10 @@ def test_a_limit_on_leakage_is_kept_or_raises() -> None:
     assert figure.found.high < 0.7
     with pytest.raises(AssertionError, match=r"area < 0\.7 must hold"):
         assert_leakage_below(Whitened(), alone, 0.7, exposed=alone)
-    with pytest.raises(AssertionError, match="finds nothing where nothing is protected"):
+    with pytest.raises(AssertionError, match=r"must find more than 0\.7 where nothing is"):
         assert_leakage_below(Correlation(), crowd, 0.7, exposed=exchanged(alone))
+    for nothing in (1.0, 1.5, math.nan):  # that no attack could exceed
+        with pytest.raises(AssertionError, match="must find more than"):
+            assert_leakage_below(Whitened(), crowd, nothing, exposed=alone)
+    with pytest.raises(AssertionError, match="must hold"):  # of so few no trial says anything
+        assert_leakage_below(Correlation(), crowd[:2], 0.7, exposed=alone)
