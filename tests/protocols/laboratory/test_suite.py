@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import json
 import math
+import time
 import warnings
 from html.parser import HTMLParser
 from pathlib import Path
@@ -246,11 +247,38 @@ def test_what_two_aggregators_open_needs_no_plan_file(exact: str, due: str) -> N
     assert f"a sum of 3 clients, no noise; opened beside it: {due}" in " ".join(done.stdout.split())
 
 
-def test_the_command_stops_in_time_and_says_so() -> None:
-    done = secagg("audit", "leakage", "--clients", 3, "--seconds", 0)
+def test_the_command_stops_in_time_and_says_so(tmp_path: Path) -> None:
+    command = ("audit", "leakage", "--clients", 3, "--seconds", 0)
+    done = secagg(*command)
     assert done.exit_code == 0, done.output
     assert "a sum of 3 clients, no noise" in done.stdout
     assert "some attacks were not run" in done.stdout
+    done = secagg(*command, "--json", "-o", tmp_path / "new" / "out")
+    assert "some attacks were not run" in done.stderr
+    assert json.loads(done.stdout)["complete"] is False
+    assert "Stopped before the end" in (tmp_path / "new" / "out" / "leakage.html").read_text()
+
+
+def test_a_whole_page_does_not_say_that_it_stopped() -> None:
+    assert "Stopped before" not in page([row()], title="t", command="c")
+    assert "Stopped before" in page([row()], title="t", command="c", late=True)
+    assert [document([], late=late)["complete"] for late in (False, True)] == [True, False]
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_run(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    started = time.monotonic()
+    done = secagg("audit", "leakage", "-o", tmp_path / "file" / "out", "--full")
+    assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
+    assert "Not a directory" in done.stderr
+    assert time.monotonic() - started < 30  # of the minutes that it takes
+
+
+def test_names_of_extras_are_printed_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    skipped = Skipped(question="who?", attack="a", why="pip install 'secagg[torch]'")
+    monkeypatch.setattr("protocols.laboratory.suite.rows", lambda *_, **__: iter([skipped]))
+    done = secagg("audit", "leakage", "--clients", 3)
+    assert "secagg[torch]" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -263,6 +291,11 @@ def test_the_command_stops_in_time_and_says_so() -> None:
         (["plan.toml", "--opened", 4], "what is opened is in the plan file"),
         (["plan.toml", "--exact", "norm"], "what is opened is in the plan file"),
         (["--opened", 4, "--exact", "norm"], "--exact goes without --opened"),
+        (["plan.toml", "--clients", 4], "--clients and --noise are in the plan file"),
+        (["plan.toml", "--noise", 0], "--clients and --noise are in the plan file"),
+        (["--seconds", "nan"], "seconds >= 0 must hold, got nan"),
+        (["--seed", -1], "'--seed'"),
+        (["--jobs", 0], "'--jobs'"),
         (["plan.toml"], "plan.toml: No such file"),
     ],
 )
