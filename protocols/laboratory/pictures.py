@@ -48,7 +48,7 @@ def inverted_rows(
     most: int,
     shape: tuple[int, int] = SHAPE,
 ) -> Iterator[Row | Skipped]:
-    """Of sums of at most `most` clients, and of the numbers that are opened of one, or of a group.
+    """Of sums of at most `most` clients, and of the numbers that are opened of so many.
 
     images: with brightness 0 … 1, of this shape. What is left out says so.
     """
@@ -56,11 +56,13 @@ def inverted_rows(
     if find_spec("torch") is None:
         yield skipped(why="it needs PyTorch: pip install 'secagg[torch]'")
         return
-    yield from _sketched(images, model, exposure, rng, shape)
+    why = f"it is tried on sums of {most} clients at most, and on larger ones with --full"
+    if exposure.mode.group > most:
+        yield skipped(attack="inversion of a sketch", why=why)
+    else:
+        yield from _sketched(images, model, exposure, rng, shape)
     if exposure.clients > most:
-        yield skipped(
-            why=f"it is tried on sums of {most} clients at most, and on larger ones with --full"
-        )
+        yield skipped(why=why)
         return
     yield from _summed(images, model, exposure, rng, shape)
 

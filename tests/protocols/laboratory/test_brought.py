@@ -284,6 +284,15 @@ def test_what_a_model_does_not_train_is_in_no_update(shop: Path) -> None:
     assert (pool.clients != 0).any(axis=0).all()
 
 
+def test_a_group_that_is_too_large_to_invert_is_said(shop: Path) -> None:
+    exposure = Exposure(clients=9, mode=Mode(kind=Kind.GROUPS, numbers=8, group=150))
+    found = list(subject().pictures(exposure, np.random.default_rng(1), quick=True))
+    assert [one.attack for one in found if isinstance(one, Skipped)] == [
+        "imprinted layer", "inversion of a sketch", "inversion",
+    ]  # fmt: skip
+    assert len(found) == 3
+
+
 # -- what is run -------------------------------------------------------------------------------
 
 
