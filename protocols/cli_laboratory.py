@@ -217,9 +217,7 @@ class _Clock:
             Console(stderr=self._quiet).print(said, style="yellow")
 
 
-def _exposure(
-    plan: Path | None, clients: int | None, noise: float | None, mode: Mode
-) -> Exposure:
+def _exposure(plan: Path | None, clients: int | None, noise: float | None, mode: Mode) -> Exposure:
     from protocols.laboratory.exposure import Exposure  # noqa: PLC0415 -- extras, slow to import
     from protocols.laboratory.modes import NOTHING  # noqa: PLC0415
 

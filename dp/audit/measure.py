@@ -143,9 +143,9 @@ def compare(
 def area(inside: Array, outside: Array) -> Interval:
     """The area under the curve from scores of members (p,) and others (q,), ties at one half.
 
-    The interval is that of a rate, of as many trials as have the variance of [DeLong88], 2 min(p, q)
-    at most [Korn98]. A normal law would leave none where members and others are all apart, which
-    min(p, q) pairs say less of. Raises `ParameterError` unless p, q >= 1.
+    The interval is that of a rate, of as many trials as have the variance of [DeLong88], at most
+    2 min(p, q) [Korn98]. A normal law would leave none where members and others are all apart,
+    which min(p, q) pairs say less of. Raises `ParameterError` unless p, q >= 1.
     """
     require(min(inside.size, outside.size) >= 1, "scores of members and of others")
     above, below = _placed(inside, outside), _placed(outside, inside)

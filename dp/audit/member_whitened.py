@@ -24,8 +24,9 @@ __all__ = ["Whitened"]
 class Whitened(Attack):
     """The likelihood ratio of sums with and without the target, by imitated sums without.
 
-    share: whether the score is the share of the target. Where other clients hide it, that finds more
-    at low rates of false positives, as no law of theirs holds so far out; where noise does, less.
+    share: whether the score is the share of the target. Where other clients hide it, that finds
+    more at low rates of false positives, for no law of theirs holds so far out; where noise does,
+    less.
     floor: variance, in each direction, that is added to that of the imitated sums, as a share of
     their mean variance. Directions in which they do not vary, or were not sampled, have it alone.
 

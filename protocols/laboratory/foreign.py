@@ -2,8 +2,9 @@
 
 The contract. `--model MODULE:FACTORY`: FACTORY() gives a `torch.nn.Module` that takes inputs (b,
 *shape) and gives logits (b, c), the same each time. Its float parameters that require a gradient,
-50,000 at most, are what clients train, from the weights that it comes with. `--data MODULE:LOADER`: LOADER() gives inputs (n, *shape), of floats, finite, and labels
-(n,), integers 0 … c - 1; arrays or tensors; n >= 100, and four of each class at least.
+50,000 at most, are what clients train, from the weights that it comes with. `--data MODULE:LOADER`:
+LOADER() gives inputs (n, *shape), of floats, finite, and labels (n,), integers 0 … c - 1; arrays or
+tensors; n >= 100, and four of each class at least.
 
 Everything else raises `ParameterError` that names the option and what was wrong. What the user's
 own code raises is its cause.

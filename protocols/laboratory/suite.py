@@ -124,9 +124,7 @@ def _membership(
     )
     row = partial(Row, question=asked, seen="the sum", exposure=exposure)
     for attack in _WHITENED:
-        yield from (
-            row(figure=each) for each in measure(attack, trials, rng, mu=mu and 2 * mu)
-        )
+        yield from (row(figure=each) for each in measure(attack, trials, rng, mu=mu and 2 * mu))
 
 
 def _opened(exposure: Exposure, subject: Subject, rng: np.random.Generator) -> Iterator[Row]:

@@ -314,12 +314,15 @@ def test_a_word_that_is_no_plan_is_no_command() -> None:
 
 def test_epsilon_is_audited_by_a_command(tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(PLAN.format(2.0))
-    done = secagg("audit", "epsilon", tmp_path / "plan.toml", "--runs", 1, "--json")
+    done = secagg("audit", "epsilon", tmp_path / "plan.toml", "--runs", 3, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["passed"]
-    assert found["canaries"] == 12
+    assert found["canaries"] == 36
     assert 0 < found["claimed"] < 2  # of one round; the budget is for several
+    done = secagg("audit", "epsilon", tmp_path / "plan.toml", "--runs", 1)
+    assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
+    assert "12 canaries refute an epsilon of 0 at most" in done.stderr
 
 
 def test_a_limit_on_leakage_is_kept_or_raises() -> None:
