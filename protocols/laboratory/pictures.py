@@ -82,7 +82,10 @@ def _sketched(
         why = "it is not adapted to noise in the numbers that are opened"
         yield Skipped(question=QUESTION, attack="inversion of a sketch", why=why)
     elif mode.numbers:
-        trials = image_trials(images, model, rng, clients=mode.group, sketch=mode.numbers, count=3)
+        count = _count(mode.group)
+        trials = image_trials(
+            images, model, rng, clients=mode.group, sketch=mode.numbers, count=count
+        )
         attack = Inversion(model=model, iterations=200, sketched=True)
         yield from _rows(attack, trials, exposure, f"{mode.name}; one record each", rng, shape)
 
@@ -101,11 +104,16 @@ def _summed(
     for steps in (1, 5) if many <= 10 else (1,):
         trials = image_trials(
             images, model, rng, clients=many, steps=steps, noise=exposure.noise,
-            count=3 if many <= 2 else 1,
+            count=_count(many),
         )  # fmt: skip
         attack = Inversion(model=model, steps=steps, iterations=100 + 20 * many)
         seen = f"the sum, {steps} local step{'s' if steps > 1 else ''}"
         yield from _rows(attack, trials, exposure, seen, rng, shape)
+
+
+def _count(clients: int) -> int:
+    """How many sums: three and of eight images at least, but one where a search takes long."""
+    return 1 if clients > 10 else max(3, 8 // clients)
 
 
 def _rows(

@@ -96,9 +96,10 @@ def rows(
     Raises `ImportError`, naming the extra, without scikit-learn for the digits.
     """
     whose = subject or DigitsSubject(rng)
+    sums, images = rng.spawn(2)  # figures of one part do not go by how much another draws
     yield from _opened(exposure, whose, rng)
-    yield from _membership(exposure, whose, rng, 900 if quick else 2000)
-    yield from whose.pictures(exposure, rng, quick=quick)
+    yield from _membership(exposure, whose, sums, 900 if quick else 2000)
+    yield from whose.pictures(exposure, images, quick=quick)
 
 
 def _membership(
