@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from html import escape
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -62,14 +61,16 @@ def page(
     page says, as that plots need matplotlib, where there is none.
     """
     rows = [one for one in found if isinstance(one, Row)]
-    groups = groupby(rows, key=lambda row: (row.exposure, row.question))
+    groups: dict[tuple[Exposure, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.exposure, row.question), []).append(row)
     parts = [
         f"<p>{_LEAD}</p>",
         f"<p><strong>{_LATE}</strong></p>" if late else "",
         "" if can_plot() or not (curves or points) else f'<p class="note">{escape(NEEDED)}</p>',
         *(_frontier(points) if points else ()),
         *(_curves(curves) if curves else ()),
-        *(_table(exposure, question, list(each)) for (exposure, question), each in groups),
+        *(_table(*what, each) for what, each in groups.items()),
         *_skipped([one for one in found if isinstance(one, Skipped)]),
         f"<footer>{escape(whose) if rows else ''} {_FOOTER} Again: <code>{escape(command)}</code>"
         "</footer>",

@@ -165,6 +165,13 @@ def test_a_page_escapes_what_it_shows_and_closes_what_it_opens() -> None:
     assert "default-src 'none'" in text
 
 
+def test_a_question_has_one_table_whatever_is_asked_in_between() -> None:
+    other = dataclasses.replace(row(), question="when?")
+    text = page([row(), other, row()], title="t", command="c")
+    assert (text.count(">who?</h2>"), text.count(">when?</h2>")) == (1, 1)
+    assert text.count("<tr class=leaks>") == 3
+
+
 def test_a_page_shows_images_above_what_was_found_of_them() -> None:
     pictures = np.stack([np.zeros((3, 64)), np.ones((3, 64))])
     text = page([dataclasses.replace(row(), pictures=pictures)], title="t", command="c")
