@@ -42,6 +42,8 @@ _Out = Annotated[
 ]
 _Full = Annotated[bool, typer.Option("--full", help="More trials, and longer searches.")]
 _Seconds = Annotated[float, typer.Option(help="Begin nothing more after so long.")]
+_Clients = Annotated[int | None, typer.Option(help="In a sum; 10, without a plan file.")]
+_Noise = Annotated[float | None, typer.Option(help="Over the clip bound, without a plan file.")]
 _Jobs = Annotated[int, typer.Option(min=1, help="Processes for the trials of the frontier.")]
 
 
@@ -58,12 +60,8 @@ _Exact = Annotated[Exact | None, typer.Option(help="Opened by two aggregators: n
 def audit_leakage(
     plan: Annotated[Path | None, typer.Argument(metavar="PLAN.toml", help="A plan file.")] = None,
     *,
-    clients: Annotated[
-        int | None, typer.Option(help="In a sum, without a plan file: 10.", show_default=False)
-    ] = None,
-    noise: Annotated[
-        float | None, typer.Option(help="Over the clip bound, without a plan file.")
-    ] = None,
+    clients: _Clients = None,
+    noise: _Noise = None,
     opened: Annotated[int, typer.Option(help="Numbers of each, without a plan file.")] = 0,
     opened_noise: Annotated[float, typer.Option(help="In these numbers, over the bound.")] = 0.0,
     group: Annotated[int, typer.Option(help="Clients of whose sum they are opened.")] = 1,
@@ -93,10 +91,8 @@ def audit_leakage(
     _make(out)
     subject, rng = _brought(model, data), np.random.default_rng(seed)
     found = clock.taken(rows(exposure, rng, quick=not full, subject=subject), "attacks")
-    curves: list[Curve] = []
-    points: list[Point] = []
-    if out is not None and not attacks_only:
-        curves, points = _around(clock, seed, full=full, jobs=jobs)
+    around = out is not None and not attacks_only
+    curves, points = _around(clock, seed, full=full, jobs=jobs) if around else ([], [])
     figures = document(found, curves, points, late=clock.late)
     if as_json:
         print_json(figures)
@@ -105,10 +101,9 @@ def audit_leakage(
         _print_points(points)
     clock.say_if_late()
     if out is not None:
-        command = shlex.join(["secagg", *sys.argv[1:]])
         whose = {} if model is None else {"whose": f"Clients train {model} on {data}."}
         text = page(
-            found, title="What leaks, measured", command=command, curves=curves, points=points,
+            found, title="What leaks, measured", command=_command(), curves=curves, points=points,
             late=clock.late, **whose,
         )  # fmt: skip
         _write(out, "leakage", figures, text)
@@ -141,9 +136,8 @@ def audit_frontier(
         _print_points(points)
     clock.say_if_late()
     if out is not None:
-        command = shlex.join(["secagg", *sys.argv[1:]])
         title = "Detection against leakage"
-        text = page([], title=title, command=command, points=points, late=clock.late)
+        text = page([], title=title, command=_command(), points=points, late=clock.late)
         _write(out, "frontier", figures, text)
         if can_plot() and points:
             svg = standalone(frontier_svg(points, label=title))
@@ -277,6 +271,11 @@ def _around(clock: _Clock, seed: int, *, full: bool, jobs: int) -> tuple[list[Cu
         return drawn, []
     modes = points(scale, seed=seed, jobs=jobs)
     return drawn, clock.taken(modes, "modes of the frontier", len(scale.modes))
+
+
+def _command() -> str:
+    """What was typed."""
+    return shlex.join(["secagg", *sys.argv[1:]])
 
 
 def _make(out: Path | None) -> None:
