@@ -100,7 +100,7 @@ def test_every_attack_that_applies_is_run() -> None:
 
 
 def test_noise_comes_with_bounds_and_what_is_not_opened_is_not_attacked() -> None:
-    every = list(rows(Exposure(clients=40, noise=2.0), np.random.default_rng(2)))
+    every = list(rows(Exposure(clients=40, noise=8.0), np.random.default_rng(2)))
     found = [one for one in every if isinstance(one, Row)]
     skipped = {one.attack: one.why for one in every if isinstance(one, Skipped)}
     assert skipped.keys() == {"whitened", "inversion"}
