@@ -77,7 +77,7 @@ def _models() -> Table:
     rows = []
     for rounds in (10, 40):
         inside, losses = final_models(data, rng, models=64, rounds=rounds)
-        trials = model_trials(inside, losses, rng, count=4000)
+        trials = model_trials(inside, losses, rng, count=10_000)
         rows += [
             [f"{rounds}", *_cells(attack, trials)] for attack in (LowLoss(), LikelihoodRatio())
         ]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import numpy as np
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -35,13 +36,15 @@ T = TypeVar("T")
 
 _SIZE = 4096  # of the template for a plan whose figures do not depend on it
 _Plan = Annotated[Path, typer.Argument(metavar="PLAN.toml", help="A plan file.")]
-_Seed = Annotated[int, typer.Option(help="Of everything that is drawn but noise and keys.")]
+_Seed = Annotated[int, typer.Option(min=0, help="Of everything that is drawn but noise and keys.")]
 _Out = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write page and JSON here.")
 ]
 _Full = Annotated[bool, typer.Option("--full", help="More trials, and longer searches.")]
 _Seconds = Annotated[float, typer.Option(help="Begin nothing more after so long.")]
-_Jobs = Annotated[int, typer.Option(help="Processes for the trials of the frontier.")]
+_Clients = Annotated[int | None, typer.Option(help="In a sum; 10, without a plan file.")]
+_Noise = Annotated[float | None, typer.Option(help="Over the clip bound, without a plan file.")]
+_Jobs = Annotated[int, typer.Option(min=1, help="Processes for the trials of the frontier.")]
 
 
 class Exact(enum.StrEnum):
@@ -57,8 +60,8 @@ _Exact = Annotated[Exact | None, typer.Option(help="Opened by two aggregators: n
 def audit_leakage(
     plan: Annotated[Path | None, typer.Argument(metavar="PLAN.toml", help="A plan file.")] = None,
     *,
-    clients: Annotated[int, typer.Option(help="In a sum, without a plan file.")] = 10,
-    noise: Annotated[float, typer.Option(help="Over the clip bound, without a plan file.")] = 0.0,
+    clients: _Clients = None,
+    noise: _Noise = None,
     opened: Annotated[int, typer.Option(help="Numbers of each, without a plan file.")] = 0,
     opened_noise: Annotated[float, typer.Option(help="In these numbers, over the bound.")] = 0.0,
     group: Annotated[int, typer.Option(help="Clients of whose sum they are opened.")] = 1,
@@ -84,27 +87,26 @@ def audit_leakage(
     from protocols.laboratory.suite import rows  # noqa: PLC0415
 
     exposure = _exposure(plan, clients, noise, _mode(opened, opened_noise, group, exact))
-    subject, rng = _brought(model, data), np.random.default_rng(seed)
     clock = _Clock(seconds, quiet=as_json)
+    _make(out)
+    subject, rng = _brought(model, data), np.random.default_rng(seed)
     found = clock.taken(rows(exposure, rng, quick=not full, subject=subject), "attacks")
-    curves: list[Curve] = []
-    points: list[Point] = []
-    if out is not None and not attacks_only:
-        curves, points = _around(clock, seed, full=full, jobs=jobs)
+    around = out is not None and not attacks_only
+    curves, points = _around(clock, seed, full=full, jobs=jobs) if around else ([], [])
+    figures = document(found, curves, points, late=clock.late)
+    if as_json:
+        print_json(figures)
+    else:
+        _print_rows(exposure, found)
+        _print_points(points)
+    clock.say_if_late()
     if out is not None:
-        command = shlex.join(["secagg", *sys.argv[1:]])
         whose = {} if model is None else {"whose": f"Clients train {model} on {data}."}
         text = page(
-            found, title="What leaks, measured", command=command, curves=curves, points=points,
-            **whose,
+            found, title="What leaks, measured", command=_command(), curves=curves, points=points,
+            late=clock.late, **whose,
         )  # fmt: skip
-        _write(out, "leakage", document(found, curves, points), text)
-    if as_json:
-        print_json(document(found, curves, points))
-        return
-    _print_rows(exposure, found)
-    _print_points(points)
-    clock.say_if_late()
+        _write(out, "leakage", figures, text)
 
 
 def audit_frontier(
@@ -124,20 +126,22 @@ def audit_frontier(
     from protocols.svg import can_plot, standalone  # noqa: PLC0415
 
     clock = _Clock(seconds, quiet=as_json)
+    _make(out)
     scale = FULL if full else QUICK
     points = clock.taken(made(scale, seed=seed, jobs=jobs), "modes", len(scale.modes))
-    if out is not None:
-        command = shlex.join(["secagg", *sys.argv[1:]])
-        text = page([], title="Detection against leakage", command=command, points=points)
-        _write(out, "frontier", document([], points=points), text)
-        if can_plot() and points:
-            svg = standalone(frontier_svg(points, label="Detection against leakage"))
-            (out / "frontier.svg").write_text(svg, "utf-8")
+    figures = document([], points=points, late=clock.late)
     if as_json:
-        print_json(document([], points=points))
+        print_json(figures)
     else:
         _print_points(points)
-        clock.say_if_late()
+    clock.say_if_late()
+    if out is not None:
+        title = "Detection against leakage"
+        text = page([], title=title, command=_command(), points=points, late=clock.late)
+        _write(out, "frontier", figures, text)
+        if can_plot() and points:
+            svg = standalone(frontier_svg(points, label=title))
+            (out / "frontier.svg").write_text(svg, "utf-8")
 
 
 def audit_epsilon(
@@ -180,6 +184,8 @@ class _Clock:
     """Takes what there is until the time is over, with a bar at a terminal."""
 
     def __init__(self, seconds: float, *, quiet: bool) -> None:
+        if not seconds >= 0:
+            raise ParameterError(f"seconds >= 0 must hold, got {seconds}")
         self._end, self._quiet, self.late = time.monotonic() + seconds, quiet, False
 
     def taken(self, items: Iterator[T], what: str, total: int | None = None) -> list[T]:
@@ -193,26 +199,29 @@ class _Clock:
             for item in items:
                 found.append(item)
                 bar.update(task, advance=1)
-                if time.monotonic() > self._end:
+                if time.monotonic() > self._end and len(found) != total:
                     self.late = True
                     break
         return found
 
     def say_if_late(self) -> None:
-        """That something is missing, and why."""
+        """That something is missing, and why: beside a document, not in it."""
         if self.late:
             said = "stopped: --seconds are over, some attacks were not run"
-            Console().print(said, style="yellow")
+            Console(stderr=self._quiet).print(said, style="yellow")
 
 
-def _exposure(plan: Path | None, clients: int, noise: float, mode: Mode) -> Exposure:
+def _exposure(plan: Path | None, clients: int | None, noise: float | None, mode: Mode) -> Exposure:
     from protocols.laboratory.exposure import Exposure  # noqa: PLC0415 -- extras, slow to import
     from protocols.laboratory.modes import NOTHING  # noqa: PLC0415
 
     if plan is None:
-        return Exposure(clients=clients, noise=noise, mode=mode)
+        many = 10 if clients is None else clients
+        return Exposure(clients=many, noise=noise or 0.0, mode=mode)
     if mode != NOTHING:
         raise ParameterError("what is opened is in the plan file: no option says it beside one")
+    if clients is not None or noise is not None:
+        raise ParameterError("--clients and --noise are in the plan file, and go without one")
     return Exposure.of(_planned(PlanFile.load(plan)))
 
 
@@ -264,8 +273,18 @@ def _around(clock: _Clock, seed: int, *, full: bool, jobs: int) -> tuple[list[Cu
     return drawn, clock.taken(modes, "modes of the frontier", len(scale.modes))
 
 
+def _command() -> str:
+    """What was typed."""
+    return shlex.join(["secagg", *sys.argv[1:]])
+
+
+def _make(out: Path | None) -> None:
+    """The folder, before minutes are spent on what it is for."""
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+
+
 def _write(out: Path, name: str, document: dict[str, object], text: str) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps(document, indent=2), "utf-8")
     (out / f"{name}.html").write_text(text, "utf-8")
 
@@ -279,13 +298,13 @@ def _print_rows(exposure: Exposure, found: list[Row | Skipped]) -> None:
         table.add_column(name)
     for one in found:
         if isinstance(one, Row):
-            table.add_row(one.question, *shown(one))
+            table.add_row(*map(escape, (one.question, *shown(one))))
     console = _wide()
     console.print(table)
     for one in found:
         if not isinstance(one, Row):
             said = f"not run: {one.attack}, {one.question} {one.why}"
-            console.print(said, style="dim", highlight=False)
+            console.print(said, style="dim", highlight=False, markup=False)
 
 
 def _print_points(points: list[Point]) -> None:
@@ -299,7 +318,7 @@ def _print_points(points: list[Point]) -> None:
     for name in (*POINT_HEAD, *sides):
         table.add_column(name)
     for point in points:
-        table.add_row(*shown_point(point))
+        table.add_row(*map(escape, shown_point(point)))
     console = _wide()
     console.print(table)
     console.print(advice(points), highlight=False)

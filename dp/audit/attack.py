@@ -18,6 +18,7 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -120,7 +121,9 @@ class View:
     def only(self, needs: Collection[Access]) -> View:
         """The same trial seen by somebody who knows no more than this. Sizes are public."""
         kept = {access: array for access, array in self.given.items() if access in needs}
-        return View(kept, self.extra)
+        seen = copy(self)  # whose arrays are checked already, and may be large
+        object.__setattr__(seen, "given", MappingProxyType(kept))
+        return seen
 
     def checked(self, goal: Goal, found: Array) -> Array:
         """A conclusion of that goal; `ParameterError` unless it is finite and of its axes."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from dp.audit.attack import Access, Array, Attack, Goal, Guess, View
+from dp.audit.remembered import Remembered
 from dp.errors import require
 
 __all__ = ["Learned"]
@@ -44,14 +44,7 @@ class Learned(Attack):
         examples, answers, shares = (
             view[each] for each in (Access.EXAMPLES, Access.ANSWERS, Access.SHARES)
         )
-        laws = _laws(
-            examples.tobytes(),
-            examples.shape,
-            answers.tobytes(),
-            len(shares),
-            self.shared,
-            self.floor,
-        )
+        laws = _laws(examples, answers, len(shares), self.shared, self.floor)
         # a candidate that nobody imitated is ruled out, by a finite number
         prior = np.log(np.maximum(shares, 1e-300))
         return np.array([law.log_density(view[Access.STATISTIC]) for law in laws]) + prior
@@ -73,11 +66,9 @@ class _Law(NamedTuple):
 _NOWHERE = -1e30
 
 
-@lru_cache(maxsize=2)  # all trials of an experiment have the same examples
-def _laws(
-    data: bytes, shape: tuple[int, int], answers: bytes, candidates: int, shared: bool, floor: float
+def _fitted(
+    rows: Array, truth: Array, candidates: int, shared: bool, floor: float
 ) -> tuple[_Law, ...]:
-    rows, truth = np.frombuffer(data).reshape(shape), np.frombuffer(answers)
     groups = [rows[truth == candidate] for candidate in range(candidates)]
     inner = np.concatenate([group - group.mean(axis=0) for group in groups if len(group)])
     least = floor * float(inner.var(axis=0).mean()) + 1e-30
@@ -100,3 +91,6 @@ def _whitening(centered: Array, least: float) -> tuple[Array, float]:
     values, vectors = np.linalg.eigh(covariance)
     variance = np.maximum(values, 0) + least
     return (vectors / np.sqrt(variance)).T, float(-np.log(variance).sum() / 2)
+
+
+_laws = Remembered(_fitted)

@@ -49,6 +49,7 @@ __all__ = [
     "gaussian_run",
     "lower_bounds",
     "one_run",
+    "reach",
     "separate",
 ]
 
@@ -129,7 +130,7 @@ def lower_bounds(scores: Scores, delta: float, *, error: float = 0.05) -> LowerB
 
     Raises `ParameterError` unless 0 < delta < 1 and 0 < error < 1.
     """
-    numbers = sorted({max(scores.canaries // 2 >> halved, 1) for halved in range(_HALVINGS + 1)})
+    numbers = _numbers(scores.canaries)
     part = _checked_error(error) / len(numbers)
     tried = [scores.guesses(made) for made in numbers]
     return LowerBounds(
@@ -140,6 +141,24 @@ def lower_bounds(scores: Scores, delta: float, *, error: float = 0.05) -> LowerB
         separate=separate(scores, delta, error=error),
         estimate=estimate(scores, delta),
     )
+
+
+def reach(canaries: int, delta: float, *, error: float = 0.05) -> float:
+    """The greatest sound bound that `lower_bounds` gives if every guess is right: no audit of so
+    many canaries refutes more, whatever it audits. Raises as `lower_bounds`, and unless
+    canaries >= 1.
+    """
+    numbers = _numbers(canaries)
+    part = _checked_error(error) / len(numbers)
+    perfect = [Guesses(canaries=canaries, made=made, correct=made) for made in numbers]
+    return max(
+        bound(each, delta, error=part) for each in perfect for bound in (one_run, gaussian_run)
+    )
+
+
+def _numbers(canaries: int) -> list[int]:
+    """Of guesses that are tried: one canary of two, of four, and so on."""
+    return sorted({max(canaries // 2 >> halved, 1) for halved in range(_HALVINGS + 1)})
 
 
 def one_run(guesses: Guesses, delta: float, *, error: float) -> float:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dp.audit.attack import Array, Attack, Trial
-from dp.audit.measure import Figure, Interval, Metric, around, compare
+from dp.audit.measure import Figure, Interval, Metric, around, compare, counted
 from dp.errors import require
 
 try:
@@ -37,7 +37,10 @@ _similarity: Any = structural_similarity  # which has no types
 def measure_images(
     attack: Attack, trials: Sequence[Trial], rng: np.random.Generator, *, shape: tuple[int, int]
 ) -> tuple[Figure, ...]:
-    """Mean PSNR and SSIM over all records, the share above 40 dB, the best PSNR of each trial.
+    """Mean PSNR and SSIM over all records, the share above 40 dB, and the best PSNR of each trial,
+    of which one alone says nothing and is left out.
+
+    Intervals take the records of a sum for independent.
 
     shape: (height, width) of the image in a record, each >= 7, with height * width = f.
 
@@ -48,12 +51,14 @@ def measure_images(
         fits = fits and trial.truth.shape[1] == shape[0] * shape[1]
         require(fits, f"shape: height * width = f, each >= 7, not {shape},")
     structure = _over(lambda found, truth: ssim(found, truth, shape), -1.0, 1.0)
-    metrics = (
+    metrics = [
         Metric("PSNR", _over(psnr), _unbounded),
         Metric("SSIM", structure, _unbounded),
-        Metric("above 40 dB", _over(_same, 0.0, 1.0), _unbounded),
-        Metric("best PSNR", _over(lambda found, truth: psnr(found, truth).max()), _unbounded),
-    )
+        Metric("above 40 dB", _same, _unbounded),
+    ]
+    if len(trials) > 1:
+        best = _over(lambda found, truth: psnr(found, truth).max())
+        metrics.append(Metric("best PSNR", best, _unbounded))
     return compare(attack, trials, rng, metrics)
 
 
@@ -86,16 +91,20 @@ def ssim(found: Array, truth: Array, shape: tuple[int, int]) -> Array:
 def _over(
     metric: Callable[[Array, Array], Array], least: float = 0.0, most: float = _MOST
 ) -> Callable[[Sequence[Array], Sequence[Array]], Interval]:
-    """The metric of matched records, over all trials."""
-    return lambda found, truths: around(
-        np.hstack([metric(matched(*pair), pair[1]) for pair in zip(found, truths, strict=True)]),
-        least,
-        most,
-    )
+    """The mean of the metric over all trials."""
+    return lambda found, truths: around(_each(metric, found, truths), least, most)
 
 
-def _same(found: Array, truth: Array) -> Array:
-    return (psnr(found, truth) > _SAME).astype(np.float64)
+def _same(found: Sequence[Array], truths: Sequence[Array]) -> Interval:
+    return counted(_each(psnr, found, truths) > _SAME)
+
+
+def _each(
+    metric: Callable[[Array, Array], Array], found: Sequence[Array], truths: Sequence[Array]
+) -> Array:
+    """The metric of matched records, of all trials."""
+    pairs = zip(found, truths, strict=True)
+    return np.hstack([metric(matched(*pair), pair[1]) for pair in pairs])
 
 
 def _unbounded(_: float) -> None:

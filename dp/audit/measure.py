@@ -3,17 +3,17 @@
     area          membership: the area under the curve of true against false positives [DeLong88]
     at a rate     membership: true positives at a rate of false ones [Carlini22], [Clopper34]
     success       a choice: how often the first candidate is the true one [Clopper34]
-    cosine        an update: with the true one, sign and all
+    cosine        an update: with the true one, sign and all [Student08]
     PSNR, SSIM    records: see `dp.audit.images_skimage`
 
 The control is measured on the same trials as the attack. A bound is what no attack can exceed,
-where the release is mu-GDP.
+where the release is mu-GDP. An interval is of one figure by itself: of many, some miss.
 
 [DeLong88]   DeLong, DeLong, Clarke-Pearson: Comparing the Areas under Two or More Correlated
              Receiver Operating Characteristic Curves, Biometrics 44, 1988.
 [Carlini22]  Carlini, Chien, Nasr, Song, Terzis, Tramer: Membership Inference Attacks From First
              Principles, S&P 2022.
-[Clopper34]  `dp.audit.tails_scipy`
+[Clopper34], [Korn98], [Student08]  `dp.audit.tails_scipy`
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dp.audit.attack import Array, Attack, Goal, Trial
 from dp.audit.bounds import most_auc, most_success
-from dp.audit.tails_scipy import rate_above, rate_below
+from dp.audit.tails_scipy import at_least, rate_above, rate_below, student
 from dp.errors import ParameterError, require
 
 __all__ = [
@@ -39,13 +39,14 @@ __all__ = [
     "area",
     "around",
     "compare",
+    "counted",
     "measure",
     "true_positives",
 ]
 
 FALSE_POSITIVES = (0.001, 0.01)
 _ERROR = 0.05
-_DEVIATIONS = NormalDist().inv_cdf(1 - _ERROR / 2)
+_PART = _ERROR / 4  # of a threshold, and of a rate beyond it, on either side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +106,9 @@ def measure(
 
     mu: that of the Gaussian differential privacy of what is observed, or None without any.
 
-    Raises `ParameterError` where an attack cannot run, without trials, for membership without both
-    answers, and for `Goal.RECORDS`, which is measured by `dp.audit.images_skimage`.
+    Raises `ParameterError` where an attack cannot run, without trials, for a truth that is none of
+    the goal's, for membership without both answers, and for `Goal.RECORDS`, which is measured by
+    `dp.audit.images_skimage`.
     """
     others = sum(int(trial.truth == 0) for trial in trials if trial.truth.ndim == 0)
     return compare(attack, trials, rng, _metrics(attack.goal, mu, others))
@@ -115,11 +117,15 @@ def measure(
 def compare(
     attack: Attack, trials: Sequence[Trial], rng: np.random.Generator, metrics: Sequence[Metric]
 ) -> tuple[Figure, ...]:
-    """The figures that these metrics give. Raises `ParameterError` without trials."""
+    """The figures that these metrics give. Raises `ParameterError` without trials, and for a truth
+    that is none of the goal's: it would count as an attack that fails.
+    """
     require(len(trials) > 0, "trials >= 1")
     found = [attack.run(trial.view, rng) for trial in trials]
     control = [attack.control.run(trial.view, rng) for trial in trials]
     truths = [trial.truth for trial in trials]
+    for pair in zip(found, truths, strict=True):
+        require(_possible(attack.goal, *pair), f"truth: {_TRUTHS[attack.goal]}")
     return tuple(
         Figure(
             attack=attack.name,
@@ -137,53 +143,87 @@ def compare(
 def area(inside: Array, outside: Array) -> Interval:
     """The area under the curve from scores of members (p,) and others (q,), ties at one half.
 
-    The interval is that of a normal law with the variance of [DeLong88], kept within 0 … 1.
+    The interval is that of a rate, of as many trials as have the variance of [DeLong88], at most
+    2 min(p, q) [Korn98]. A normal law would leave none where members and others are all apart,
+    which min(p, q) pairs say less of. Raises `ParameterError` unless p, q >= 1.
     """
-    above = _placed(inside, outside)
-    below = _placed(outside, inside)
-    value = float(above.mean())
-    spread = math.sqrt(_variance(above) + _variance(below))
-    return _clamped(value, spread, 0.0, 1.0)
+    require(min(inside.size, outside.size) >= 1, "scores of members and of others")
+    above, below = _placed(inside, outside), _placed(outside, inside)
+    value, spread = float(above.mean()), _variance(above) + _variance(below)
+    pairs = min(inside.size, outside.size)
+    many = min(value * (1 - value) / spread, 2.0 * pairs) if spread else pairs
+    return _rate(value, max(many, 1.0), _ERROR / 2)
 
 
 def true_positives(inside: Array, outside: Array, rate: float) -> Interval:
     """Members above a threshold that at most this rate of the others reach [Carlini22].
 
-    The interval takes the threshold as given. The bound that `measure` puts beside it is that at
-    the largest rate of false positives that the threshold may have in truth; without one other at
-    the rate, `measure` leaves the figure out.
+    These others are a sample of their kind. The interval is from the rate of members beyond a
+    threshold that surely no more of the kind reach, to that beyond one that surely no fewer do.
     """
     require(0 < rate < 1, f"0 < rate < 1, not {rate!r},")
-    allowed = math.floor(rate * outside.size)
-    threshold = np.sort(outside)[outside.size - 1 - allowed]
-    return _rate(int((inside > threshold).sum()), inside.size)
+    ordered, many = -np.sort(-outside), outside.size
+    # of a kind of which this rate is beyond a threshold, so many or more are, for each number
+    likely = at_least(np.arange(1, many + 1), many, rate)
+    fewer, more = int((1 - likely <= _PART).sum()), int((likely > _PART).sum())
+    value = float((inside > ordered[math.floor(rate * many)]).mean())
+    low, high = 0.0, 1.0
+    if fewer:
+        low = _rate(float((inside > ordered[fewer - 1]).mean()), inside.size, _PART).low
+    if more < many:
+        high = _rate(float((inside >= ordered[more]).mean()), inside.size, _PART).high
+    return Interval(value=value, low=low, high=high)
 
 
-def around(values: Array, least: float = -math.inf, most: float = math.inf) -> Interval:
-    """The mean of values (n,), with the interval of a normal law."""
-    return _clamped(float(values.mean()), math.sqrt(_variance(values)), least, most)
+def around(values: Array, least: float, most: float) -> Interval:
+    """The mean of values (n,) in least … most, with the interval of [Student08]: of one, all."""
+    value = float(values.mean())
+    spread = math.sqrt(_variance(values))
+    if values.size == 1:
+        return Interval(value=value, low=least, high=most)
+    reach = student(values.size, _ERROR / 2) * spread
+    return Interval(value=value, low=max(least, value - reach), high=min(most, value + reach))
+
+
+def _possible(goal: Goal, found: Array, truth: Array) -> bool:
+    if goal is Goal.MEMBERSHIP:
+        return truth.shape == () and truth in (0, 1)
+    if goal is Goal.CHOICE:
+        return truth.shape == () and truth in range(found.size)
+    return truth.shape == found.shape and bool(np.isfinite(truth).all())
+
+
+_TRUTHS = {
+    Goal.MEMBERSHIP: "1 or 0",
+    Goal.CHOICE: "the position () of a candidate",
+    Goal.RECORDS: "finite records, of the shape of what is found",
+    Goal.UPDATE: "a finite update, of the shape of what is found",
+}
+
+
+def counted(right: NDArray[np.bool_]) -> Interval:
+    """The share of trials (n,) that went right, with the interval of [Clopper34]."""
+    return _rate(float(right.mean()), right.size, _ERROR / 2)
 
 
 def _metrics(goal: Goal, mu: float | None, others: int) -> list[Metric]:
     if goal is Goal.MEMBERSHIP:
         rates = [
-            Metric(f"true positives at {rate:.1%}", _at(rate), _fixed(mu, rate, others))
+            Metric(f"true positives at {rate:.1%}", _at(rate), _fixed(_limited(mu, rate)))
             for rate in FALSE_POSITIVES
-            if rate * others >= 1
+            if (1 - rate) ** others <= _PART
         ]
         auc = None if mu is None else most_auc(mu)
-        return [Metric("area", _area, lambda _: auc), *rates]
+        return [Metric("area", _area, _fixed(auc)), *rates]
     if goal is Goal.CHOICE:
         return [Metric("success", _success, lambda control: _limited(mu, control))]
     if goal is Goal.UPDATE:
-        return [Metric("cosine", _cosine, lambda _: None)]
+        return [Metric("cosine", _cosine, _fixed(None))]
     raise ParameterError("records are measured by dp.audit.images_skimage")
 
 
-def _fixed(mu: float | None, rate: float, others: int) -> Callable[[float], float | None]:
-    """A threshold that so many of the others reach is reached, in truth, by more of their kind."""
-    most = rate_below(math.floor(rate * others), others, _ERROR / 2)
-    return lambda _: _limited(mu, most)
+def _fixed(bound: float | None) -> Callable[[float], float | None]:
+    return lambda _: bound
 
 
 def _limited(mu: float | None, rate: float) -> float | None:
@@ -205,10 +245,8 @@ def _sides(found: Sequence[Array], truths: Sequence[Array]) -> tuple[Array, Arra
 
 
 def _success(found: Sequence[Array], truths: Sequence[Array]) -> Interval:
-    right = sum(
-        int(scores.argmax()) == int(truth) for scores, truth in zip(found, truths, strict=True)
-    )
-    return _rate(right, len(truths))
+    pairs = zip(found, truths, strict=True)
+    return counted(np.array([scores.argmax() == truth for scores, truth in pairs]))
 
 
 def _cosine(found: Sequence[Array], truths: Sequence[Array]) -> Interval:
@@ -221,17 +259,12 @@ def _cosine_of(one: Array, other: Array) -> float:
     return float(one @ other) / lengths if lengths else 0.0
 
 
-def _rate(successes: int, trials: int) -> Interval:
+def _rate(value: float, trials: float, error: float) -> Interval:
+    """A rate that was found in so many trials, each end wrong with probability `error`."""
+    found = value * trials
     return Interval(
-        value=successes / trials,
-        low=rate_above(successes, trials, _ERROR / 2),
-        high=rate_below(successes, trials, _ERROR / 2),
+        value=value, low=rate_above(found, trials, error), high=rate_below(found, trials, error)
     )
-
-
-def _clamped(value: float, deviation: float, least: float, most: float) -> Interval:
-    reach = _DEVIATIONS * deviation
-    return Interval(value=value, low=max(least, value - reach), high=min(most, value + reach))
 
 
 def _placed(scores: Array, others: Array) -> Array:

@@ -2,18 +2,19 @@
 
 Sums of other clients are nearly normal, with a mean and a covariance that somebody learns who has
 data like theirs. Against N(m, S) the best test of a shift by u is u' S^-1 (x - m - u/2): it looks
-for the target where the others vary little.
+for the target where the others vary little. Over u' S^-1 u the same says which share of the target
+is in the sum, which is 0 or 1 for targets of any length.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from dp.audit.attack import Access, Array, Attack, Coin, Goal, View
+from dp.audit.remembered import Remembered
 from dp.errors import require
 
 __all__ = ["Whitened"]
@@ -23,19 +24,26 @@ __all__ = ["Whitened"]
 class Whitened(Attack):
     """The likelihood ratio of sums with and without the target, by imitated sums without.
 
+    share: whether the score is the share of the target. Where other clients hide it, that finds
+    more at low rates of false positives, for no law of theirs holds so far out; where noise does,
+    less.
     floor: variance, in each direction, that is added to that of the imitated sums, as a share of
     their mean variance. Directions in which they do not vary, or were not sampled, have it alone.
 
     Raises `ParameterError` unless 0 < floor < infinity.
     """
 
-    name = "whitened"
     goal = Goal.MEMBERSHIP
     needs = frozenset({Access.TARGET, Access.SHADOWS, Access.SUM})
+    share: bool = False
     floor: float = 0.1
 
     def __post_init__(self) -> None:
         require(0 < self.floor < np.inf, f"0 < floor < infinity, not {self.floor!r},")
+
+    @property
+    def name(self) -> str:
+        return "whitened, share" if self.share else "whitened"
 
     @property
     def control(self) -> Attack:
@@ -43,8 +51,11 @@ class Whitened(Attack):
 
     def conclude(self, view: View, _: np.random.Generator, /) -> Array:
         shadows, target = view[Access.SHADOWS], view[Access.TARGET]
-        law = _law(shadows.tobytes(), shadows.shape, self.floor)
-        return np.asarray(law.times_inverse(target) @ (view[Access.SUM] - law.mean - target / 2))
+        law = _law(shadows, self.floor)
+        looked, rest = law.times_inverse(target), view[Access.SUM] - law.mean
+        if self.share:
+            return np.asarray(looked @ rest / max(float(looked @ target), np.finfo(float).tiny))
+        return np.asarray(looked @ (rest - target / 2))
 
 
 class _Law(NamedTuple):
@@ -63,11 +74,13 @@ class _Law(NamedTuple):
         return found
 
 
-@lru_cache(maxsize=2)  # all trials of an experiment have the same shadows
-def _law(data: bytes, shape: tuple[int, int], floor: float) -> _Law:
-    shadows = np.frombuffer(data).reshape(shape)
+def _fitted(shadows: Array, floor: float) -> _Law:
     mean = shadows.mean(axis=0)
     _, lengths, basis = np.linalg.svd(shadows - mean, full_matrices=False)
     variance = lengths**2 / max(len(shadows) - 1, 1)
-    typical = float(variance.sum()) / shape[1]
-    return _Law(mean, basis, variance, floor * typical or np.finfo(float).tiny)
+    typical = float(variance.sum()) / shadows.shape[1]
+    # sums that do not vary at all have no scale, and any will do
+    return _Law(mean, basis, variance, floor * typical or 1.0)
+
+
+_law = Remembered(_fitted)

@@ -1,7 +1,10 @@
-"""Tails of the binomial law, and bounds on a rate. Needs scipy, of the extra `audit`.
+"""Tails of the binomial law, bounds on a rate, and on a mean. Needs scipy, of the extra `audit`.
 
 [Clopper34]  Clopper, Pearson: The Use of Confidence or Fiducial Limits Illustrated in the Case of
              the Binomial, Biometrika 26, 1934.
+[Korn98]     Korn, Graubard: Confidence Intervals for Proportions With Small Expected Number of
+             Positive Counts Estimated From Survey Data, Survey Methodology 24, 1998.
+[Student08]  Student: The Probable Error of a Mean, Biometrika 6, 1908.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ try:
 except ImportError as error:
     raise ImportError("audits by attack need scipy: pip install 'secagg[audit]'") from error
 
-__all__ = ["at_least", "rate_above", "rate_below"]
+__all__ = ["at_least", "rate_above", "rate_below", "student"]
 
 
 def at_least(successes: NDArray[np.int64] | int, trials: int, rate: float) -> NDArray[np.float64]:
@@ -29,9 +32,10 @@ def at_least(successes: NDArray[np.int64] | int, trials: int, rate: float) -> ND
     return found
 
 
-def rate_above(successes: int, trials: int, error: float) -> float:
+def rate_above(successes: float, trials: float, error: float) -> float:
     """A bound below the rate, wrong with probability `error` at most [Clopper34].
 
+    Trials that are not independent count as the number of those that would be [Korn98], a fraction.
     Raises `ParameterError` unless 0 <= successes <= trials, trials >= 1 and 0 < error < 1.
     """
     _check(successes, trials, error)
@@ -40,12 +44,19 @@ def rate_above(successes: int, trials: int, error: float) -> float:
     return float(special.betaincinv(successes, trials - successes + 1, error))
 
 
-def rate_below(successes: int, trials: int, error: float) -> float:
+def rate_below(successes: float, trials: float, error: float) -> float:
     """A bound above the rate, wrong with probability `error` at most; raises as `rate_above`."""
     return 1.0 - rate_above(trials - successes, trials, error)
 
 
-def _check(successes: int, trials: int, error: float) -> None:
+def student(values: int, error: float) -> float:
+    """How many of its own deviations the mean of some normal values is from theirs, at most, but
+    with probability `error` on either side [Student08]. Infinite for one value.
+    """
+    return float(special.stdtrit(values - 1, 1 - error)) if values > 1 else np.inf
+
+
+def _check(successes: float, trials: float, error: float) -> None:
     require(0 <= successes <= trials, f"0 <= successes <= trials, not {successes} and {trials},")
     require(trials >= 1, f"trials >= 1, not {trials},")
     require(0 < error < 1, f"0 < error < 1, not {error!r},")

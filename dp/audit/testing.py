@@ -91,15 +91,17 @@ def assert_leakage_below(
 ) -> Figure:
     """For the tests of a project: the attack's first figure stays below `limit`, with confidence.
 
-    exposed: trials without the protection that is tested. The attack must succeed there, or its
-    failure on `trials` would say nothing.
+    exposed: trials without the protection that is tested. The attack must succeed there, and beyond
+    the limit, or that it stays below on `trials` would say nothing of the protection.
 
     Raises `AssertionError` where the upper end of the interval is not below the limit, and where
-    the attack fails on `exposed`.
+    the lower end on `exposed` is not above it and above the control.
     """
     positive = measure(attack, exposed, np.random.default_rng(seed))[0]
-    if not positive.leaks:
-        raise AssertionError(f"{attack.name} finds nothing where nothing is protected: {positive}")
+    if not (positive.leaks and positive.found.low > limit):
+        raise AssertionError(
+            f"{attack.name} must find more than {limit} where nothing is protected, got {positive}"
+        )
     figure = measure(attack, trials, np.random.default_rng(seed))[0]
     if not figure.found.high < limit:
         raise AssertionError(f"{attack.name}: {figure.metric} < {limit} must hold, got {figure}")

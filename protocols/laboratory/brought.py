@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from protocols.laboratory.exposure import Exposure, Row, Skipped
-from protocols.laboratory.foreign import Brought, brought
+from protocols.laboratory.foreign import Brought, Foreign, brought, trained
 from protocols.laboratory.membership import Pool
 from protocols.laboratory.pictures import QUESTION, inverted_rows
 from protocols.laboratory.statistics import Clients, Sides, clients_of
@@ -50,14 +50,15 @@ class BroughtModel:
 
     def __init__(self, module: torch.nn.Module, shape: tuple[int, ...]) -> None:
         self._module, self._shape = module, shape
-        self._parts = {name: each.shape for name, each in module.named_parameters()}
+        weights = trained(module)
+        self._parts = {name: each.shape for name, each in weights.items()}
         self.start: Array = (
-            torch.nn.utils.parameters_to_vector(module.parameters()).detach().numpy().copy()
+            torch.nn.utils.parameters_to_vector(weights.values()).detach().numpy().copy()
         )
 
     @property
     def size(self) -> int:
-        """d, the parameters."""
+        """d, the parameters that are trained."""
         return int(self.start.size)
 
     @property
@@ -88,6 +89,8 @@ class BroughtModel:
             weights.requires_grad_(True)
             logits = self._logits(weights, inputs[rows])
             loss = torch.nn.functional.cross_entropy(logits, labels[rows])
+            if not loss.requires_grad:
+                raise ParameterError("--model: logits with a gradient must hold")
             (slope,) = torch.autograd.grad(loss, weights)
             weights = (weights - rate * slope).detach()
         found: Array = weights.numpy() - self.start
@@ -101,7 +104,8 @@ class BroughtModel:
             named[name] = weights[at : at + shape.numel()].reshape(shape)
             at += shape.numel()
         shaped = inputs.reshape(-1, *self._shape)
-        logits: Tensor = torch.func.functional_call(self._module, named, (shaped,))
+        with Foreign("--model", f"training on {len(shaped)} records"):
+            logits: Tensor = torch.func.functional_call(self._module, named, (shaped,))
         return logits
 
 

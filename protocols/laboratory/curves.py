@@ -87,9 +87,8 @@ def curves(rng: np.random.Generator, *, quick: bool = True) -> Iterator[Curve]:
 
 def _cohort(pool: Pool, rng: np.random.Generator, sizes: tuple[int, ...], count: int) -> Curve:
     def line(name: str, noise: float) -> Line:
-        figures = (
-            (float(size), _member(Whitened(), pool, rng, size, noise, count)) for size in sizes
-        )
+        attack = Whitened(share=not noise)
+        figures = ((float(size), _member(attack, pool, rng, size, noise, count)) for size in sizes)
         return Line(name=name, figures=tuple(figures))
 
     return Curve(

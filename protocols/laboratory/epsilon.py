@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp.account_reduction import ReductionAccountant
-from dp.audit.epsilon import LowerBounds, Scores, lower_bounds
+from dp.audit.epsilon import LowerBounds, Scores, lower_bounds, reach
 from dp.events import Composed
 from dp.noise import whole
 from protocols.federation.federation import Federation
@@ -79,35 +79,45 @@ def audit_epsilon(
     scale: the norm of a canary's update over the clip bound; above 1, the clip is audited too.
     federation: clients that train; they take the first places in the plan, and the model that they
     train moves by each mean. Without one, all clients are canaries. rng: of coins and directions.
-    rand: of everybody's keys and noise.
+    error: how likely it is, at most, that a correct plan does not pass. rand: of everybody's keys
+    and noise.
 
     Raises `ParameterError` for a plan without noise, one that is shorter than its canaries are
-    many, a federation that leaves no canary or has another model; and what ended a round without a
-    sum.
+    many, one that would pass whatever its canaries say, as they are too few to refute its claim, a
+    federation that leaves no canary or has another model; and what ended a round without a sum.
     """
     if not isinstance(plan.quantize, Private):
         raise ParameterError("this plan adds no noise")
     trainers = 0 if federation is None else len(federation.clients)
     canaries = plan.scheme.clients - trainers
     size = plan.structure.size
-    if not (1 <= canaries <= size and scale > 0):
+    if not (1 <= canaries <= size and 0 < scale < np.inf):
         raise ParameterError(
-            f"1 <= canaries <= coordinates and scale > 0 must hold, got {canaries}, {size}, {scale}"
+            "1 <= canaries <= coordinates and 0 < scale < infinity must hold, got "
+            f"{canaries}, {size}, {scale}"
         )
-    whole("rounds", rounds, 1)
-    whole("runs", runs, 1)
+    event = Composed(((plan.quantize.event, whole("rounds", rounds, 1)),))
+    claimed = ReductionAccountant().epsilon(event, delta)
+    part = error / 2  # of either bound that decides
+    _require_reach(canaries * whole("runs", runs, 1), claimed, delta, part)
     setting = _Setting(plan, canaries, rounds, scale, federation, rand)
     parts = [_run(setting, rng) for _ in range(runs)]
     inside, score = (np.concatenate(each) for each in zip(*parts, strict=True))
     if inside.all() or not inside.any():
         raise ParameterError("canaries inside and outside must be there: more runs are needed")
     scores = Scores(score[inside], score[~inside])
-    event = Composed(((plan.quantize.event, rounds),))
-    return EpsilonAudit(
-        claimed=ReductionAccountant().epsilon(event, delta),
-        found=lower_bounds(scores, delta, error=error),
-        scores=scores,
-    )
+    found = lower_bounds(scores, delta, error=part)
+    return EpsilonAudit(claimed=claimed, found=found, scores=scores)
+
+
+def _require_reach(canaries: int, claimed: float, delta: float, error: float) -> None:
+    """That some scores would convict: an audit that every plan passes says nothing of any."""
+    most = reach(canaries, delta, error=error)
+    if not most > claimed:
+        raise ParameterError(
+            f"reach > claim must hold: {canaries} canaries refute an epsilon of {most:.3g} at "
+            f"most, and {claimed:.3g} is claimed; make more runs, or rounds with more clients"
+        )
 
 
 class _Setting(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -15,6 +15,7 @@ from protocols.plan import RoundPlan
 from protocols.private import Private
 from robust.observe import Array
 from secagg.errors import ParameterError
+from secagg.quantize import FixedPoint
 from secagg.schemes.plain import PlainInsecure
 
 __all__ = ["MOST_CLIENTS", "Exposure", "Row", "Skipped"]
@@ -48,16 +49,17 @@ class Exposure:
 
     @classmethod
     def of(cls, plan: RoundPlan) -> Self:
-        """What a plan exposes at its worst: the smallest sum, and the noise that is certain.
+        """What a plan exposes to its server, at its worst: the smallest sum, and the noise that is
+        certain to be in it.
 
         Larger sums count as of 400 clients. The noise is that of the Gaussian whose price the
-        release has. Where the server reads each update, a sum is of one client.
+        release has. What the server adds itself is none to it. Where it reads each update, a sum is
+        of one client, with the noise of one.
         """
-        encoding, scheme = plan.quantize, plan.scheme
-        alone = isinstance(scheme, PlainInsecure)
+        alone = isinstance(plan.scheme, PlainInsecure)
         return cls(
-            clients=1 if alone else min(scheme.honest_inputs, MOST_CLIENTS),
-            noise=gaussian_multiplier(encoding.event) if isinstance(encoding, Private) else 0.0,
+            clients=1 if alone else min(plan.scheme.honest_inputs, MOST_CLIENTS),
+            noise=_noise(plan.quantize, alone=alone),
             mode=Mode.of(plan),
         )
 
@@ -92,3 +94,11 @@ class Skipped:
     question: str
     attack: str
     why: str
+
+
+def _noise(encoding: FixedPoint | Private, *, alone: bool) -> float:
+    """What the server finds in a sum, or in an update, over the clip bound."""
+    if not isinstance(encoding, Private) or encoding.is_central:
+        return 0.0
+    event = encoding.event
+    return gaussian_multiplier(replace(event, parts=1) if alone else event)

@@ -1,9 +1,10 @@
 """A model and data that a user brings: imported when asked for, and checked before they are used.
 
-The contract. `--model MODULE:FACTORY`: FACTORY() gives a `torch.nn.Module` with float parameters,
-50,000 at most, that takes inputs (b, *shape) and gives logits (b, c). Its weights are what clients
-start from. `--data MODULE:LOADER`: LOADER() gives inputs (n, *shape), of floats, finite, and labels
-(n,), integers 0 … c - 1; arrays or tensors; n >= 100, and four of each class at least.
+The contract. `--model MODULE:FACTORY`: FACTORY() gives a `torch.nn.Module` that takes inputs (b,
+*shape) and gives logits (b, c), the same each time. Its float parameters that require a gradient,
+50,000 at most, are what clients train, from the weights that it comes with. `--data MODULE:LOADER`:
+LOADER() gives inputs (n, *shape), of floats, finite, and labels (n,), integers 0 … c - 1; arrays or
+tensors; n >= 100, and four of each class at least.
 
 Everything else raises `ParameterError` that names the option and what was wrong. What the user's
 own code raises is its cause.
@@ -16,13 +17,17 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from robust.observe import Array
 from secagg.errors import ParameterError
 
-__all__ = ["Brought", "brought"]
+try:
+    import torch
+except ImportError as error:
+    raise ImportError("models of yours need torch: pip install 'secagg[torch]'") from error
+
+__all__ = ["Brought", "Foreign", "brought", "trained"]
 
 _LEAST_RECORDS, _LEAST_OF_A_CLASS = 100, 4
 _MOST_PARAMETERS = 50_000
@@ -55,9 +60,10 @@ def brought(model: str, data: str) -> Brought:
     return Brought(loaded, inputs, labels, classes)
 
 
-class _Foreign:
+class Foreign:
     """Around code of the user's: whatever it raises, however it is called, becomes the cause of
-    one error that names the option. Interrupts and exits pass.
+    one error that names the option. So does an exit, which would end an audit that has not begun as
+    one that has found nothing. Interrupts pass.
     """
 
     def __init__(self, option: str, what: str) -> None:
@@ -72,9 +78,14 @@ class _Foreign:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if isinstance(error, Exception):
+        if isinstance(error, Exception | SystemExit):
             text = " ".join(str(error).split())[:200]
             raise ParameterError(f"{self._said} raised {type(error).__name__}: {text}") from error
+
+
+def trained(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """The parameters that clients train, by name."""
+    return {name: each for name, each in model.named_parameters() if each.requires_grad}
 
 
 def _called(option: str, name: str) -> Any:
@@ -82,26 +93,27 @@ def _called(option: str, name: str) -> Any:
     module, colon, function = name.partition(":")
     _require(bool(module and colon and function), f"{option} {name}", "the form MODULE:FUNCTION")
     option = f"{option} {name}"
-    with _Foreign(option, f"the import of {module}"):
+    with Foreign(option, f"the import of {module}"):
         found = import_module(module)
     made: Any = getattr(found, function, None)
     _require(callable(made), option, f"a function {function} in {found.__name__}")
-    with _Foreign(option, f"{function}()"):
+    with Foreign(option, f"{function}()"):
         return made()
 
 
 def _model(name: str) -> torch.nn.Module:
     option, found = f"--model {name}", _called("--model", name)
     _require(isinstance(found, torch.nn.Module), option, f"a torch.nn.Module, not {_kind(found)},")
-    weights = list(found.parameters())
+    weights = list(trained(found).values())
     _require(
-        bool(weights) and all(each.is_floating_point() for each in weights),
+        bool(weights) and all(each.is_floating_point() for each in found.parameters()),
         option,
-        "parameters, all of them real floats,",
+        "parameters that require a gradient, and all of them real floats,",
     )
-    finite = all(bool(torch.isfinite(each).all()) for each in weights)
+    with Foreign(option, "what parameters there are"):
+        finite = all(bool(torch.isfinite(each).all()) for each in found.parameters())
+        size = sum(each.numel() for each in weights)
     _require(finite, option, "finite parameters")
-    size = sum(each.numel() for each in weights)
     _require(
         size <= _MOST_PARAMETERS,
         option,
@@ -118,7 +130,7 @@ def _data(name: str) -> tuple[Array, NDArray[np.int64]]:
         option,
         f"a tuple (inputs, labels), not {_kind(found)},",
     )
-    with _Foreign(option, "an array of what it gave"):
+    with Foreign(option, "an array of what it gave"):
         inputs, labels = (np.asarray(each) for each in found)
     _require(inputs.dtype.kind == "f", option, f"inputs of floats, not {inputs.dtype},")
     _require(labels.dtype.kind in "iu", option, f"labels of integers, not {labels.dtype},")
@@ -138,13 +150,14 @@ def _data(name: str) -> tuple[Array, NDArray[np.int64]]:
 
 def _classes(option: str, model: torch.nn.Module, inputs: Array) -> int:
     """How many logits the model gives for each of two records."""
-    with _Foreign(option, f"the model on inputs {(2, *inputs.shape[1:])}"), torch.no_grad():
-        logits = model.eval()(torch.from_numpy(inputs[:2]))
+    with Foreign(option, f"the model on inputs {(2, *inputs.shape[1:])}"), torch.no_grad():
+        logits, again = (model.eval()(torch.from_numpy(inputs[:2])) for _ in "ab")
     fits = isinstance(logits, torch.Tensor) and logits.ndim == 2 and len(logits) == 2
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else _kind(logits)
     _require(fits, option, f"logits (b, c) for inputs (b, *shape), not {shape} for b = 2,")
     _require(logits.shape[1] >= 2, option, f"classes >= 2, not {logits.shape[1]},")
     _require(bool(torch.isfinite(logits).all()), option, "finite logits")
+    _require(torch.equal(logits, again), option, "the same logits each time, for the same inputs,")
     return int(logits.shape[1])
 
 

@@ -31,6 +31,7 @@ from protocols.screening import (
     MaskedScreen,
     NormScreen,
     PlanScreen,
+    SketchScreen,
 )
 from robust.attacks.vectors import lengths, units
 from robust.observe import Array, Mask
@@ -125,9 +126,13 @@ class Mode:
 
     @classmethod
     def of(cls, plan: RoundPlan) -> Self:
-        """What this plan opens."""
+        """What this plan opens. Raises `ParameterError` for what no mode here stands for: attacks
+        on the rest of it would say that it tells nothing.
+        """
         if plan.screen is not None:
             return cls._of(plan.screen)
+        if plan.scheme.opened:
+            raise _unknown(plan.scheme)
         bits = isinstance(plan.scheme, TwoAggregators)
         return cls(kind=Kind.BIT if bits else Kind.NOTHING)
 
@@ -140,14 +145,17 @@ class Mode:
                 return cls(kind=Kind.COSINE)
             case CosineProof():
                 return cls(kind=Kind.PROOF, least=float(screen.least))
+            case NormScreen():
+                return cls._masked(Kind.NORM, screen)
+            case GroupScreen():
+                return cls._masked(Kind.GROUPS, screen, group=screen.size)
+            case SketchScreen():
+                return cls._masked(Kind.SKETCH, screen)
             case _:
-                return cls._masked(screen)
+                raise _unknown(screen)
 
     @classmethod
-    def _masked(cls, screen: MaskedScreen) -> Self:
-        kind, group = Kind.NORM if isinstance(screen, NormScreen) else Kind.SKETCH, 1
-        if isinstance(screen, GroupScreen):
-            kind, group = Kind.GROUPS, screen.size
+    def _masked(cls, kind: Kind, screen: MaskedScreen, group: int = 1) -> Self:
         return cls(kind=kind, numbers=screen.rows, noise=float(screen.noise), group=group)
 
     @property
@@ -229,6 +237,10 @@ def clipped(rows: Array, bound: float) -> Array:
     """Updates (n, d), those longer than the bound made as long."""
     scaled: Array = rows * np.minimum(1.0, bound / np.maximum(lengths(rows), 1e-300))
     return scaled
+
+
+def _unknown(opening: object) -> ParameterError:
+    return ParameterError(f"no mode says what {type(opening).__name__} opens")
 
 
 def _given(public: Array | None) -> Array:

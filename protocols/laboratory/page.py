@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from html import escape
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -27,11 +26,18 @@ _ZOOM = 6  # CSS pixels for one of an image
 
 
 def document(
-    found: Sequence[Row | Skipped], curves: Sequence[Curve] = (), points: Sequence[Point] = ()
+    found: Sequence[Row | Skipped],
+    curves: Sequence[Curve] = (),
+    points: Sequence[Point] = (),
+    *,
+    late: bool = False,
 ) -> dict[str, Any]:
-    """JSON types; every figure with its interval, its control, and its bound or null."""
+    """JSON types; every figure with its interval, its control, and its bound or null. late: whether
+    time was over before all was run.
+    """
     return {
         "format": "secagg-leakage-figures-2",
+        "complete": not late,
         "rows": [_record(one) for one in found if isinstance(one, Row)],
         "skipped": [dataclasses.asdict(one) for one in found if isinstance(one, Skipped)],
         "curves": [one.document() for one in curves],
@@ -48,18 +54,23 @@ def page(
     whose: str = "Clients are simulated on scikit-learn's digits.",
     curves: Sequence[Curve] = (),
     points: Sequence[Point] = (),
+    late: bool = False,
 ) -> str:
     """The whole page. command: what to type to get the figures again. whose: data and model of the
-    rows; curves and points are of digits. Plots need matplotlib; without, a note says so.
+    rows; curves and points are of digits. late: whether time was over before all was run, which the
+    page says, as that plots need matplotlib, where there is none.
     """
     rows = [one for one in found if isinstance(one, Row)]
-    groups = groupby(rows, key=lambda row: (row.exposure, row.question))
+    groups: dict[tuple[Exposure, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.exposure, row.question), []).append(row)
     parts = [
         f"<p>{_LEAD}</p>",
+        f"<p><strong>{_LATE}</strong></p>" if late else "",
         "" if can_plot() or not (curves or points) else f'<p class="note">{escape(NEEDED)}</p>',
         *(_frontier(points) if points else ()),
         *(_curves(curves) if curves else ()),
-        *(_table(exposure, question, list(each)) for (exposure, question), each in groups),
+        *(_table(*what, each) for what, each in groups.items()),
         *_skipped([one for one in found if isinstance(one, Skipped)]),
         f"<footer>{escape(whose) if rows else ''} {_FOOTER} Again: <code>{escape(command)}</code>"
         "</footer>",
@@ -231,7 +242,11 @@ def _kind(row: Row) -> str:
 _LEAD = (
     "Each figure stands between two lines: the control, which is what somebody achieves who saw "
     "nothing of any round, and the bound, which no attack exceeds where noise gives one. Intervals "
-    "are of 95 %."
+    "are of 95 %, each by itself: of many, some miss."
+)
+_LATE = (
+    "Stopped before the end: the time that was given is over, some attacks were not run, and what "
+    "they would find is not here."
 )
 _FRONTIER = (
     "Above: attackers left out of round 10, with 3 % of honest clients as the budget of a run; the "

@@ -48,7 +48,7 @@ def inverted_rows(
     most: int,
     shape: tuple[int, int] = SHAPE,
 ) -> Iterator[Row | Skipped]:
-    """Of sums of at most `most` clients, and of the numbers that are opened of one, or of a group.
+    """Of sums of at most `most` clients, and of the numbers that are opened of so many.
 
     images: with brightness 0 … 1, of this shape. What is left out says so.
     """
@@ -56,11 +56,13 @@ def inverted_rows(
     if find_spec("torch") is None:
         yield skipped(why="it needs PyTorch: pip install 'secagg[torch]'")
         return
-    yield from _sketched(images, model, exposure, rng, shape)
+    why = f"it is tried on sums of {most} clients at most, and on larger ones with --full"
+    if exposure.mode.group > most:
+        yield skipped(attack="inversion of a sketch", why=why)
+    else:
+        yield from _sketched(images, model, exposure, rng, shape)
     if exposure.clients > most:
-        yield skipped(
-            why=f"it is tried on sums of {most} clients at most, and on larger ones with --full"
-        )
+        yield skipped(why=why)
         return
     yield from _summed(images, model, exposure, rng, shape)
 
@@ -80,7 +82,10 @@ def _sketched(
         why = "it is not adapted to noise in the numbers that are opened"
         yield Skipped(question=QUESTION, attack="inversion of a sketch", why=why)
     elif mode.numbers:
-        trials = image_trials(images, model, rng, clients=mode.group, sketch=mode.numbers, count=3)
+        count = _count(mode.group)
+        trials = image_trials(
+            images, model, rng, clients=mode.group, sketch=mode.numbers, count=count
+        )
         attack = Inversion(model=model, iterations=200, sketched=True)
         yield from _rows(attack, trials, exposure, f"{mode.name}; one record each", rng, shape)
 
@@ -99,11 +104,16 @@ def _summed(
     for steps in (1, 5) if many <= 10 else (1,):
         trials = image_trials(
             images, model, rng, clients=many, steps=steps, noise=exposure.noise,
-            count=3 if many <= 2 else 1,
+            count=_count(many),
         )  # fmt: skip
         attack = Inversion(model=model, steps=steps, iterations=100 + 20 * many)
         seen = f"the sum, {steps} local step{'s' if steps > 1 else ''}"
         yield from _rows(attack, trials, exposure, seen, rng, shape)
+
+
+def _count(clients: int) -> int:
+    """How many sums: three and of eight images at least, but one where a search takes long."""
+    return 1 if clients > 10 else max(3, 8 // clients)
 
 
 def _rows(

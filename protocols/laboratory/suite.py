@@ -33,6 +33,7 @@ __all__ = ["DigitsSubject", "Subject", "rows"]
 
 _RECORDS = 10  # of each client whose single records are looked for
 _MIXED = 20  # of each client whose labels are asked for
+_WHITENED = (Whitened(), Whitened(share=True))
 
 
 class Subject(Protocol):
@@ -95,9 +96,10 @@ def rows(
     Raises `ImportError`, naming the extra, without scikit-learn for the digits.
     """
     whose = subject or DigitsSubject(rng)
+    sums, images = rng.spawn(2)  # figures of one part do not go by how much another draws
     yield from _opened(exposure, whose, rng)
-    yield from _membership(exposure, whose, rng, 400 if quick else 2000)
-    yield from whose.pictures(exposure, rng, quick=quick)
+    yield from _membership(exposure, whose, sums, 900 if quick else 2000)
+    yield from whose.pictures(exposure, images, quick=quick)
 
 
 def _membership(
@@ -108,7 +110,7 @@ def _membership(
     trials = sum_trials(pool, rng, clients=many, noise=noise, count=count)
     row = partial(Row, question="is a client in the sum?", seen="the sum", exposure=exposure)
     mu = 1 / noise if noise else None
-    for attack in (Correlation(), Whitened()):
+    for attack in (Correlation(), *_WHITENED):
         yield from (row(figure=each) for each in measure(attack, trials, rng, mu=mu))
     singles = subject.records(rng, batch=_RECORDS)
     asked = "is a record in the sum?"
@@ -122,8 +124,8 @@ def _membership(
         singles, rng, clients=many * _RECORDS, noise=noise * pool.norm / singles.norm, count=count
     )
     row = partial(Row, question=asked, seen="the sum", exposure=exposure)
-    for figure in measure(Whitened(), trials, rng, mu=None if mu is None else 2 * mu):
-        yield row(figure=figure)
+    for attack in _WHITENED:
+        yield from (row(figure=each) for each in measure(attack, trials, rng, mu=mu and 2 * mu))
 
 
 def _opened(exposure: Exposure, subject: Subject, rng: np.random.Generator) -> Iterator[Row]:

@@ -24,6 +24,7 @@ from dp.audit.epsilon import (
     gaussian_run,
     lower_bounds,
     one_run,
+    reach,
     separate,
 )
 from dp.dominance import gaussian_epsilon
@@ -259,3 +260,15 @@ def test_a_delta_that_is_no_probability_is_refused(delta: float) -> None:
     for bound in (one_run, gaussian_run):
         with pytest.raises(ParameterError, match="0 < delta < 1"):
             bound(scores.guesses(2), delta, error=0.05)
+
+
+@pytest.mark.parametrize("inside", [50, 60])
+def test_no_scores_refute_more_than_the_reach_of_their_number(inside: int) -> None:
+    perfect = Scores(np.ones(inside), np.zeros(100 - inside))
+    found = lower_bounds(perfect, 1e-5)
+    assert max(found.one_run, found.gaussian_run) == pytest.approx(reach(100, 1e-5))
+    wrong = lower_bounds(Scores(np.arange(99.0), np.array([50.5])), 1e-5)
+    assert 0 < max(wrong.one_run, wrong.gaussian_run) < reach(100, 1e-5)
+    assert reach(1, 1e-5) == 0
+    with pytest.raises(ParameterError, match="canaries >= 1"):
+        reach(0, 1e-5)

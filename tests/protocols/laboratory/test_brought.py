@@ -47,6 +47,51 @@ def dropping():
     return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 4))
 
 
+class Linear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 4)
+        self.calls = 0
+
+    def forward(self, inputs):
+        return self.layer(inputs.flatten(1))
+
+
+class Counting(Linear):
+    def forward(self, inputs):
+        self.calls += 1
+        return super().forward(inputs) * self.calls
+
+
+class Deaf(Linear):
+    def forward(self, inputs):
+        with torch.no_grad():
+            return super().forward(inputs)
+
+
+class Pairs(Linear):
+    def forward(self, inputs):
+        return self.layer(inputs.reshape(2, 64))
+
+
+def lazy():
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(4))
+
+
+def nowhere():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 4, device="meta"))
+
+
+def frozen():
+    made = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Linear(8, 4))
+    made[1].requires_grad_(False)
+    return made
+
+
+def asleep():
+    return linear().requires_grad_(False)
+
+
 def raising():
     raise KeyError("no weights\\nhere")
 
@@ -168,7 +213,11 @@ def test_what_follows_the_contract_is_taken(shop: Path, data: str) -> None:
         ("shop_of_tests:number", "a function number in shop_of_tests must hold"),
         ("shop_of_tests:raising", r"raising\(\) raised KeyError: 'no weights"),
         ("shop_of_tests:loader", "a torch.nn.Module, not a tuple, must hold"),
-        ("shop_of_tests:silent", "parameters, all of them real floats, must hold"),
+        ("shop_of_tests:silent", "parameters that require a gradient, and all of them real floats"),
+        ("shop_of_tests:asleep", "parameters that require a gradient, and all of them real floats"),
+        ("shop_of_tests:lazy", "what parameters there are raised ValueError"),
+        ("shop_of_tests:nowhere", "what parameters there are raised RuntimeError"),
+        ("shop_of_tests:Counting", "the same logits each time, for the same inputs, must hold"),
         ("shop_of_tests:huge", "parameters <= 50000, not 65000"),
         ("shop_of_tests:broken", "finite parameters must hold"),
         ("shop_of_tests:deep", r"logits \(b, c\) for inputs \(b, \*shape\), not \(2, 1, 8, 4\)"),
@@ -204,12 +253,44 @@ def test_other_data_are_refused_by_name(shop: Path, data: str, words: str) -> No
     assert str(caught.value).startswith(f"--data shop_of_tests:{data}: ")
 
 
-def test_what_the_users_code_raised_is_the_cause_and_an_exit_is_an_exit(shop: Path) -> None:
+def test_what_the_users_code_raised_is_the_cause_and_an_exit_is_an_error(shop: Path) -> None:
     with pytest.raises(ParameterError) as caught:
         brought("shop_of_tests:raising", "shop_of_tests:loader")
     assert isinstance(caught.value.__cause__, KeyError)
-    with pytest.raises(SystemExit):
+    with pytest.raises(ParameterError, match=r"stopping\(\) raised SystemExit: 3"):
         brought("shop_of_tests:stopping", "shop_of_tests:loader")
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("Pairs", "--model: training on 10 records raised RuntimeError"),
+        ("Deaf", "--model: logits with a gradient must hold"),
+    ],
+)
+def test_a_model_that_cannot_be_trained_is_refused_by_name(
+    shop: Path, model: str, words: str
+) -> None:
+    assert subject("Linear").users(np.random.default_rng(1), count=1).clients.shape == (1, 260)
+    with pytest.raises(ParameterError, match=words):
+        subject(model).users(np.random.default_rng(1), count=1)
+
+
+def test_what_a_model_does_not_train_is_in_no_update(shop: Path) -> None:
+    whose = subject("frozen")
+    assert whose.model.size == 8 * 4 + 4
+    pool = whose.users(np.random.default_rng(1), count=2)
+    assert pool.clients.shape == (2, 36)
+    assert (pool.clients != 0).any(axis=0).all()
+
+
+def test_a_group_that_is_too_large_to_invert_is_said(shop: Path) -> None:
+    exposure = Exposure(clients=9, mode=Mode(kind=Kind.GROUPS, numbers=8, group=150))
+    found = list(subject().pictures(exposure, np.random.default_rng(1), quick=True))
+    assert [one.attack for one in found if isinstance(one, Skipped)] == [
+        "imprinted layer", "inversion of a sketch", "inversion",
+    ]  # fmt: skip
+    assert len(found) == 3
 
 
 # -- what is run -------------------------------------------------------------------------------

@@ -197,7 +197,7 @@ def test_a_group_beyond_its_bounds_withholds_the_sum() -> None:
 
 
 def small(*modes: Mode) -> Scale:
-    return Scale(modes=modes, sides=(Side("riders", ("fr_delta",)),), seeds=(0,))
+    return Scale(modes=modes, sides=(Side("riders", ("fr_delta",)),), runs=1)
 
 
 def test_points_say_what_is_found_and_what_is_told() -> None:
@@ -215,10 +215,21 @@ def test_points_say_what_is_found_and_what_is_told() -> None:
 
 
 def test_processes_change_nothing() -> None:
-    tasks = list(frontier._tasks(Mode(kind=Kind.BIT), small(NOTHING)))
+    tasks = list(frontier._tasks(Mode(kind=Kind.BIT), small(NOTHING), 1))
     assert list(frontier._results(tasks, 2)) == list(frontier._results(tasks, 1))
     with pytest.raises(ParameterError, match="jobs >= 1"):
         next(points(QUICK, seed=1, jobs=0))
+
+
+def test_a_seed_decides_what_attackers_are_run_too() -> None:
+    """The pages are of seed 1, which is runs 0 and 1 of each attack."""
+    twice = dataclasses.replace(small(NOTHING), runs=2)
+    one, two, none = (
+        [task.seed for task in frontier._tasks(NOTHING, twice, seed)] for seed in (1, 2, 0)
+    )
+    assert (one, two) == ([0, 1], [2, 3])
+    assert not {*none} & {*one, *two}
+    assert Case(**{**dataclasses.asdict(CASE), "seed": none[0]}).seed == none[0]
 
 
 def test_the_full_scale_has_every_mode_and_the_quick_one_is_part_of_it() -> None:
@@ -249,6 +260,14 @@ def test_advice_says_that_there_is_none() -> None:
 
 def test_advice_says_that_nothing_helps() -> None:
     assert "nothing that is opened leaves out 90%" in advice([point(sketch(64), 0.8, 0.5)])
+
+
+def test_advice_is_against_what_leaves_out_honest_clients_beyond_the_budget() -> None:
+    found = [point(sketch(64), 0.2, 1.0, wronged=2 * BUDGET), point(sketch(256), 0.9, 1.0)]
+    assert "open “sketch, 256 numbers” or nothing" in advice(found)
+    assert "nothing that is opened leaves out 90% of them and at most 3%" in advice(found[:1])
+    kept = [point(sketch(64), 0.2, 1.0, wronged=BUDGET), found[1]]
+    assert "open “sketch, 64 numbers”:" in advice(kept)
 
 
 def test_advice_is_of_modes_that_plans_have() -> None:

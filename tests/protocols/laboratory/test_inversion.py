@@ -71,7 +71,14 @@ def test_a_sum_of_five_gives_all_five_images() -> None:
     assert found["PSNR"].found.low > 30
     assert found["PSNR"].control.high < 20
     assert found["SSIM"].found.value > 0.98
+    assert found["above 40 dB"].control.high > 0.4  # none of five are no certainty
+    assert "best PSNR" not in found
+
+
+def test_the_best_image_of_one_sum_says_nothing_of_others() -> None:
+    found = measured(ClassMean(), trials(2))
     assert found["best PSNR"].found.value >= found["PSNR"].found.value
+    assert "best PSNR" not in measured(ClassMean(), trials(2)[:1])
 
 
 def test_noise_takes_the_images_away() -> None:

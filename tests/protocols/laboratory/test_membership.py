@@ -60,7 +60,7 @@ def area(attack: Attack, trials: Sequence[Trial], mu: float | None = None) -> Fi
 
 class TestSums(AttackConformance):
     def attacks(self) -> Sequence[Attack]:
-        return [Correlation(), Whitened(), Whitened(floor=1.0)]
+        return [Correlation(), Whitened(), Whitened(floor=1.0), Whitened(share=True)]
 
     def exposed(self, attack: Attack) -> Sequence[Trial]:
         return sums(2)
@@ -83,12 +83,37 @@ def test_a_lone_client_is_certain() -> None:
     assert area(Whitened(), sums(1)).found.value == 1.0
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1e3])
+def test_a_lone_client_is_certain_however_long_its_update(scale: float) -> None:
+    """No sums without the target vary here, so that nothing says what a large number is."""
+    scaled = Pool(clients=scale * pool().clients, imitated=scale * pool().imitated)
+    trials = sum_trials(scaled, np.random.default_rng(3), clients=1, count=40)
+    assert area(Whitened(), trials).found.value == 1.0
+
+
 def test_the_whitened_attack_finds_what_the_plain_one_misses() -> None:
     """Which made secure sums look private [Ngo24]: many others do not hide a client."""
     for clients in (10, 50):
         plain, whitened = area(Correlation(), sums(clients)), area(Whitened(), sums(clients))
         assert whitened.found.low > plain.found.value
     assert area(Whitened(), sums(10)).found.value > 0.95
+
+
+def test_the_share_of_the_target_is_found_where_the_ratio_is_misled() -> None:
+    """At a low rate of false positives the ratio goes by the tails of a law that is not so."""
+    trials = sums(10, count=1000)
+    ratio, share = (
+        {one.metric: one.found for one in measure(attack, trials, np.random.default_rng(6))}
+        for attack in (Whitened(), Whitened(share=True))
+    )
+    assert share["area"].value > ratio["area"].value
+    at = "true positives at 1.0%"
+    assert share[at].value > ratio[at].value + 0.1
+
+
+def test_a_target_of_zeros_has_a_score() -> None:
+    given = {Access.TARGET: np.zeros(3), Access.SHADOWS: np.eye(3), Access.SUM: np.ones(3)}
+    assert Whitened(share=True).run(View(given), np.random.default_rng(0)) == 0
 
 
 def test_a_crowd_hides_somewhat() -> None:
@@ -101,7 +126,7 @@ def test_a_crowd_hides_somewhat() -> None:
 @pytest.mark.parametrize("noise", [0.5, 1.0, 3.0])
 def test_noise_keeps_every_attack_below_the_bound(clients: int, noise: float) -> None:
     trials = sums(clients, noise)
-    for attack in (Correlation(), Whitened()):
+    for attack in (Correlation(), Whitened(), Whitened(share=True)):
         for figure in measure(attack, trials, np.random.default_rng(6), mu=1 / noise):
             assert figure.bound is not None
             assert not figure.exceeds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -30,6 +31,7 @@ from protocols.screening import (
 from secagg.errors import ParameterError
 from secagg.quantize import NormClip
 from secagg.schemes.pine import Reference
+from secagg.schemes.secagg_plus import SecAggPlus
 from secagg.sketch import slack
 
 SIZE = 3000
@@ -85,6 +87,32 @@ def test_what_two_aggregators_open_is_a_mode_too(screen: Any, due: Mode) -> None
     )
     assert Mode.of(plan) == due
     assert due.offered
+
+
+def test_what_no_mode_stands_for_is_refused_and_not_left_out() -> None:
+    class Louder:
+        """A screen that these attacks do not know."""
+
+    plan = RoundPlan.for_update(np.zeros(SIZE), clients=14, clip=NormClip(1.0))
+    assert Mode.of(plan) == NOTHING
+    with pytest.raises(ParameterError, match="no mode says what Louder opens"):
+        Mode.of(with_field(plan, "screen", Louder()))
+
+    class Talking(SecAggPlus):
+        @property
+        def opened(self) -> int:
+            return 3
+
+    scheme = Talking(clients=14, length=plan.scheme.length, width=plan.scheme.width)
+    with pytest.raises(ParameterError, match="no mode says what Talking opens"):
+        Mode.of(with_field(plan, "scheme", scheme))
+
+
+def with_field(plan: RoundPlan, name: str, value: Any) -> RoundPlan:
+    """The same plan with something in it that its own checks know nothing of."""
+    changed = copy(plan)
+    object.__setattr__(changed, name, value)
+    return changed
 
 
 def test_plans_offer_no_fewer_numbers_than_hold_a_norm() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import math
+import time
 import warnings
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,7 +20,7 @@ from dp.audit.member_correlation import Correlation
 from dp.audit.member_whitened import Whitened
 from dp.audit.testing import assert_leakage_below, exchanged
 from dp.calibrate import noise_multiplier
-from protocols import DistributedNoise, RoundPlan
+from protocols import CentralNoise, DistributedNoise, RoundPlan
 from protocols.federation.data import digits, split
 from protocols.laboratory.exposure import Exposure, Row, Skipped
 from protocols.laboratory.membership import sum_trials, users
@@ -30,6 +32,7 @@ from protocols.presets import plain_insecure
 from protocols.screening import SketchScreen
 from secagg.errors import ParameterError
 from secagg.quantize import NormClip
+from secagg.schemes.plain import PlainInsecure
 
 with warnings.catch_warnings():
     # typer 0.20, the last that Flower allows, imports names that click 8.5 deprecates
@@ -97,7 +100,7 @@ def test_every_attack_that_applies_is_run() -> None:
 
 
 def test_noise_comes_with_bounds_and_what_is_not_opened_is_not_attacked() -> None:
-    every = list(rows(Exposure(clients=40, noise=2.0), np.random.default_rng(2)))
+    every = list(rows(Exposure(clients=40, noise=8.0), np.random.default_rng(2)))
     found = [one for one in every if isinstance(one, Row)]
     skipped = {one.attack: one.why for one in every if isinstance(one, Skipped)}
     assert skipped.keys() == {"whitened", "inversion"}
@@ -126,6 +129,24 @@ def test_the_exposure_of_a_plan_is_its_worst() -> None:
     assert Exposure.of(large).clients == 400
 
 
+def test_noise_counts_as_far_as_the_server_sees_it() -> None:
+    """Not what it adds itself, to a sum that it has seen; of one update the share of one client."""
+    template, clip, noise = np.zeros(3000), NormClip(1.0), DistributedNoise(multiplier=1.5)
+    central = RoundPlan.for_update(
+        template, clients=20, clip=clip, privacy=CentralNoise(multiplier=1.5)
+    )
+    assert Exposure.of(central) == Exposure(clients=central.scheme.honest_inputs)
+    distributed = RoundPlan.for_update(template, clients=20, clip=clip, privacy=noise)
+    assert Exposure.of(distributed).noise == pytest.approx(1.5, rel=1e-2)
+    read = RoundPlan.for_update(
+        template, clients=20, clip=clip, privacy=noise, scheme=PlainInsecure
+    )
+    shares = read.scheme.honest_inputs
+    assert shares > 10
+    assert Exposure.of(read).clients == 1
+    assert Exposure.of(read).noise == pytest.approx(1.5 / math.sqrt(shares), rel=1e-2)
+
+
 @pytest.mark.parametrize(
     "options",
     [{"clients": 0}, {"clients": 401}, {"clients": 1, "noise": -1.0}],
@@ -142,6 +163,13 @@ def test_a_page_escapes_what_it_shows_and_closes_what_it_opens() -> None:
     assert {"a < b", "a & b", "<sum>", "x & y", "leaks", "beyond the bound"} <= set(found.seen)
     assert "<script" not in text
     assert "default-src 'none'" in text
+
+
+def test_a_question_has_one_table_whatever_is_asked_in_between() -> None:
+    other = dataclasses.replace(row(), question="when?")
+    text = page([row(), other, row()], title="t", command="c")
+    assert (text.count(">who?</h2>"), text.count(">when?</h2>")) == (1, 1)
+    assert text.count("<tr class=leaks>") == 3
 
 
 def test_a_page_shows_images_above_what_was_found_of_them() -> None:
@@ -226,11 +254,38 @@ def test_what_two_aggregators_open_needs_no_plan_file(exact: str, due: str) -> N
     assert f"a sum of 3 clients, no noise; opened beside it: {due}" in " ".join(done.stdout.split())
 
 
-def test_the_command_stops_in_time_and_says_so() -> None:
-    done = secagg("audit", "leakage", "--clients", 3, "--seconds", 0)
+def test_the_command_stops_in_time_and_says_so(tmp_path: Path) -> None:
+    command = ("audit", "leakage", "--clients", 3, "--seconds", 0)
+    done = secagg(*command)
     assert done.exit_code == 0, done.output
     assert "a sum of 3 clients, no noise" in done.stdout
     assert "some attacks were not run" in done.stdout
+    done = secagg(*command, "--json", "-o", tmp_path / "new" / "out")
+    assert "some attacks were not run" in done.stderr
+    assert json.loads(done.stdout)["complete"] is False
+    assert "Stopped before the end" in (tmp_path / "new" / "out" / "leakage.html").read_text()
+
+
+def test_a_whole_page_does_not_say_that_it_stopped() -> None:
+    assert "Stopped before" not in page([row()], title="t", command="c")
+    assert "Stopped before" in page([row()], title="t", command="c", late=True)
+    assert [document([], late=late)["complete"] for late in (False, True)] == [True, False]
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_run(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    started = time.monotonic()
+    done = secagg("audit", "leakage", "-o", tmp_path / "file" / "out", "--full")
+    assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
+    assert "Not a directory" in done.stderr
+    assert time.monotonic() - started < 30  # of the minutes that it takes
+
+
+def test_names_of_extras_are_printed_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    skipped = Skipped(question="who?", attack="a", why="pip install 'secagg[torch]'")
+    monkeypatch.setattr("protocols.laboratory.suite.rows", lambda *_, **__: iter([skipped]))
+    done = secagg("audit", "leakage", "--clients", 3)
+    assert "secagg[torch]" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -243,6 +298,11 @@ def test_the_command_stops_in_time_and_says_so() -> None:
         (["plan.toml", "--opened", 4], "what is opened is in the plan file"),
         (["plan.toml", "--exact", "norm"], "what is opened is in the plan file"),
         (["--opened", 4, "--exact", "norm"], "--exact goes without --opened"),
+        (["plan.toml", "--clients", 4], "--clients and --noise are in the plan file"),
+        (["plan.toml", "--noise", 0], "--clients and --noise are in the plan file"),
+        (["--seconds", "nan"], "seconds >= 0 must hold, got nan"),
+        (["--seed", -1], "'--seed'"),
+        (["--jobs", 0], "'--jobs'"),
         (["plan.toml"], "plan.toml: No such file"),
     ],
 )
@@ -261,12 +321,15 @@ def test_a_word_that_is_no_plan_is_no_command() -> None:
 
 def test_epsilon_is_audited_by_a_command(tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(PLAN.format(2.0))
-    done = secagg("audit", "epsilon", tmp_path / "plan.toml", "--runs", 1, "--json")
+    done = secagg("audit", "epsilon", tmp_path / "plan.toml", "--runs", 3, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["passed"]
-    assert found["canaries"] == 12
+    assert found["canaries"] == 36
     assert 0 < found["claimed"] < 2  # of one round; the budget is for several
+    done = secagg("audit", "epsilon", tmp_path / "plan.toml", "--runs", 1)
+    assert (done.exit_code, len(done.stderr.splitlines())) == (2, 1)
+    assert "12 canaries refute an epsilon of 0 at most" in done.stderr
 
 
 def test_a_limit_on_leakage_is_kept_or_raises() -> None:
@@ -279,5 +342,10 @@ def test_a_limit_on_leakage_is_kept_or_raises() -> None:
     assert figure.found.high < 0.7
     with pytest.raises(AssertionError, match=r"area < 0\.7 must hold"):
         assert_leakage_below(Whitened(), alone, 0.7, exposed=alone)
-    with pytest.raises(AssertionError, match="finds nothing where nothing is protected"):
+    with pytest.raises(AssertionError, match=r"must find more than 0\.7 where nothing is"):
         assert_leakage_below(Correlation(), crowd, 0.7, exposed=exchanged(alone))
+    for nothing in (1.0, 1.5, math.nan):  # that no attack could exceed
+        with pytest.raises(AssertionError, match="must find more than"):
+            assert_leakage_below(Whitened(), crowd, nothing, exposed=alone)
+    with pytest.raises(AssertionError, match="must hold"):  # of so few no trial says anything
+        assert_leakage_below(Correlation(), crowd[:2], 0.7, exposed=alone)
