@@ -36,6 +36,7 @@ _RIDGE = 1e-3  # of the mean eigenvalue
 _WHITE = 1e-2  # the same where directions are compared: those that no example has are noise
 _ABOVE = 1.645  # standard deviations that 95 of 100 are below
 _MOST_LEVERAGE = 0.95
+_PROBES = 16
 _LEAST_USUAL = 0.2  # the estimate is rough where examples are few
 MOST_EXAMPLES = 1 << 20
 _Floats = NDArray[np.float64]
@@ -253,28 +254,46 @@ class ClassModel:
         """(c, 2049) the solution, and (c,) the usual responses.
 
         Without its own part in the solution, an example that gets r would get (r - h) / (1 - h),
-        where h is its leverage [Hastie09, eq. 7.52]. The mean of h over a class needs how its
-        examples spread; how those of all classes do stands for it, in the size of the class's own.
+        where h is its leverage [Hastie09, eq. 7.52].
         """
         moments = self.sums.moments.astype(np.float64)
-        products = self.sums.products.astype(np.float64)
-        inverse = np.linalg.inv(_regular(products, _RIDGE))
-        solution = moments @ inverse
-        means = moments / self._weights[:, None]
-        within = products - means.T @ moments
-        size = np.trace(products) / self._weights.sum() - (means**2).sum(axis=1)
-        spread = np.vdot(inverse, within) / max(float(np.trace(within)), 1e-9) * size
-        own = (solution * means).sum(axis=1)
-        counts = np.maximum(self.sums.counts, 1)
-        leverage = np.minimum(self._weights / counts * spread + own / counts, _MOST_LEVERAGE)
-        usual = (own - leverage) / (1.0 - leverage)
-        return solution, np.maximum(usual, _LEAST_USUAL)
+        ridge = _regular(self.sums.products.astype(np.float64), _RIDGE)
+        both = _solve(ridge, np.concatenate([moments, _probes()]).T).T
+        solution = both[: len(moments)]
+        own = (solution * moments).sum(axis=1) / self._weights
+        trace = float((both[len(moments) :] * _probes()).sum()) / _PROBES
+        leverage = self._leverage(own, (ridge[0, 0] - self.sums.products[0, 0]) * trace)
+        return solution, np.maximum((own - leverage) / (1.0 - leverage), _LEAST_USUAL)
+
+    def _leverage(self, own: _Floats, lost: float) -> _Floats:
+        """(c,) the mean over a class. It needs how examples of the class spread; how those of all
+        classes do stands for it, in the size of the class's own.
+
+        own: (c,) mean responses. lost: by how much the trace of the regular inverse with the
+        products is below 2049.
+        """
+        moments, counts = self.sums.moments, np.maximum(self.sums.counts, 1)
+        squares = (moments.astype(np.float64) ** 2).sum(axis=1) / self._weights
+        trace = float(np.trace(self.sums.products))
+        spread = (SIZE - lost - own.sum()) / max(trace - squares.sum(), 1e-9)
+        size = trace / self._weights.sum() - squares / self._weights
+        leverage: _Floats = (self._weights * size * spread + own) / counts
+        return np.minimum(leverage, _MOST_LEVERAGE)
 
     @cached_property
     def _root(self) -> _Floats:
         products = self.sums.products / self._weights.sum()
         covariance = products - np.outer(self._center, self._center)
         return np.asarray(np.linalg.cholesky(_regular(covariance, _WHITE)), np.float64)
+
+
+def _probes() -> _Floats:
+    """(16, 2049) signs, always the same: the mean of z'Bz over them is close to the trace of B
+    [Hutchinson89].
+    """
+    codes = np.arange(_PROBES * SIZE, dtype=np.uint64)
+    signs: _Floats = 1.0 - 2.0 * (mix(codes) >> np.uint64(63)).astype(np.float64)
+    return signs.reshape(_PROBES, SIZE)
 
 
 def _regular(matrix: _Floats, part: float) -> _Floats:

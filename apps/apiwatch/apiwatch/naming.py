@@ -58,7 +58,7 @@ class Namer:
     examples of it usually get. level: a class answers if its response reaches it; by no stored
     examples at all, this tells new classes from known ones better than the distance to the nearest.
     later: classes that were not there when the level was set. They have few examples and small
-    responses, and answer above their own floors.
+    responses, and answer above their own floors where these are lower.
 
     Raises `ParameterError` where `later` is not among the classes.
     """
@@ -68,7 +68,7 @@ class Namer:
         require(set(later) <= set(labels), "later <= attacks", sorted(later))
         is_later = np.array([label in later for label in labels])
         self._model = model
-        self._levels = np.where(is_later, model.floors, level)
+        self._levels = np.where(is_later, np.minimum(model.floors, level), level)
 
     def names(self, texts: Sequence[str]) -> list[Name]:
         """One name per text."""
