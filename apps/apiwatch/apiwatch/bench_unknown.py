@@ -58,6 +58,7 @@ def _held_out(held: str, taught: Sequence[Value], attacks: Sequence[Value]) -> d
         "of it in the queue": round(float(np.isin(np.flatnonzero(new), queue).mean()), 3),
         "in the queue": queue.size,
         **_clustered(found, new),
+        **_labeled(held, sums, level, texts, new, found),
         **_recalled(held, sums, level, taught, attacks),
     }
 
@@ -80,14 +81,38 @@ def _clustered(found: NDArray[np.int64], new: NDArray[np.bool_]) -> dict[str, An
     sizes = np.bincount(found[found >= 0])
     if not sizes.size:
         return {"purity of its cluster": None}
-    own = np.bincount(found[(found >= 0) & new], minlength=sizes.size)
-    main = int(own.argmax())
+    own, main = np.bincount(found[(found >= 0) & new], minlength=sizes.size), _main(found, new)
     return {
         "purity of its cluster": round(float(own[main] / sizes[main]), 3),
         "size": int(sizes[main]),
         "rank among": (main + 1, sizes.size),
         "of it in pure clusters": round(float(own[own >= _PURE * sizes].sum() / new.sum()), 3),
     }
+
+
+def _main(found: NDArray[np.int64], new: NDArray[np.bool_]) -> int:
+    """The cluster with most of the class."""
+    return int(np.bincount(found[(found >= 0) & new], minlength=1).argmax())
+
+
+def _labeled(
+    held: str,
+    sums: ClassSums,
+    level: float,
+    texts: Sequence[str],
+    new: NDArray[np.bool_],
+    found: NDArray[np.int64],
+) -> dict[str, float]:
+    """What of the rest carries the name once that cluster has it, whoever else is in it."""
+    inside = found == _main(found, new)
+    rest = [
+        text for text, one, within in zip(texts, new, inside, strict=True) if one and not within
+    ]
+    few = [text for text, within in zip(texts, inside, strict=True) if within]
+    if not few or not rest:
+        return {}
+    named = _named(held, few, sums, level, rest)
+    return {"recall of the rest from that cluster": round(float(np.mean(named)), 3)}
 
 
 def _recalled(
@@ -100,8 +125,7 @@ def _recalled(
     named = []
     for draw in range(_DRAWS):
         few = sorted(own, key=lambda text: part(f"draw {draw}", text))[:_FEW]
-        namer = Namer(ClassModel(sums + _one_more(held, few, sums)), level, (held,))
-        named.append([name.label == held for name in namer.names(texts)])
+        named.append(_named(held, few, sums, level, texts))
     shares = np.array(named)
     return {
         f"recall from {_FEW}": round(float(shares[:, new].mean()), 3),
@@ -110,6 +134,11 @@ def _recalled(
     }
 
 
-def _one_more(held: str, few: Sequence[str], sums: ClassSums) -> ClassSums:
+def _named(
+    held: str, few: Sequence[str], sums: ClassSums, level: float, texts: Sequence[str]
+) -> list[bool]:
+    """Which texts get the name that a few examples have, after one more sum."""
     weights = class_weights({BENIGN: int(sums.counts.max()), held: len(few)})
-    return ClassSums.learn([(text, held) for text in few], [held], weights)
+    more = ClassSums.learn([(text, held) for text in few], [held], weights)
+    namer = Namer(ClassModel(sums + more), level, (held,))
+    return [name.label == held for name in namer.names(texts)]

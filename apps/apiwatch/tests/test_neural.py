@@ -19,6 +19,7 @@ SITES = {site: PAIRS[site::4] for site in range(4)}
 
 @pytest.mark.filterwarnings("ignore")  # Ray's and Flower's own
 def test_averaging_in_flower_is_the_mean_of_what_sites_trained() -> None:
+    pytest.importorskip("ray")
     averaged = pytest.importorskip("apiwatch.neural_flower", exc_type=ImportError).averaged
     how = Learning(rounds=1, rate=1e-2, contrast=0.5)
     network, sent = averaged(SITES, 2, how)
