@@ -26,9 +26,10 @@ from sklearn.metrics import roc_auc_score
 
 from apiwatch.bench_cost import bench_cost
 from apiwatch.bench_crs import bench_crs
-from apiwatch.bench_names import bench_classes, bench_unknown
+from apiwatch.bench_names import bench_classes
 from apiwatch.bench_privacy import bench_leaks, bench_privacy, bench_proofs
 from apiwatch.bench_support import bench_support
+from apiwatch.bench_unknown import bench_unknown
 from apiwatch.calibration import Calibration
 from apiwatch.datasets import Split, atrdf, csic, csic_stream
 from apiwatch.detector import Detector
@@ -196,8 +197,10 @@ def _speed(folder: Path, split: Split, detector: Detector) -> dict[str, Any]:
 
 
 def _bench_neural(folder: Path, half: str) -> list[Any]:
-    from apiwatch.bench_neural import bench_neural  # noqa: PLC0415 -- an extra
-
+    try:
+        from apiwatch.bench_neural import bench_neural  # noqa: PLC0415 -- an extra
+    except ModuleNotFoundError as error:
+        return [{"model": "averaged CNN", "skipped": f"{error}: pip install 'apiwatch[neural]'"}]
     return bench_neural(folder, half)
 
 

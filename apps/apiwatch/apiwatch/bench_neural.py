@@ -1,4 +1,6 @@
-"""Names by federated averaging of a byte CNN, beside the closed-form sums, on the same examples."""
+"""Names by federated averaging of a byte CNN in Flower, beside the closed-form sums, on the same
+examples.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from sklearn.metrics import f1_score, roc_auc_score
 from apiwatch.bench_names import by_class, disguised_values, taught_and_tested
 from apiwatch.classes import BENIGN, ClassModel, learn_together
 from apiwatch.datasets import Value
-from apiwatch.neural import ByteNetwork, Learning, averaged, fitted, responses
+from apiwatch.neural import ByteNetwork, Learning, fitted, responses
+from apiwatch.neural_flower import averaged
 from apiwatch.secure import Members
 
 __all__ = ["bench_neural"]

@@ -33,6 +33,11 @@ _GRAM = 3
 _BATCH = 2048
 _MOST_WEIGHT = 64
 _RIDGE = 1e-3  # of the mean eigenvalue
+_WHITE = 1e-2  # the same where directions are compared: those that no example has are noise
+_ABOVE = 1.645  # standard deviations that 95 of 100 are below
+_MOST_LEVERAGE = 0.95
+_PROBES = 16
+_LEAST_USUAL = 0.2  # the estimate is rough where examples are few
 MOST_EXAMPLES = 1 << 20
 _Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
@@ -192,41 +197,109 @@ class ClassModel:
             raise ParameterError(f"'{BENIGN}' and one more label must be in the sums")
         self.sums = sums
 
+    @property
+    def attacks(self) -> tuple[str, ...]:
+        """The labels but the benign one, ascending."""
+        return tuple(label for label in self.sums.labels if label != BENIGN)
+
     def responses(self, texts: Sequence[str]) -> _Floats:
         """(n, c): near 1 for the class of a value, near 0 for the others."""
-        answers: _Floats = encode(texts) @ self._solution.T
+        answers: _Floats = encode(texts) @ self._solved[0].T
         return answers
 
-    def names(self, texts: Sequence[str]) -> list[tuple[str, float]]:
-        """Per value the attack it most looks like, and how much; "unknown" is for the caller."""
-        attack = [i for i, label in enumerate(self.sums.labels) if label != BENIGN]
-        scores = self.responses(texts)[:, attack]
-        best = scores.argmax(axis=1)
-        labels = [self.sums.labels[attack[i]] for i in best]
-        return list(zip(labels, scores.max(axis=1).tolist(), strict=True))
+    def attacked(self, texts: Sequence[str]) -> _Floats:
+        """(n, a): the responses of `attacks`."""
+        return self.responses(texts)[:, self._attack]
+
+    @property
+    def usual(self) -> _Floats:
+        """(a,) the response that fresh examples of an attack get on average.
+
+        The fewer examples a class has, the more of its response to them is theirs alone, and the
+        less is left for others: to compare classes, responses must be divided by this.
+        """
+        return self._solved[1][self._attack]
+
+    @property
+    def floors(self) -> _Floats:
+        """(a,) what 95 of 100 examples of all classes respond less than, as a normal law has it."""
+        solution, weight = self._solved[0], self._weights.sum()
+        mean = solution @ self._center
+        square = ((solution @ self.sums.products) * solution).sum(axis=1) / weight
+        floors: _Floats = mean + _ABOVE * np.sqrt(np.maximum(square - mean**2, 0.0))
+        return floors[self._attack]
 
     def embed(self, texts: Sequence[str]) -> _Floats:
-        """(n, 2049) unit vectors, whitened by the pooled products: cosines tell kinds apart."""
-        white: _Floats = _solve(self._root, encode(texts).T).T
+        """(n, 2049) unit vectors, whitened by the pooled covariance: cosines tell kinds apart."""
+        white: _Floats = _solve(self._root, (encode(texts) - self._center).T).T
         unit: _Floats = white / np.maximum(np.linalg.norm(white, axis=1, keepdims=True), 1e-9)
         return unit
 
     @cached_property
-    def _regular(self) -> _Floats:
-        products = self.sums.products.astype(np.float64)
-        regular: _Floats = products + _RIDGE * max(np.trace(products) / SIZE, 1.0) * np.eye(SIZE)
-        return regular
+    def _attack(self) -> list[int]:
+        return [i for i, label in enumerate(self.sums.labels) if label != BENIGN]
 
     @cached_property
-    def _solution(self) -> _Floats:
-        return (
-            np.linalg.solve(self._regular, self.sums.moments.T.astype(np.float64) * _NORM).T / _NORM
-        )
+    def _weights(self) -> _Floats:
+        """(c,) of all examples of a class; every example has the same constant."""
+        return np.maximum(self.sums.moments[:, _WIDTH] / _NORM, 1e-9)
+
+    @cached_property
+    def _center(self) -> _Floats:
+        center: _Floats = self.sums.moments.sum(axis=0) / self._weights.sum()
+        return center
+
+    @cached_property
+    def _solved(self) -> tuple[_Floats, _Floats]:
+        """(c, 2049) the solution, and (c,) the usual responses.
+
+        Without its own part in the solution, an example that gets r would get (r - h) / (1 - h),
+        where h is its leverage [Hastie09, eq. 7.52].
+        """
+        moments = self.sums.moments.astype(np.float64)
+        ridge = _regular(self.sums.products.astype(np.float64), _RIDGE)
+        both = _solve(ridge, np.concatenate([moments, _probes()]).T).T
+        solution = both[: len(moments)]
+        own = (solution * moments).sum(axis=1) / self._weights
+        trace = float((both[len(moments) :] * _probes()).sum()) / _PROBES
+        leverage = self._leverage(own, (ridge[0, 0] - self.sums.products[0, 0]) * trace)
+        return solution, np.maximum((own - leverage) / (1.0 - leverage), _LEAST_USUAL)
+
+    def _leverage(self, own: _Floats, lost: float) -> _Floats:
+        """(c,) the mean over a class. It needs how examples of the class spread; how those of all
+        classes do stands for it, in the size of the class's own.
+
+        own: (c,) mean responses. lost: by how much the trace of the regular inverse with the
+        products is below 2049.
+        """
+        moments, counts = self.sums.moments, np.maximum(self.sums.counts, 1)
+        squares = (moments.astype(np.float64) ** 2).sum(axis=1) / self._weights
+        trace = float(np.trace(self.sums.products))
+        spread = (SIZE - lost - own.sum()) / max(trace - squares.sum(), 1e-9)
+        size = trace / self._weights.sum() - squares / self._weights
+        leverage: _Floats = (self._weights * size * spread + own) / counts
+        return np.minimum(leverage, _MOST_LEVERAGE)
 
     @cached_property
     def _root(self) -> _Floats:
-        root: _Floats = np.asarray(np.linalg.cholesky(self._regular), np.float64)
-        return root
+        products = self.sums.products / self._weights.sum()
+        covariance = products - np.outer(self._center, self._center)
+        return np.asarray(np.linalg.cholesky(_regular(covariance, _WHITE)), np.float64)
+
+
+def _probes() -> _Floats:
+    """(16, 2049) signs, always the same: the mean of z'Bz over them is close to the trace of B
+    [Hutchinson89].
+    """
+    codes = np.arange(_PROBES * SIZE, dtype=np.uint64)
+    signs: _Floats = 1.0 - 2.0 * (mix(codes) >> np.uint64(63)).astype(np.float64)
+    return signs.reshape(_PROBES, SIZE)
+
+
+def _regular(matrix: _Floats, part: float) -> _Floats:
+    """The matrix and, on its diagonal, `part` of its mean eigenvalue."""
+    regular: _Floats = matrix + part * max(np.trace(matrix) / SIZE, 1e-3) * np.eye(SIZE)
+    return regular
 
 
 def _solve(matrix: _Floats, right: _Floats) -> _Floats:

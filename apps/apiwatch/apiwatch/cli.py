@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 
 from apiwatch import cli_learning, cli_live, cli_round
 from apiwatch.alerts import Output, render
+from apiwatch.alone import alone_file, keep_alone, learnt_alone, pooled_digest
 from apiwatch.cli_shared import (
     PROFILE,
     AlertFormat,
@@ -125,12 +126,17 @@ def learn(
         counts = [gather(step(requests_of([log], log_format))) for log in logs]
     if together:
         settings = Settings(support=support, salt=secrets.token_bytes(32))
-        made = learnt_together(counts, settings, proved)
+        made, alone = learnt_together(counts, settings, proved), None
+        own, pooled = counts[0], pooled_digest(sum(counts, Counter[Field]()), made)
     else:
         before = Profile.load(profile) if more else None
+        alone = learnt_alone(before, profile) if before else None
         settings = before.table.settings if before else Settings(salt=secrets.token_bytes(32))
-        made = learnt(sum(counts, Counter[Field]()), settings, before)
+        own, pooled = sum(counts, Counter[Field]()), ""
+        made = learnt(own, settings, before)
     made.save(profile)
+    if together or alone is not None:
+        keep_alone(made, profile, own, pooled=pooled, before=alone)
     fields = sum(part.total() for part in counts)
     say(f"{fields:,} fields of {len(logs)} logs; {profile} {made.detector.digest[:16]}")
 
@@ -262,6 +268,7 @@ def forget(
     gone = gather(requests_of(logs, log_format))
     after = forgotten(loaded, gone, gather(requests_of(rest, log_format)))
     after.save(profile)
+    alone_file(profile).unlink(missing_ok=True)  # it may hold what is to be forgotten
     say(f"{gone.total():,} fields forgotten; {profile} {after.detector.digest[:16]}")
 
 
@@ -305,7 +312,8 @@ def report(
         judged = list(loaded.detector.judge(step(requests_of(logs, log_format))))
     known = list(loaded.detector.judge(requests_of(attacks or [], log_format)))
     others = {path.stem: Profile.load(path) for path in compare or []}
-    shown = page(loaded, judged, redact=redact, attacks=known, others=others)
+    alone = learnt_alone(loaded, profile)
+    shown = page(loaded, judged, redact=redact, attacks=known, others=others, alone=alone)
     html.write_text(shown, encoding="utf-8")
     say(f"{html}")
 

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from apiwatch.agreement import Agreement, load_key, new_key, write_secret
+from apiwatch.alone import keep_alone, learnt_alone
 from apiwatch.channel import Address, client_tls, server_tls
 from apiwatch.cli_shared import PROFILE, LogFormat, Logs, ProfileFile, requests_of, say
 from apiwatch.coordinator import Coordinator
@@ -142,18 +143,21 @@ def join(
     if tls_authority is not None:
         tls = client_tls(tls_authority, tls_certificate, tls_key or tls_certificate)
     counts = gather(requests_of(logs, log_format))
+    before = Profile.load(profile) if more else None
+    alone = learnt_alone(before, profile) if before else None
     member = Site(
         agreement=agreed,
         identity=load_key(key),
         me=site,
         settings=agreed.settings_with(_salt(salt)),
         counts=counts,
-        before=Profile.load(profile) if more else None,
+        before=before,
         patience=patience,
         told=say,
     )
     joined = asyncio.run(member.join(Address.parse(server), tls))
     joined.profile.save(profile)
+    keep_alone(joined.profile, profile, counts, before=alone)
     say(f"{len(joined.counted)} sites counted, {len(joined.calibrated)} calibrated; {profile}")
     typer.echo(joined.digest)
 

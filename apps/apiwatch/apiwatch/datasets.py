@@ -30,6 +30,8 @@ __all__ = [
     "csic",
     "csic_repeated",
     "csic_stream",
+    "half_of",
+    "part",
     "records",
     "training",
     "values",
@@ -177,6 +179,11 @@ def values(folder: Path) -> list[Value]:
 def training(value: Value) -> bool:
     """Whether a value is to learn from, by a hash of what near-duplicates have in common."""
     return part("class", _folded(value.text)) < 0.55
+
+
+def half_of(value: Value) -> str:
+    """Of the values to test: "development", on which methods were chosen, or "final"."""
+    return "development" if part("unknown", _folded(value.text)) < 0.5 else "final"
 
 
 def _folded(text: str) -> str:

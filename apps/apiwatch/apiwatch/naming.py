@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from apiwatch.classes import ClassModel
 from apiwatch.errors import ParameterError
+from apiwatch.settings import require
 
 __all__ = ["TECHNIQUE", "Name", "Namer", "Tag", "level_for", "tag_of"]
 
@@ -53,21 +54,35 @@ class Name:
 class Namer:
     """Names blamed values. P has decided already: whatever this says, the alert stays.
 
-    level: a value that no class responds to by more is unknown. In the benchmark this tells new
-    classes from known ones better than the distance to the nearest known attacks, and needs none.
+    Of the classes that answer, the one is named whose response is largest beside what fresh
+    examples of it usually get. level: a class answers if its response reaches it; by no stored
+    examples at all, this tells new classes from known ones better than the distance to the nearest.
+    later: classes that were not there when the level was set. They have few examples and small
+    responses, and answer above their own floors where these are lower.
+
+    Raises `ParameterError` where `later` is not among the classes.
     """
 
-    def __init__(self, model: ClassModel, level: float) -> None:
+    def __init__(self, model: ClassModel, level: float, later: Collection[str] = ()) -> None:
+        labels = model.attacks
+        require(set(later) <= set(labels), "later <= attacks", sorted(later))
+        is_later = np.array([label in later for label in labels])
         self._model = model
-        self._level = level
+        self._levels = np.where(is_later, np.minimum(model.floors, level), level)
 
     def names(self, texts: Sequence[str]) -> list[Name]:
         """One name per text."""
         if not texts:
             return []
+        labels = self._model.attacks
+        responses = self._model.attacked(texts)
+        parts = np.where(responses >= self._levels, responses / self._model.usual, -np.inf)
+        best, most = parts.argmax(axis=1), np.clip(parts.max(axis=1), 0.0, 1.0)
+        answered = np.isfinite(parts.max(axis=1))
+        strongest = np.clip(responses.max(axis=1), 0.0, 1.0)
         return [
-            Name(label if response >= self._level else "unknown", min(max(response, 0.0), 1.0))
-            for label, response in self._model.names(texts)
+            Name(labels[i], float(part)) if one else Name("unknown", float(weak))
+            for i, part, one, weak in zip(best, most, answered, strongest, strict=True)
         ]
 
 
@@ -75,4 +90,4 @@ def level_for(model: ClassModel, attacks: Sequence[str]) -> float:
     """What 95 % of known attacks exceed; they must not be in the model."""
     if not attacks:
         raise ParameterError("len(attacks) >= 1 must hold: no level without them")
-    return float(np.quantile([response for _, response in model.names(attacks)], 0.05))
+    return float(np.quantile(model.attacked(attacks).max(axis=1), 0.05))

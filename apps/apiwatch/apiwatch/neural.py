@@ -1,33 +1,39 @@
-"""A byte CNN, and federated averaging of it: what closed-form sums are compared with.
+"""A byte CNN: what closed-form sums are compared with. `neural_flower.py` averages it over sites.
 
-Needs `pip install 'apiwatch[neural]'`. Averages go through the library's own rounds, drop-outs and
-all, so that both sides of the comparison pay for secrecy.
+Needs `pip install 'apiwatch[neural]'`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from protocols.presets import malicious_safe
-from protocols.simulate import Population, run_round
-from secagg.quantize import NormClip
 from torch import Tensor, nn
 from torch.nn import functional
 
-from apiwatch.errors import RoundFailed
 from apiwatch.settings import require
 
-__all__ = ["ByteNetwork", "Learning", "averaged", "fitted", "responses"]
+__all__ = [
+    "Arrays",
+    "ByteNetwork",
+    "Learning",
+    "Pairs",
+    "arrays_of",
+    "fitted",
+    "network_of",
+    "responses",
+    "trained",
+]
 
 _LENGTH = 128
 _BATCH = 64
 _TEMPERATURE = 0.1
-_CLIP = 4.0  # of an update of one site: larger ones are scaled down
-_Pairs = Sequence[tuple[str, int]]
+Pairs = Sequence[tuple[str, int]]
+Arrays = Mapping[str, NDArray[np.float32]]
 _Floats = NDArray[np.float64]
 
 
@@ -57,6 +63,13 @@ class ByteNetwork(nn.Module):
         self.far = nn.Conv1d(32, 64, 5, padding=2)
         self.head = nn.Linear(64, classes)
 
+    @classmethod
+    def fresh(cls, classes: int) -> Self:
+        """Before any training: the same for everybody."""
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            return cls(classes)
+
     def embed(self, rows: Tensor) -> Tensor:
         """(n, 128) bytes -> (n, 64)."""
         near = functional.relu(self.near(self.bytes(rows).transpose(1, 2)))
@@ -76,47 +89,41 @@ def responses(network: ByteNetwork, texts: Sequence[str]) -> _Floats:
     return np.asarray(logs.numpy(), np.float64)
 
 
-def fitted(pairs: _Pairs, classes: int, how: Learning) -> ByteNetwork:
+def fitted(pairs: Pairs, classes: int, how: Learning) -> ByteNetwork:
     """On pairs of text and class in one place, as many passes as there would be rounds."""
-    torch.manual_seed(1)
-    network = ByteNetwork(classes)
-    for _ in range(how.rounds):
-        _pass(network, pairs, how)
+    network = ByteNetwork.fresh(classes)
+    for number in range(how.rounds):
+        _pass(network, pairs, how, (number, 0))
     return network
 
 
-def averaged(sites: Mapping[int, _Pairs], classes: int, how: Learning) -> tuple[ByteNetwork, int]:
-    """Federated averaging [McMahan17] by secure sums: the network, and bytes that one site sent."""
-    torch.manual_seed(1)
+def trained(
+    start: Arrays, pairs: Pairs, classes: int, how: Learning, turn: tuple[int, int]
+) -> Arrays:
+    """The network after one pass of a site. turn: round and site, of which the order is made."""
+    network = network_of(start, classes)
+    _pass(network, pairs, how, turn)
+    return arrays_of(network)
+
+
+def arrays_of(network: ByteNetwork) -> Arrays:
+    """Its weights, by name."""
+    return {name: value.detach().numpy().copy() for name, value in network.state_dict().items()}
+
+
+def network_of(arrays: Arrays, classes: int) -> ByteNetwork:
+    """The network of these weights."""
     network = ByteNetwork(classes)
-    population = Population.generate(sites)
-    weight = max(len(pairs) for pairs in sites.values())
-    sent = 0
-    for number in range(how.rounds):
-        start = _arrays(network)
-        updates = {site: (_trained(start, p, classes, how), len(p)) for site, p in sites.items()}
-        plan = malicious_safe(start, clients=len(sites), clip=NormClip(_CLIP), max_weight=weight)
-        outcome = run_round(plan, updates, population=population, number=number)
-        if outcome.result is None:
-            raise RoundFailed(f"round {number} ended without a mean") from outcome.failure
-        sent += max(cost.bytes_up for cost in outcome.clients.values())
-        _load(network, {k: start[k] + v for k, v in outcome.result.mean.items()})
-    return network, sent
+    network.load_state_dict(
+        {name: torch.from_numpy(np.array(array, np.float32)) for name, array in arrays.items()}
+    )
+    return network
 
 
-def _trained(
-    start: Mapping[str, NDArray[np.float32]], pairs: _Pairs, classes: int, how: Learning
-) -> dict[str, NDArray[np.float32]]:
-    """The update of one site."""
-    network = ByteNetwork(classes)
-    _load(network, start)
-    _pass(network, pairs, how)
-    return {name: array - start[name] for name, array in _arrays(network).items()}
-
-
-def _pass(network: ByteNetwork, pairs: _Pairs, how: Learning) -> None:
+def _pass(network: ByteNetwork, pairs: Pairs, how: Learning, turn: tuple[int, int]) -> None:
     optimizer = torch.optim.Adam(network.parameters(), how.rate)
-    order = torch.randperm(len(pairs)).tolist()
+    dice = torch.Generator().manual_seed(turn[0] << 16 | turn[1])
+    order = torch.randperm(len(pairs), generator=dice).tolist()
     for low in range(0, len(order), _BATCH):
         batch = [pairs[i] for i in order[low : low + _BATCH]]
         truth = torch.tensor([label for _, label in batch])
@@ -145,13 +152,3 @@ def _rows(texts: Sequence[str]) -> Tensor:
         data = text.encode("utf-8", "surrogatepass")[:_LENGTH]
         row[: len(data)] = np.frombuffer(data, np.uint8)
     return torch.from_numpy(rows)
-
-
-def _arrays(network: ByteNetwork) -> dict[str, NDArray[np.float32]]:
-    return {name: value.detach().numpy().copy() for name, value in network.state_dict().items()}
-
-
-def _load(network: ByteNetwork, arrays: Mapping[str, NDArray[np.float32]]) -> None:
-    network.load_state_dict(
-        {name: torch.from_numpy(np.asarray(array, np.float32)) for name, array in arrays.items()}
-    )

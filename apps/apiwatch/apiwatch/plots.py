@@ -5,18 +5,19 @@ Numbers are rounded to a tenth of a pixel, and everything that came from a reque
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["curves", "scatter", "timeline"]
+__all__ = ["curves", "misses", "scatter", "timeline"]
 
 _WIDTH, _HEIGHT = 720, 240
 _LEFT, _BOTTOM = 44, 24
 _COLORS = ("#2b7bba", "#c22", "#3a9a4a", "#8a5bb8", "#d18a1f", "#607080")
 _LEAST = 1e-3  # of a rate on the logarithmic axis
+_TICKS = ((1e-3, "0.1%"), (1e-2, "1%"), (0.1, "10%"), (1.0, "100%"))
 _Floats = NDArray[np.float64]
 
 
@@ -25,26 +26,54 @@ def curves(scores: Mapping[str, tuple[_Floats, _Floats]]) -> str:
 
     scores: of usual requests and of attacks, by what the profile is called.
     """
-    lines = [_curve(usual, attacks, color(i)) for i, (usual, attacks) in _numbered(scores)]
-    ticks = [(_rate_x(rate), f"{rate:.1%}".replace(".0%", "%")) for rate in (1e-3, 1e-2, 0.1, 1.0)]
-    return _framed([*lines, *_legend(list(scores))], ticks, _SHARES, "attacks found")
+    return _rates(scores, _share_y, _SHARES, "attacks found")
 
 
-def _numbered(
+def misses(scores: Mapping[str, tuple[_Floats, _Floats]]) -> str:
+    """Attacks missed against false alarms, both on logarithmic axes [Martin97]."""
+    marks = [(_missed_y(1 - rate), name) for rate, name in (*_TICKS[1:], (_LEAST, "≤ 0.1%"))]
+    return _rates(scores, _missed_y, marks, "attacks missed")
+
+
+def _rates(
     scores: Mapping[str, tuple[_Floats, _Floats]],
-) -> list[tuple[int, tuple[_Floats, _Floats]]]:
-    return list(enumerate(scores.values()))
+    height: Callable[[float], float],
+    beside: Sequence[tuple[float, str]],
+    label: str,
+) -> str:
+    lines = [
+        _curve(*parts, color(i), height, dashed=i > 0) for i, parts in enumerate(scores.values())
+    ]
+    below = [(_rate_x(rate), name) for rate, name in _TICKS]
+    axes = [
+        f'<text x="{_WIDTH - 130}" y="20" font-size="12" fill="currentColor">{label}</text>',
+        f'<text x="{_rate_x(1.0) + 6:.1f}" y="{_HEIGHT - 6}" font-size="11" fill="currentColor">'
+        "false alarms</text>",
+    ]
+    inside = [*axes, *_legend(list(scores), 44)]
+    return _framed(inside, below, beside, label, end=_rate_x(1.0), above=lines)
 
 
-def _curve(usual: _Floats, attacks: _Floats, stroke: str) -> str:
+def _curve(
+    usual: _Floats,
+    attacks: _Floats,
+    stroke: str,
+    height: Callable[[float], float],
+    *,
+    dashed: bool,
+) -> str:
     """No point below one false alarm: what is left of it is not known."""
     levels = np.unique(usual)[::-1]
     false = 1.0 - np.searchsorted(np.sort(usual), levels, "left") / usual.size
     found = 1.0 - np.searchsorted(np.sort(attacks), levels, "left") / attacks.size
     points = " ".join(
-        f"{_rate_x(x):.1f},{_share_y(y):.1f}" for x, y in zip(false, found, strict=True)
+        f"{_rate_x(x):.1f},{height(y):.1f}"
+        for x, y in zip(false.tolist(), found.tolist(), strict=True)
     )
-    return f'<polyline points="{points}" fill="none" stroke="{stroke}" stroke-width="1.8" />'
+    dashes = ' stroke-dasharray="6 3"' if dashed else ""
+    return (
+        f'<polyline points="{points}" fill="none" stroke="{stroke}" stroke-width="1.8"{dashes} />'
+    )
 
 
 def timeline(above: NDArray[np.bool_], marks: Sequence[tuple[float, str]]) -> str:
@@ -91,10 +120,10 @@ def color(number: int) -> str:
     return _COLORS[number % len(_COLORS)]
 
 
-def _legend(names: Sequence[str]) -> list[str]:
+def _legend(names: Sequence[str], top: int = 12) -> list[str]:
     return [
-        f'<rect x="{_WIDTH - 130}" y="{12 + 18 * i}" width="10" height="10" fill="{color(i)}" />'
-        f'<text x="{_WIDTH - 115}" y="{21 + 18 * i}" font-size="12" fill="currentColor">'
+        f'<rect x="{_WIDTH - 130}" y="{top + 18 * i}" width="10" height="10" fill="{color(i)}" />'
+        f'<text x="{_WIDTH - 115}" y="{top + 9 + 18 * i}" font-size="12" fill="currentColor">'
         f"{escape(name[:18])}</text>"
         for i, name in enumerate(names[:10])
     ]
@@ -108,6 +137,11 @@ def _share_y(share: float) -> float:
     return 10 + (_HEIGHT - 10) * (1 - share)
 
 
+def _missed_y(found: float) -> float:
+    """Of the share that is found, by the logarithm of what is missed; few missed are below."""
+    return _share_y(float(1 - np.log(max(1 - found, _LEAST)) / np.log(_LEAST)))
+
+
 _SHARES = [(_share_y(share), f"{share:.0%}") for share in (0.0, 0.5, 1.0)]
 
 
@@ -116,10 +150,14 @@ def _framed(
     below: Sequence[tuple[float, str]],
     beside: Sequence[tuple[float, str]],
     label: str,
+    *,
+    end: float = _WIDTH,
+    above: Sequence[str] = (),
 ) -> str:
+    """end: of the axis below. above: what the axes do not cross."""
     text = 'font-size="11" fill="currentColor"'
     axes = [
-        f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{_HEIGHT}" y2="{_HEIGHT}" stroke="currentColor" />',
+        f'<line x1="{_LEFT}" x2="{end:.1f}" y1="{_HEIGHT}" y2="{_HEIGHT}" stroke="currentColor" />',
         f'<line x1="{_LEFT}" x2="{_LEFT}" y1="6" y2="{_HEIGHT}" stroke="currentColor" />',
         *(f'<text x="{x:.1f}" y="{_HEIGHT + 15}" {text}>{told}</text>' for x, told in below),
         *(
@@ -129,6 +167,6 @@ def _framed(
     ]
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT + _BOTTOM}" role="img" aria-label="{escape(label)}">'
-        + "".join([*inside, *axes])
+        + "".join([*inside, *axes, *above])
         + "</svg>"
     )

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from apiwatch.alerts import Alert, group
 from apiwatch.detector import Judged
 from apiwatch.explain import explain
+from apiwatch.report_compared import compared
 from apiwatch.report_sections import (
-    compared,
     drifted,
     endpoints,
     ledger,
@@ -53,10 +53,12 @@ def page(
     *,
     redact: bool,
     attacks: Sequence[Judged] = (),
+    usual: Sequence[Judged] | None = None,
     others: Mapping[str, Profile] | None = None,
+    alone: Profile | None = None,
 ) -> str:
     """The whole page. attacks: known ones, against which this profile and `others` are compared,
-    with `judged` as usual traffic.
+    with `usual`, or else `judged`, as usual traffic. alone: what this site has learned alone.
     """
     above = [one for one in judged if one.score > profile.threshold]
     alerts = group(above, names_of(profile, above))
@@ -79,9 +81,9 @@ def page(
         "<h2>What left this site</h2>",
         ledger(profile.ledger),
     ]
-    if attacks and judged:
-        profiles = {"this profile": profile, **(others or {})}
-        parts += ["<h2>Known attacks</h2>", compared(profiles, judged, attacks)]
+    clean = judged if usual is None else usual
+    if attacks and clean:
+        parts += ["<h2>Known attacks</h2>", compared(profile, alone, others or {}, clean, attacks)]
     body = "\n".join(parts)
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from importlib.util import find_spec
 
@@ -16,12 +16,12 @@ from apiwatch.detector import Detector, Judged
 from apiwatch.event import Field, Place
 from apiwatch.features import events
 from apiwatch.ledger import Ledger
-from apiwatch.plots import curves, scatter, timeline
+from apiwatch.plots import scatter, timeline
 from apiwatch.store import Profile
 from apiwatch.table import cells_of
 from apiwatch.unknown import clusters
 
-__all__ = ["compared", "drifted", "endpoints", "ledger", "mapped", "per_day", "shown_text"]
+__all__ = ["drifted", "endpoints", "ledger", "mapped", "per_day", "shown_text"]
 
 _MOST_SHOWN = 400  # characters of one value: a page, not a log
 _MOST_MAPPED = 500
@@ -67,23 +67,10 @@ def _level(count: int) -> str:
 
 
 def per_day(judged: Sequence[Judged], above: int) -> str:
-    """Alerts a day, where the log tells times."""
+    """Alerts a day, where the log tells times, of an hour or more: a burst of minutes is no day."""
     times = [one.request.time for one in judged if not math.isnan(one.request.time)]
     span = max(times) - min(times) if len(times) > 1 else 0.0
-    return f", {above * _DAY / span:,.1f} a day" if span > 0 else ""
-
-
-def compared(
-    profiles: Mapping[str, Profile], judged: Sequence[Judged], attacks: Sequence[Judged]
-) -> str:
-    """How each profile tells these attacks from what was judged as usual."""
-    usual, known = ([one.request for one in part] for part in (judged, attacks))
-    scores = {
-        name: (profile.detector.scores(usual), profile.detector.scores(known))
-        for name, profile in profiles.items()
-    }
-    note = "Known attacks found, by the share of this log that alerts. It is taken to be usual."
-    return curves(scores) + f"<p class=note>{note}</p>"
+    return f", {above * _DAY / span:,.1f} a day" if span >= _DAY / 24 else ""
 
 
 def mapped(profile: Profile, alerts: Sequence[Alert], *, redact: bool) -> str:

@@ -41,7 +41,9 @@ class Profile:
 
     sites: (2**cells,) how many sites set each cell. threshold: above which a request alerts.
     classes: what names attacks, or None. level: the response of C below which one is unknown.
-    ledger: what left a site for the profile.
+    later: classes that got their names after the level was set. ledger: what left a site for the
+    profile. beside, pooled: of what a site has learned alone, the digest of the profile that it
+    shares, and of that of all requests in one place, "" where nobody has those.
     """
 
     table: Table
@@ -51,6 +53,9 @@ class Profile:
     threshold: float
     classes: ClassSums | None = None
     level: float = 0.3
+    later: tuple[str, ...] = ()
+    beside: str = ""
+    pooled: str = ""
     ledger: Ledger = field(default_factory=Ledger)
 
     @property
@@ -91,6 +96,9 @@ class Profile:
             "threshold": self.threshold,
             "usual": self.usual.shapes,
             "level": self.level,
+            "later": self.later,
+            "beside": self.beside,
+            "pooled": self.pooled,
             "ledger": self.ledger.document,
             "labels": self.classes.labels if self.classes else [],
         }
@@ -121,6 +129,9 @@ class Profile:
             threshold=float(about["threshold"]),
             classes=ClassSums.from_vector(arrays["classes"], labels) if labels else None,
             level=float(about["level"]),
+            later=tuple(str(label) for label in about.get("later", ())),
+            beside=str(about.get("beside", "")),
+            pooled=str(about.get("pooled", "")),
             ledger=Ledger.read(about["ledger"]),
         )
 

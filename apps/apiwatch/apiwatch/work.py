@@ -163,7 +163,7 @@ def namer_of(profile: Profile) -> Callable[[Sequence[Judged]], list[Name]]:
     """`names_of`, with the work done once for many calls."""
     if profile.classes is None:
         return lambda judged: [Name("anomaly", 0.0)] * len(judged)
-    namer = Namer(ClassModel(profile.classes), profile.level)
+    namer = Namer(ClassModel(profile.classes), profile.level, profile.later)
 
     def names(judged: Sequence[Judged]) -> list[Name]:
         # C knows texts: of a method or a parameter's name it could only guess
@@ -213,6 +213,8 @@ def labeled(
     counts = dict(zip(sums.labels, sums.counts.tolist(), strict=True)) | {name: len(texts)}
     learnt_now = ClassSums.learn([(text, name) for text in texts], [name], class_weights(counts))
     profile.classes = sums + learnt_now
+    if name not in sums.labels:
+        profile.later = (*profile.later, name)
     return len(texts)
 
 
@@ -225,7 +227,7 @@ def taught(profile: Profile, examples: Sequence[tuple[str, str]]) -> None:
     kept = [pair for i, pair in enumerate(examples) if i % 5]
     back = [text for text, name in examples[::5] if name != BENIGN]
     profile.level = level_for(ClassModel(ClassSums.learn(kept, weights, weights)), back)
-    profile.classes = ClassSums.learn(examples, weights, weights)
+    profile.classes, profile.later = ClassSums.learn(examples, weights, weights), ()
 
 
 def _benign_sums(profile: Profile) -> ClassSums:

@@ -59,8 +59,9 @@ def test_sites_with_one_class_each_learn_the_pooled_model() -> None:
 
 def test_values_are_named() -> None:
     model = ClassModel(learn(PAIRS))
-    found = model.names(["1' or 2=2 union select x from y--", "<script>alert('a')</script>"])
-    assert [label for label, _ in found] == ["sqli", "xss"]
+    found = Namer(model, 0.3).names(["1' or 2=2 union select x from y--", "<script>alert('a')"])
+    assert [name.label for name in found] == ["sqli", "xss"]
+    assert all(0.3 < name.confidence <= 1 for name in found)
     responses = model.responses(["anna 7 lives at mill road 9"])[0]
     assert sorted(LABELS)[int(responses.argmax())] == BENIGN
 
@@ -68,7 +69,60 @@ def test_values_are_named() -> None:
 def test_a_new_class_is_one_more_sum() -> None:
     new = [(f"${{jndi:ldap://host{i}/x}}", "java") for i in range(20)]
     model = ClassModel(learn(PAIRS) + learn(new, {"java": 8}))
-    assert [name for name, _ in model.names(["${jndi:ldap://evil/y}"])] == ["java"]
+    assert [n.label for n in Namer(model, 0.3).names(["${jndi:ldap://evil/y}"])] == ["java"]
+
+
+@pytest.fixture(scope="module")
+def many() -> ClassSums:
+    """Enough of different values that directions are known."""
+    dice = np.random.default_rng(1)
+    words = [" ".join(_words(dice, 3)) for _ in range(3000)]
+    queries = [f"1' or {a}={a} union select {b} from {c}--" for a, b, c in _triples(dice, 600)]
+    tags = [f"<{a} on{b}=alert('{c}')>" for a, b, c in _triples(dice, 600)]
+    pairs = [(t, BENIGN) for t in words] + [(t, "sqli") for t in queries]
+    return learn(pairs + [(t, "xss") for t in tags])
+
+
+def _words(dice: np.random.Generator, count: int) -> list[str]:
+    return ["".join(chr(97 + c) for c in dice.integers(0, 26, 5)) for _ in range(count)]
+
+
+def _triples(dice: np.random.Generator, count: int) -> list[list[str]]:
+    return [_words(dice, 3) for _ in range(count)]
+
+
+def calls(count: int, seed: int) -> list[str]:
+    """Values of one class that have little more in common than signs."""
+    triples = _triples(np.random.default_rng(seed), count)
+    return [f"{a}({b}[{c}]);" if a < "n" else f"${a}->{b}" for a, b, c in triples]
+
+
+def test_the_more_examples_a_class_has_the_more_fresh_ones_get(many: ClassSums) -> None:
+    found = []
+    for count in (10, 80):
+        seen = calls(count, 2)
+        model = ClassModel(many + learn([(text, "call") for text in seen], {"call": 20}))
+        assert model.attacks[0] == "call"
+        assert 0.2 <= model.usual[0] < model.attacked(seen)[:, 0].mean()
+        found.append(model.usual[0])
+    assert found[0] < 0.3
+    assert found[1] > 0.6
+
+
+def test_a_class_of_few_examples_answers_above_its_own_floor(many: ClassSums) -> None:
+    model = ClassModel(many + learn([(text, "call") for text in calls(20, 2)], {"call": 20}))
+    triples, fresh = _triples(np.random.default_rng(4), 100), calls(200, 3)
+    known = [f"1' or {a}={a} union select {b} from {c}--" for a, b, c in triples]
+    level = 0.9
+    names = {
+        later: [name.label for name in Namer(model, level, later).names(fresh + known)]
+        for later in ((), ("call",))
+    }
+    assert names[()][:200].count("call") < 120
+    assert names[("call",)][:200].count("call") > 180
+    assert names[("call",)][200:].count("call") == 0
+    with pytest.raises(ParameterError, match="later <= attacks"):
+        Namer(model, level, ("ssi",))
 
 
 def test_the_unknown_is_told_from_the_known() -> None:

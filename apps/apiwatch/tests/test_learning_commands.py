@@ -7,8 +7,10 @@ import warnings
 from pathlib import Path
 
 import pytest
-from traffic import usual
+from traffic import attacks, usual
 
+from apiwatch.alone import alone_file, learnt_alone
+from apiwatch.errors import ProfileUnreadable
 from apiwatch.store import Profile
 
 with warnings.catch_warnings():
@@ -68,3 +70,41 @@ def test_a_bench_without_its_data_is_one_line(tmp_path: Path) -> None:
     found = run("bench", str(tmp_path), "csic")
     assert found.exit_code == 2
     assert "is not there" in found.stderr
+
+
+def test_sites_together_leave_what_one_would_have_been_alone(
+    logs: list[str], tmp_path: Path
+) -> None:
+    file, html = tmp_path / "profile", tmp_path / "page.html"
+    known = tmp_path / "known.jsonl"
+    rows = ({"method": r.method, "target": r.target, "body": r.body} for r in attacks())
+    known.write_text("\n".join(json.dumps(row) for row in rows))
+    asked = ("report", logs[1], "--html", str(html), "--attacks", str(known), "-p", str(file))
+    assert run("learn", "--together", *logs, "-p", str(file)).exit_code == 0
+    alone = Profile.load(alone_file(file))
+    assert alone.pooled == alone.beside == Profile.load(file).detector.digest
+    assert alone.table.counts.sum() < Profile.load(file).table.counts.sum()
+    assert run(*asked).exit_code == 0
+    assert "this site alone" in html.read_text("utf-8")
+    assert "the same SHA-256" in html.read_text("utf-8")
+    assert run("learn", "--more", logs[0], "-p", str(file)).exit_code == 0
+    assert run(*asked).exit_code == 0
+    assert "Nobody has the pooled" in html.read_text("utf-8")
+    rest = [part for log in [*logs, logs[0]] for part in ("--rest", log)][2:]
+    assert run("forget", logs[0], *rest, "-p", str(file)).exit_code == 0
+    assert not alone_file(file).exists()
+    assert run(*asked).exit_code == 0
+    assert "this site alone" not in html.read_text("utf-8")
+
+
+def test_what_was_learned_beside_another_profile_is_not_shown(
+    logs: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "profile"
+    assert run("learn", "--together", *logs, "-p", str(file)).exit_code == 0
+    assert learnt_alone(Profile.load(file), file) is not None
+    assert run("learn", logs[0], "-p", str(file)).exit_code == 0
+    assert learnt_alone(Profile.load(file), file) is None
+    alone_file(file).write_bytes(b"not a profile")
+    with pytest.raises(ProfileUnreadable):
+        learnt_alone(Profile.load(file), file)

@@ -11,8 +11,9 @@ from traffic import attacks, usual
 
 from apiwatch import Request, Settings, gather
 from apiwatch.ledger import Ledger, Sent
-from apiwatch.plots import curves, scatter, timeline
+from apiwatch.plots import curves, misses, scatter, timeline
 from apiwatch.report import page
+from apiwatch.report_compared import compared
 from apiwatch.store import Profile
 from apiwatch.work import learnt, taught
 
@@ -51,8 +52,28 @@ def test_all_sections_are_there_and_nothing_runs(profile: Profile) -> None:
     parser = _Tags()
     parser.feed(text)
     assert not {"script", "i", "img", "a"} & set(parser.tags)
-    assert parser.tags.count("polyline") == 2
+    assert parser.tags.count("polyline") == 4
     assert "&lt;i&gt;other" in text
+
+
+def test_what_was_learned_alone_is_drawn_beside(profile: Profile) -> None:
+    alone = learnt(gather(usual(30, 3)), SETTINGS, None)
+    clean, known = (list(profile.detector.judge(part)) for part in (usual(50, 4), attacks()))
+    told = {
+        profile.detector.digest: "gave a profile with the same SHA-256",
+        "0" * 64: "is another",
+        "": "Nobody has",
+    }
+    for pooled, text in told.items():
+        alone.pooled = pooled
+        section = compared(profile, alone, {}, clean, known)
+        assert section.count("<polyline") == 4
+        same = pooled == profile.detector.digest
+        assert ("together = pooled" if same else "sites together") in section
+        assert "this site alone" in section
+        assert "4 known attacks and 50 requests" in section
+        assert text in section
+    assert "alone" not in compared(profile, None, {}, clean, known)
 
 
 @pytest.mark.parametrize("redact", [True, False])
@@ -93,6 +114,14 @@ def test_a_curve_goes_through_what_can_be_counted() -> None:
     assert len(line) == 4
     heights = [float(point.split(",")[1]) for point in line]
     assert heights == pytest.approx([10 + 230 * (1 - y) for y in (0.25, 0.75, 0.75, 1.0)], abs=0.1)
+
+
+def test_misses_are_the_same_points_on_a_logarithmic_axis() -> None:
+    text = misses({"one": (np.array([0.0, 1.0, 2.0, 3.0]), np.array([2.5, 2.5, 9.0, 0.5]))})
+    line = text.split('points="')[1].split('"')[0].split()
+    heights = [float(point.split(",")[1]) for point in line]
+    logs = [1 + np.log10(max(miss, 1e-3)) / 3 for miss in (0.75, 0.25, 0.25, 0.0)]
+    assert heights == pytest.approx([10 + 230 * (1 - y) for y in logs], abs=0.1)
 
 
 def test_pictures_of_little_are_pictures() -> None:

@@ -29,11 +29,13 @@ from traffic import usual
 
 from apiwatch import Calibration, Detector, Settings, Table, gather
 from apiwatch.agreement import Agreement, load_key, new_key, write_secret
+from apiwatch.alone import learnt_alone
 from apiwatch.channel import Address, Channel, Kind, client_tls, server_tls
 from apiwatch.coordinator import Coordinator, Outcome
 from apiwatch.errors import AgreementUnreadable, ApiwatchError, ParameterError, RoundFailed
 from apiwatch.logs import request_to_json
 from apiwatch.site import Joined, Site
+from apiwatch.store import Profile
 
 SALT = b"0123456789abcdef"
 SETTINGS = Settings(cells=10, slots=5, salt=SALT)
@@ -398,6 +400,31 @@ def test_sites_that_are_killed_in_mid_round_leave_the_profile_of_the_others(fold
     assert {one.digest for one in joined} == {outcome["digest"]}
     assert not (folder / "7.profile").exists()
     assert not (folder / "8.profile").exists()
+
+
+@pytest.mark.slow
+def test_joining_leaves_what_the_site_learned_alone(folder: Path) -> None:
+    profile, log = folder / "8.profile", folder / "8.log"
+    own = ("--key", folder / "8.key", "--salt", folder / "salt", "--site", 8, "-p", profile)
+    serving = ("round", "serve", folder / "agreement", "--key", folder / "server.key")
+    for rounds, more in enumerate(((), ("--more",)), 1):
+        with process(*serving, "--listen", "127.0.0.1:0", "--wait", 60, "--phase", 30) as server:
+            port = int(server.stderr.readline().rpartition(":")[2])
+            join = ("round", "join", folder / "agreement", log, *own, *more)
+            with (
+                process(*join, "--server", f"127.0.0.1:{port}") as command,
+                ThreadPoolExecutor(7) as pool,
+            ):
+                address = Address("127.0.0.1", port)
+                others = [site(me, patience=90.0) for me in range(1, 8)]
+                for done in [pool.submit(asyncio.run, one.join(address)) for one in others]:
+                    done.result(90)
+                command.communicate(timeout=90)
+            server.communicate(timeout=60)
+        alone = learnt_alone(Profile.load(profile), profile)
+        counts = Table.learn(COUNTS[8], SETTINGS).counts
+        assert np.array_equal(alone.table.counts, rounds * counts)
+        assert alone.pooled == ""
 
 
 def test_keys_and_agreement_are_made_by_commands(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from sklearn.metrics import roc_auc_score
 
 from apiwatch.demo import together
 from apiwatch.demo.drive import Answered
@@ -22,7 +23,8 @@ from apiwatch.event import Request
 from apiwatch.report import page
 from apiwatch.settings import Settings
 from apiwatch.store import Profile
-from apiwatch.work import alerts_of, unknown_clusters
+from apiwatch.table import gather
+from apiwatch.work import alerts_of, learnt, unknown_clusters
 
 __all__ = ["tell"]
 
@@ -237,7 +239,7 @@ def _unknown(story: _Story) -> None:
     assert profile.classes is not None
     spread = together.spread(stage, story.settings, profile.classes, values)
     for one in story.profiles.values():
-        one.classes = spread
+        one.classes, one.later = spread, (UNKNOWN,)
     _publish(story)
     others = story.judging[1:]
     answered = stage.send({site: story.attacks(UNKNOWN, site, 6) for site in others})
@@ -265,7 +267,8 @@ def _drift(story: _Story) -> None:
     outcome = together.learn(stage, "changed", kill=False, sites=story.live)
     for one in story.live:
         old, new = story.profiles[one], Profile.load(stage.file(one, "learnt"))
-        new.threshold, new.classes, new.level = old.threshold, old.classes, old.level
+        new.threshold, new.classes = old.threshold, old.classes
+        new.level, new.later = old.level, old.later
         story.profiles[one] = new
     _publish(story)
     stage.send({site: list(changed(stage.dice, 20)) for site in sites})
@@ -303,14 +306,32 @@ def _forget(story: _Story) -> None:
 
 
 def _report(story: _Story) -> None:
-    """8. The report of one site"""
+    """8. The report of one site, and what it would have found alone"""
     stage, site = story.stage, story.live[0]
     profile = story.profiles[site]
     requests = [
         r for part in ("clean", "attacked", "strange") for r in _requests(stage, site, part)
     ]
     judged: list[Judged] = list(profile.detector.judge(requests))
+    usual, attacks = (
+        list(profile.detector.judge(r for s in story.live for r in _requests(stage, s, part)))
+        for part in ("clean", "attacked")
+    )
+    own = [r for part in ("first", "changed") for r in _requests(stage, site, part)]
+    alone = learnt(gather(own), story.settings, None)
     html = stage.folder / "report.html"
-    html.write_text(page(profile, judged, redact=False), encoding="utf-8")
+    shown = page(profile, judged, redact=False, usual=usual, attacks=attacks, alone=alone)
+    html.write_text(shown, encoding="utf-8")
     alerts = alerts_of(profile, requests)
     stage.claim(f"{len(alerts)} groups of alerts in {html}", holds=len(alerts) > 5)
+    together, single = (_area(one, usual, attacks) for one in (profile, alone))
+    stage.claim(
+        f"on the traffic of all sites, AUROC {together:.3f} together and {single:.3f} alone",
+        holds=together > single,
+    )
+
+
+def _area(profile: Profile, usual: Sequence[Judged], attacks: Sequence[Judged]) -> float:
+    scores = [profile.detector.scores([one.request for one in part]) for part in (usual, attacks)]
+    truth = np.repeat([0, 1], [len(usual), len(attacks)])
+    return float(roc_auc_score(truth, np.concatenate(scores)))
