@@ -312,12 +312,12 @@ _BACK = "backdoors, with a root set"
 QUICK = Scale(
     modes=(
         *(NOTHING, *_PROVEN, _NORM, _groups(3)),
-        *(_sketch(4), _sketch(16), _sketch(64), _sketch(256), _sketch(64, 0.03)),
+        *(_sketch(64), _sketch(256), _sketch(64, 0.03)),
     ),
     sides=(Side(_FREE, _RIDERS[:2]), Side(_BACK, _BACKDOORS[:1], root=True)),
     runs=1,
 )
-"""Twelve modes, and three runs of each: under a minute of one core."""
+"""Ten modes that a plan can have, and three runs of each: most of a minute of one core."""
 
 FULL = Scale(
     modes=(
