@@ -170,8 +170,10 @@ def test_the_second_held_out_grid_has_sets_of_its_own_and_the_attacks_that_adapt
     second = grids["held-out-2"]
     assert second.held_out
     assert len(set(second.cases)) == len(second.cases)
-    others = {case.data for grid in GRIDS if grid is not second for case in grid.cases}
+    later = grids["follow-up-2"]
+    others = {c.data for grid in GRIDS if grid not in (second, later) for c in grid.cases}
     assert not {case.data for case in second.cases} & others
+    assert {(c.data, c.seed) for c in later.cases} == {(c.data, c.seed) for c in second.cases}
     attacked = {case.attack for case in second.cases}
     assert attacked == {"none", *(one for one in attack_names() if not one.startswith("fr_"))}
     assert len([one for one in attacked if one.startswith("bd_")]) == 10
@@ -225,7 +227,7 @@ def test_cohorts_have_tables_of_their_own_and_one_mean_f1() -> None:
 def test_unknown_grids_are_refused() -> None:
     assert [grid_of(grid.name) for grid in GRIDS] == list(GRIDS)
     names = "one of quick, preview, development, follow-up, free-rider-benchmark, held-out, "
-    names += "coalitions, held-out-2, held-out-3"
+    names += "coalitions, held-out-2, follow-up-2, held-out-3"
     with pytest.raises(ParameterError, match=names):
         grid_of("all")
 
