@@ -9,6 +9,7 @@
     coalitions    all seven sets that were looked at by then, new seeds: no attack, and backdoors
     held-out-2    vowel, vehicle: for one run, after the rule on coalitions was built anew
     follow-up-2   vowel, vehicle again: backdoors against the rules with a root set as they are now
+    follow-up-3   the sets of `coalitions` again: no attack, and what was missed on most of them
     held-out-3    spambase, ring: for one run, after its threshold was set between two kinds of
                   imitations
 
@@ -220,6 +221,14 @@ GRIDS: tuple[Grid, ...] = (
             for attack in (NO_ATTACK, *attack_names())
             if attack == NO_ATTACK or attack.startswith("bd_")
             for method in ("mean", "ours+root")
+        ),
+    ),
+    Grid(
+        name="follow-up-3",
+        cases=tuple(
+            _case(data, _SKEWED, attack, "ours+root", 300)
+            for attack in (NO_ATTACK, "bd_blend-decorrelated", "bd_distributed")
+            for data in _LOOKED_AT
         ),
     ),
     Grid(name="held-out-3", cases=tuple(_third_cases()), held_out=True),
