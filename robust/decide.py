@@ -183,7 +183,9 @@ class Screening:
         if isinstance(figures, Abstained):
             return figures
         memory.add(part.number, part.clients, figures)
-        return rule.find(memory.past(part.clients, self.cascade.window), self.cascade.level)
+        found = rule.find(memory.past(part.clients, self.cascade.window), self.cascade.level)
+        memory.amend(rule.remembered(found))
+        return found
 
     def export(self) -> dict[str, object]:
         """The state as lists, numbers and strings, fit for JSON."""

@@ -133,13 +133,13 @@ class Public:
 class Imitated:
     """What made-up honest clients would have sent, and what a server would have known of them.
 
-    The root set is split in halves, at random and b times; index 0 or 1 says of which half. Made-up
-    clients of one half are judged by what the other half knows, so that they are as foreign to it
-    as real clients are to the root set.
+    The root set is split in halves, at random and b times; index 0 or 1 says of which half, 2 is
+    the whole. Made-up clients of one half are to be judged by what the other half knows, those of
+    the whole by what one half knows: see `robust.rule_coalition`.
 
     Attributes
     ----------
-    rows: (b, 2, n, k), b >= 1, updates of n made-up clients that trained on this half.
+    rows: (b, 3, n, k), b >= 2, updates of n made-up clients that trained on this half, or on all.
     classes: (b, 2, c, k), c >= 1, one update for each class of this half.
 
     k are the numbers of a sketch; before the sketch, the d of an update.
@@ -149,9 +149,10 @@ class Imitated:
     classes: Array
 
     def __post_init__(self) -> None:
-        _set(self, rows=_array("rows", self.rows, (None, 2, None, None)))
+        _set(self, rows=_array("rows", self.rows, (None, 3, None, None)))
         splits, _, clients, size = self.rows.shape
-        _check(min(splits, clients, size) >= 1, "imitated rows: at least one split and client")
+        _check(splits >= 2, "imitated rows: at least two splits")
+        _check(min(clients, size) >= 1, "imitated rows: at least one client")
         _set(self, classes=_array("classes", self.classes, (splits, 2, None, size)))
         _check(self.classes.shape[2] >= 1, "imitated classes: at least one")
 

@@ -86,6 +86,10 @@ class Rule(ABC, Generic[O]):
     def find(self, past: Past, level: float) -> Found:
         """Whom to exclude, of the clients in `past`, at a level in (0, 1/2)."""
 
+    def remembered(self, _found: Found) -> Mapping[str, Array]:
+        """Figures (n,) of a finding that later rounds need, beside those of `measure`: none."""
+        return {}
+
     @abstractmethod
     def words(self, found: Found, at: int) -> str:
         """One sentence about the client at position `at`."""

@@ -63,6 +63,10 @@ class Memory:
         self._entries.append((number, np.array(clients), columns))
         del self._entries[: -self._rounds]
 
+    def amend(self, figures: Mapping[str, Array]) -> None:
+        """More figures (n,) of the round that was added last, of the same clients."""
+        self._entries[-1][2].update({name: np.array(column) for name, column in figures.items()})
+
     def past(self, clients: tuple[int, ...], window: int) -> Past:
         """For each client the last `window` rounds in which it was there."""
         names = sorted({name for _, _, columns in self._entries for name in columns})

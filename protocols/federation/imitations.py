@@ -6,10 +6,10 @@ honest clients can have in common by chance and by label mix (`robust.rule_coali
 
 Real clients are judged by what a root set knows of their classes, and no root set is quite like
 their data: whoever has a class shares what the root set misses of it. Made-up clients of the same
-examples miss nothing, and would show too little. So the root set is split in halves: clients of one
-half are judged by the other. With r examples of a class in the root set, what is missed has a
-variance of 1/r for real clients, of 2/r + 2/r for made-up ones: those have more in common, not
-less, and the few examples that many of them share make it more again.
+examples miss nothing, and would show too little. So the root set is split in halves. With r
+examples of a class in the root set, what it misses has a variance of 1/r for real clients. Clients
+made of the whole root set miss as much of what one half knows, 2/r - 1/r, as half of a sample
+differs from the sample; clients of one half miss more of what the other knows, 2/r + 2/r.
 """
 
 from __future__ import annotations
@@ -42,16 +42,18 @@ from it. Nor are streams apart from those of a `Federation` of the same seed."""
 
 
 class Imitations:
-    """Two populations of imitated clients for each split of the root set, the same in every round.
+    """Three populations of imitated clients for each split of a root set, the same in all rounds.
+
+    Two are of the halves, one is of the whole, drawn anew for each split.
 
     Parameters
     ----------
     network, training: those of the clients.
     root: what the server has of its own; two examples of every class at least.
-    splits: b >= 1.
+    splits: b >= 2.
     seed: everything follows from it.
 
-    Raises `ParameterError` unless b >= 1 and each half has every class.
+    Raises `ParameterError` unless b >= 2 and each half has every class.
     """
 
     def __init__(
@@ -63,35 +65,36 @@ class Imitations:
         splits: int = 3,
         seed: int = 0,
     ) -> None:
-        if splits < 1:
-            raise ParameterError(f"splits >= 1 must hold, got {splits}")
+        if splits < 2:
+            raise ParameterError(f"splits >= 2 must hold, got {splits}")
         if np.bincount(root.labels, minlength=root.classes).min() < 2:
             raise ParameterError("two examples of every class must be in the root set")
         self._network, self._training, self._seed = network, training, seed
-        self._halves = [halves(root, self._rng(_SPLIT, split)) for split in range(splits)]
+        self._sets = [(*halves(root, self._rng(_SPLIT, split)), root) for split in range(splits)]
         self._cohort: dict[tuple[int, int], Examples] = {}
 
     def updates(self, weights: Array, number: int, clients: Sequence[int]) -> Imitated:
         """What they send in round `number`, in the places of `clients`, and what classes do."""
-        parts = list(enumerate(half for pair in self._halves for half in pair))
+        parts = list(enumerate(part for split in self._sets for part in split))
         rows = np.array([self._sent(weights, number, *part, clients) for part in parts])
-        classes = np.array([self._of_classes(weights, number, *part) for part in parts])
+        known = [part for part in parts if part[0] % 3 < 2]
+        classes = np.array([self._of_classes(weights, number, *part) for part in known])
         return Imitated(
-            rows=rows.reshape(-1, 2, *rows.shape[1:]),
+            rows=rows.reshape(-1, 3, *rows.shape[1:]),
             classes=classes.reshape(-1, 2, *classes.shape[1:]),
         )
 
     def _sent(
-        self, weights: Array, number: int, which: int, half: Examples, clients: Sequence[int]
+        self, weights: Array, number: int, which: int, part: Examples, clients: Sequence[int]
     ) -> Array:
-        """(n, d), of population `which`, whose examples are of `half`."""
-        cohort = [self._owned(which, half, client) for client in clients]
+        """(n, d), of population `which`, whose examples are of `part`."""
+        cohort = [self._owned(which, part, client) for client in clients]
         streams = [self._rng(which, client, 1 + number) for client in clients]
         return self._trained(weights, cohort, streams, self._training)
 
-    def _owned(self, which: int, half: Examples, client: int) -> Examples:
+    def _owned(self, which: int, part: Examples, client: int) -> Examples:
         if (which, client) not in self._cohort:
-            self._cohort[which, client] = resampled(half, self._rng(which, client))
+            self._cohort[which, client] = resampled(part, self._rng(which, client))
         return self._cohort[which, client]
 
     def _of_classes(self, weights: Array, number: int, which: int, half: Examples) -> Array:

@@ -2,7 +2,8 @@
 
 Trigger: `min(4, f)` features at the positions 0, f//4, f//2, 3f//4 of f take the value 6, in
 standard deviations of the training data, and the label becomes the class c//2 of c. Targeted flips
-turn class 1 into class 7, or into the last class where there is no seventh.
+turn class 1 into class 7, or into the last class where there is no seventh; of two classes, the
+first into the second.
 
 Not in the list: the attack that knows the projection beforehand. The scheme draws it after all
 updates are committed; what an early draw costs is in the tests of the attack.
@@ -34,14 +35,14 @@ def trigger_of(features: int, classes: int) -> Trigger:
 
 
 def attacks(features: int, classes: int) -> Mapping[str, Attack]:
-    """Name -> attack. Raises `ParameterError` unless features >= 4 and classes >= 3."""
-    if features < _MARKED or classes < 3:
+    """Name -> attack. Raises `ParameterError` unless features >= 4 and classes >= 2."""
+    if features < _MARKED or classes < 2:
         raise ParameterError(
-            f"features >= {_MARKED} and classes >= 3 must hold, got {features}, {classes}"
+            f"features >= {_MARKED} and classes >= 2 must hold, got {features}, {classes}"
         )
     families = (
         ("fr", free_riders()),
-        ("po", poisoners(source=1, target=min(7, classes - 1))),
+        ("po", poisoners(source=min(1, classes - 2), target=min(7, classes - 1))),
         ("bd", backdoors(trigger_of(features, classes))),
         ("bd", adaptive_backdoors(trigger_of(features, classes))),
     )

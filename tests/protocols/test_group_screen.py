@@ -186,7 +186,7 @@ def test_statistics_of_another_kind_are_refused() -> None:
         with pytest.raises(ParameterError, match="what a GroupScreen opens"):
             observed(wrong, statistics, 0)
     assert clients.groups is None
-    made_up = Imitated(rows=np.zeros((1, 2, 10, SIZE)), classes=np.zeros((1, 2, 3, SIZE)))
+    made_up = Imitated(rows=np.zeros((2, 3, 10, SIZE)), classes=np.zeros((2, 2, 3, SIZE)))
     with pytest.raises(ParameterError, match="imitate"):
         observed(plan, opened(groups), 0, imitate=lambda _: made_up)
     with pytest.raises(InputRefused, match="structure"):

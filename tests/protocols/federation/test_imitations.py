@@ -48,7 +48,7 @@ def test_an_imitated_client_has_root_examples_with_their_labels() -> None:
 def test_updates_follow_from_seed_round_and_client_alone() -> None:
     weights = NETWORK.fresh(np.random.default_rng(1))
     sent = imitations().updates(weights, 4, (1, 2, 9))
-    assert sent.rows.shape == (2, 2, 3, NETWORK.size)
+    assert sent.rows.shape == (2, 3, 3, NETWORK.size)
     assert sent.classes.shape == (2, 2, 3, NETWORK.size)
     # stacked products of another size may round otherwise
     fewer = imitations().updates(weights, 4, (2, 9))
@@ -93,10 +93,29 @@ def test_clients_of_one_half_miss_what_the_other_half_misses_of_their_class() ->
     assert crossed > 1.2 * own
 
 
-def test_no_split_and_a_class_that_cannot_be_split_are_refused() -> None:
-    imitations(splits=1)
-    with pytest.raises(ParameterError, match="splits >= 1"):
-        imitations(splits=0)
+def test_clients_of_the_whole_miss_of_one_half_less_than_clients_of_the_other_half() -> None:
+    """2/r - 1/r and 2/r + 2/r, for r examples of a class: real clients miss 1/r."""
+    data = split(digits(), np.random.default_rng(0))
+    network = Network(inputs=64, hidden=16, classes=10)
+    made_up = Imitations(network=network, training=Training(), root=data.root, splits=2)
+    sent = made_up.updates(network.fresh(np.random.default_rng(1)), 0, tuple(range(1, 21)))
+    wide, narrow = (
+        np.mean(
+            [
+                np.square(common(sent.rows[at, of(half)], sent.classes[at, half]).rest).mean()
+                for at in (0, 1)
+                for half in (0, 1)
+            ]
+        )
+        for of in (lambda half: 1 - half, lambda _: 2)
+    )
+    assert wide > 1.1 * narrow
+
+
+def test_one_split_and_a_class_that_cannot_be_split_are_refused() -> None:
+    imitations(splits=2)
+    with pytest.raises(ParameterError, match="splits >= 2"):
+        imitations(splits=1)
     alone = root().take(np.flatnonzero(np.cumsum(root().labels == 1) * (root().labels == 1) < 2))
     with pytest.raises(ParameterError, match="two examples of every class"):
         Imitations(network=NETWORK, training=TRAINING, root=alone)

@@ -17,11 +17,11 @@ SETTING = Setting(clients=CLIENTS, rounds=4, rows=64, corrupt=ATTACKERS, seed=0)
 
 
 def _imitated(common: Array) -> Callable[[Sequence[int]], Imitated]:
-    """Two populations of clients as honest ones are here."""
+    """Two splits of clients as honest ones are here."""
 
     def imitate(clients: Sequence[int]) -> Imitated:
-        noise = np.random.default_rng(2).normal(size=(1, 2, len(clients), SIZE))
-        classes = np.broadcast_to(np.stack([common, -common]), (1, 2, 2, SIZE))
+        noise = np.random.default_rng(2).normal(size=(2, 3, len(clients), SIZE))
+        classes = np.broadcast_to(np.stack([common, -common]), (2, 2, 2, SIZE))
         return Imitated(rows=common + 0.5 * noise / np.sqrt(SIZE), classes=classes)
 
     return imitate

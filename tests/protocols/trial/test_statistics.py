@@ -39,8 +39,8 @@ def round_data(number: int = 0) -> RoundData:
         classes=updates[:2],
         perturbation=None,
         imitate=lambda clients: Imitated(
-            rows=rng.normal(size=(1, 2, len(clients), SIZE)),
-            classes=rng.normal(size=(1, 2, 2, SIZE)),
+            rows=rng.normal(size=(2, 3, len(clients), SIZE)),
+            classes=rng.normal(size=(2, 2, 2, SIZE)),
         ),
     )
 

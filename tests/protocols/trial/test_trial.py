@@ -48,7 +48,9 @@ def made(case: Case, caught: int = 0, success: float = 0.0, ever: int = 0, short
 # -- attacks ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("features", "classes"), [(64, 10), (16, 26), (19, 7), (36, 6), (4, 3)])
+@pytest.mark.parametrize(
+    ("features", "classes"), [(64, 10), (16, 26), (19, 7), (36, 6), (4, 3), (10, 2)]
+)
 def test_attacks_fit_every_data_set(features: int, classes: int) -> None:
     found = attacks(features, classes)
     assert tuple(found) == attack_names()
@@ -57,14 +59,16 @@ def test_attacks_fit_every_data_set(features: int, classes: int) -> None:
     assert max(trigger.indices) < features
     assert trigger.target < classes
     flips = [one for one in found.values() if isinstance(one, TargetedLabelFlip)]
-    assert [(one.source, one.target) for one in flips] == [(1, min(7, classes - 1))]
+    assert [(one.source, one.target) for one in flips] == [
+        (min(1, classes - 2), min(7, classes - 1))
+    ]
 
 
 def test_a_data_set_may_be_too_small_for_attacks() -> None:
-    with pytest.raises(ParameterError, match="features >= 4 and classes >= 3"):
+    with pytest.raises(ParameterError, match="features >= 4 and classes >= 2"):
         attacks(3, 10)
-    with pytest.raises(ParameterError, match="features >= 4 and classes >= 3"):
-        attacks(64, 2)
+    with pytest.raises(ParameterError, match="features >= 4 and classes >= 2"):
+        attacks(64, 1)
 
 
 def test_those_without_data_are_named() -> None:
@@ -166,8 +170,10 @@ def test_the_second_held_out_grid_has_sets_of_its_own_and_the_attacks_that_adapt
     second = grids["held-out-2"]
     assert second.held_out
     assert len(set(second.cases)) == len(second.cases)
-    others = {case.data for grid in GRIDS if grid is not second for case in grid.cases}
+    later = grids["follow-up-2"]
+    others = {c.data for grid in GRIDS if grid not in (second, later) for c in grid.cases}
     assert not {case.data for case in second.cases} & others
+    assert {(c.data, c.seed) for c in later.cases} == {(c.data, c.seed) for c in second.cases}
     attacked = {case.attack for case in second.cases}
     assert attacked == {"none", *(one for one in attack_names() if not one.startswith("fr_"))}
     assert len([one for one in attacked if one.startswith("bd_")]) == 10
@@ -176,6 +182,18 @@ def test_the_second_held_out_grid_has_sets_of_its_own_and_the_attacks_that_adapt
         case.data for name in ("development", "held-out") for case in grids[name].cases
     }
     assert {case.seed for case in grids["coalitions"].cases}.isdisjoint({0, 1, 2, 100, 101, 102})
+
+
+def test_the_third_held_out_grid_has_sets_that_no_other_has() -> None:
+    third = grid_of("held-out-3")
+    assert third.held_out
+    assert len(set(third.cases)) == len(third.cases)
+    others = {case.data for grid in GRIDS if grid is not third for case in grid.cases}
+    assert not {case.data for case in third.cases} & others
+    named = {case.attack for case in third.cases}
+    assert named == {case.attack for case in grid_of("held-out-2").cases}
+    seeds = {case.seed for grid in GRIDS if grid is not third for case in grid.cases}
+    assert not {case.seed for case in third.cases} & seeds
 
 
 def test_the_benchmark_of_free_riders_has_both_cohorts_and_all_shares() -> None:
@@ -209,7 +227,7 @@ def test_cohorts_have_tables_of_their_own_and_one_mean_f1() -> None:
 def test_unknown_grids_are_refused() -> None:
     assert [grid_of(grid.name) for grid in GRIDS] == list(GRIDS)
     names = "one of quick, preview, development, follow-up, free-rider-benchmark, held-out, "
-    names += "coalitions, held-out-2"
+    names += "coalitions, held-out-2, follow-up-2, follow-up-3, held-out-3"
     with pytest.raises(ParameterError, match=names):
         grid_of("all")
 
