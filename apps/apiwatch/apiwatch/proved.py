@@ -20,10 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from secagg import SERVER, Identity, InputRefused, Machine, Rand, Roster, Round
+from secagg import ParameterError as Refused
 from secagg.primitives.ring import Words, centered, reduce, word
 from secagg.schemes.pine import HELPER, Entries, TwoAggregators
 
 from apiwatch.contributions import limited
+from apiwatch.errors import ParameterError
 from apiwatch.event import Field
 from apiwatch.federation import Federation
 from apiwatch.secure import Members, Summed, ended, length_of
@@ -60,12 +62,12 @@ def proved_sum(
     length = length_of(vectors, members)
     _check(vectors, bound, silent)
     width = (2 * max(bound, 1) * len(vectors)).bit_length() + 1
-    scheme = TwoAggregators(
+    scheme = _scheme(
         clients=len(vectors),
         length=length,
         width=width,
         bound=bound,
-        entries=Entries(count=flags) if flags else None,
+        flags=flags,
         minimum=minimum,
         corrupt=corrupt,
     )
@@ -163,6 +165,13 @@ def _check(vectors: Mapping[int, _Integers], bound: int, silent: frozenset[int])
     require(HELPER not in vectors, f"site ids != {HELPER}", HELPER)
     require(type(bound) is int and bound >= 0, "bound >= 0, an int,", bound)
     require(silent <= vectors.keys(), "silent <= sites", set(silent))
+
+
+def _scheme(*, flags: int, **parameters: Any) -> TwoAggregators:
+    try:
+        return TwoAggregators(entries=Entries(count=flags) if flags else None, **parameters)
+    except Refused as error:
+        raise ParameterError(str(error)) from error
 
 
 def _residues(vector: _Integers, width: int) -> Words:

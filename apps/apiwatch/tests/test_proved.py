@@ -57,7 +57,7 @@ def test_silence_costs_nothing_until_too_few_are_left(members: Members) -> None:
 
 def test_a_minimum_that_would_show_one_site_is_refused(members: Members) -> None:
     assert proved(vectors(), members, minimum=3).total.size == 300
-    with pytest.raises(ValueError, match="must hold"):
+    with pytest.raises(ParameterError, match="must hold"):
         proved(vectors(), members, minimum=2)
 
 
@@ -96,6 +96,9 @@ def test_the_least_integer_does_not_stand_for_zero(members: Members) -> None:
         ({"bound": 1.5}, "bound >= 0, an int"),
         ({"bound": True}, "bound >= 0, an int"),
         ({"silent": frozenset({99})}, "silent <= sites"),
+        ({"bound": 40_000_000}, "for sound wrap-around checks of bound 40000000"),
+        ({"flags": -1}, "1 <= count"),
+        ({"flags": 301, "bound": 0}, "entries.count <= length"),
     ],
 )
 def test_parameters_are_checked(changes: dict, reason: str, members: Members) -> None:
