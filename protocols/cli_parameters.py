@@ -162,7 +162,7 @@ def _ranged(clients: int, corrupt: float, dropout: float, length: int) -> dict[s
     terms: dict[str, Any] = {"clients": clients, "corrupt": corrupt, "dropout": dropout}
     plan = two_aggregators(_template(length), **terms, clip=RangeClip(1.0), fraction_bits=0)
     scheme: Any = plan.scheme
-    figures = {"largest": scheme.entries.most, "soundness": math.floor(scheme.soundness)}
+    figures = {"largest": scheme.entries.most, "soundness": math.floor(scheme.soundness_of_entries)}
     return {**figures, **_bounds(scheme), **dataclasses.asdict(client_cost(scheme))}
 
 

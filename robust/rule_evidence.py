@@ -108,6 +108,8 @@ class CopyRule(Rule[Sketches]):
 
     Threshold and honest model are those of `TrainingRule`, for shares beyond the neighbor. In
     addition the mean cosine with the neighbor must be at least `near`: a copy is near its original.
+    Clients that have one class each, the same, share hardly more beyond each other: `floor` is low,
+    and nobody is excluded before `patience` rounds. They are not told apart from a copy for sure.
 
     Who copies with little noise (below about a third of the norm) leaves nothing beyond itself to
     the original either: both are excluded. So who can read another client's update can frame it;

@@ -149,7 +149,8 @@ def _scheme(scheme: Scheme) -> str:
     if isinstance(scheme, EncryptedScheme):
         return f"encrypted to a key authority that is not the server, {others}"
     if isinstance(scheme, TwoAggregators):
-        return f"two aggregators, private unless both collude, norms verified, {others}"
+        proven = "norms" if scheme.entries is None else f"entries of 0 to {scheme.entries.most}"
+        return f"two aggregators, private unless both collude, {proven} verified, {others}"
     if isinstance(scheme, SecAggPlus):
         return f"secagg_plus, against a cheating server, {others}"
     return f"secagg_plus_semi_honest, {others}; a lying server reads updates"

@@ -76,6 +76,8 @@ class Pine(Function):
     def __post_init__(self) -> None:
         if self.limits is None and self.entries is None:
             raise ParameterError("limits or entries must be given: nothing is proven otherwise")
+        if self.limits and self.entries and self.limits.field.modulus != self.entries.field.modulus:
+            raise ParameterError("limits and entries must have one field: one sharing has both")
         if not 2 <= self.shares < 256:
             raise ParameterError(f"2 <= shares < 256 must hold, got {self.shares}")
         if not (1 <= self.proofs < 256 and 1 <= self.norm_proofs < 256):

@@ -7,7 +7,9 @@ limited    a whole vector, for a bound on sites
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,14 +94,18 @@ def _scaled(rows: _Floats, owner: _Integers, clip: float | None, units: int) -> 
 
 def limited(vector: _Integers, norm: float) -> _Integers:
     """The vector scaled down to the norm, rounded towards zero; one within it stays as it is."""
-    length = float(np.linalg.norm(vector.astype(np.float64)))
-    if length <= norm * _SAFE:
+    require(0 < norm <= 1 << 26, "0 < norm <= 2**26", norm)
+    squares, most = _squares(vector), Fraction(norm) ** 2
+    if squares <= most:
         return vector.copy()
-    scaled = np.trunc(vector * (min(1.0, norm / max(length, 1e-9)) * _SAFE))
-    within: _Integers = scaled.astype(np.int64)
-    squares = int((within**2).sum())  # norm <= 2**20, so that nothing wraps
-    require(squares <= norm**2, f"norm <= {norm}", squares**0.5)
+    within: _Integers = np.trunc(vector * (norm / math.sqrt(squares) * _SAFE)).astype(np.int64)
+    require(_squares(within) <= most, f"norm <= {norm}", norm)
     return within
+
+
+def _squares(vector: _Integers) -> int:
+    """The sum of squares: exact below 2**53, where sums of float64 are, and otherwise rounded."""
+    return int(np.square(vector.astype(np.float64)).sum())
 
 
 def _batches(

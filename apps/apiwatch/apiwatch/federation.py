@@ -68,9 +68,8 @@ class Federation:
         return self.tables[site]
 
     def _vector(self, site: int) -> NDArray[np.int64]:
-        """The same as it is sent: counters, and which of them are set."""
-        given = self._given(site)
-        return np.concatenate([given.counts, given.bits])
+        """The same as it is sent, and all cells it has set: also those it scaled down to zero."""
+        return np.concatenate([self._given(site).counts, self.tables[site].bits])
 
     def calibrate(self, drops: Mapping[int, str] | None = None) -> None:
         """The second sum, among the sites of the first."""
@@ -124,13 +123,14 @@ class Federation:
             raise ProfileMismatch(f"site {site} is not in the sums")
         if len(self.included) < 4:
             raise ParameterError(f"sites left >= 3 must hold, got {len(self.included) - 1}")
-        gone = self._given(site)
-        self.tables.pop(site)
+        self._take_away(self._given(site))  # first, as it may raise
+        self.sites_per_cell = self.sites_per_cell - self.tables.pop(site).bits
         self._fields.pop(site)
         self.included -= {site}
-        self.total = self.total - gone
-        self.sites_per_cell = self.sites_per_cell - gone.bits
         self.calibrate()
+
+    def _take_away(self, gone: Table) -> None:
+        self.total = self.total - gone
 
 
 def pooled(sites: Mapping[int, _Counts], settings: Settings) -> tuple[Table, NDArray[np.int64]]:

@@ -20,13 +20,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from secagg import SERVER, Identity, InputRefused, Machine, Rand, Roster, Round
+from secagg import ParameterError as Refused
 from secagg.primitives.ring import Words, centered, reduce, word
 from secagg.schemes.pine import HELPER, Entries, TwoAggregators
 
 from apiwatch.contributions import limited
+from apiwatch.errors import ParameterError
 from apiwatch.event import Field
 from apiwatch.federation import Federation
-from apiwatch.secure import Members, Summed, ended
+from apiwatch.secure import Members, Summed, ended, length_of
 from apiwatch.settings import Settings, require
 from apiwatch.table import Table
 
@@ -57,14 +59,15 @@ def proved_sum(
     Raises `ParameterError` for parameters that the scheme has no proof for, and `RoundFailed` where
     fewer than `minimum` are left.
     """
-    length = _length(vectors, members)
+    length = length_of(vectors, members)
+    _check(vectors, bound, silent)
     width = (2 * max(bound, 1) * len(vectors)).bit_length() + 1
-    scheme = TwoAggregators(
+    scheme = _scheme(
         clients=len(vectors),
         length=length,
         width=width,
         bound=bound,
-        entries=Entries(count=flags) if flags else None,
+        flags=flags,
         minimum=minimum,
         corrupt=corrupt,
     )
@@ -122,7 +125,8 @@ class ProvedFederation(Federation):
 
     def count(self, drops: Mapping[int, str] | None = None) -> None:
         """The first sum. drops: sites that say nothing; there is one phase that they could."""
-        cells = 1 << self.settings.cells
+        drops, cells = drops or {}, 1 << self.settings.cells
+        require(set(drops.values()) <= {"reports"}, "drops in reports", set(drops.values()))
         vectors = {site: self._vector(site) for site in self.tables}
         summed = proved_sum(
             vectors,
@@ -132,12 +136,20 @@ class ProvedFederation(Federation):
             model=self.settings.digest,
             minimum=self._minimum,
             corrupt=self._corrupt,
-            silent=frozenset(drops or ()),
+            silent=frozenset(drops),
         )
         self._ended("counters and support, proved", summed)
         self.included, self.refused = summed.included, summed.refused
-        self.total = Table(self.settings, np.maximum(summed.total[:cells], 0))
+        self._count(summed.total[:cells])
         self.sites_per_cell = summed.total[cells:]
+
+    def _count(self, counted: _Integers) -> None:
+        """Keep a sum, below zero where a liar brought it, so that a site can be taken out of it."""
+        self._counted = counted
+        self.total = Table(self.settings, np.maximum(counted, 0))
+
+    def _take_away(self, gone: Table) -> None:
+        self._count(self._counted - gone.counts)
 
     def _given(self, site: int) -> Table:
         """Its counters within the norm: it relies on all that it has counted itself."""
@@ -149,18 +161,22 @@ class ProvedFederation(Federation):
         return Table(self.settings, np.maximum(total.counts, self.tables[site].counts)), sites
 
 
-def _length(vectors: Mapping[int, _Integers], members: Members) -> int:
-    """That of every vector. Raises `ParameterError` unless all members have one."""
-    require(vectors.keys() == members.sites.keys(), "sites with vectors == members", set(vectors))
+def _check(vectors: Mapping[int, _Integers], bound: int, silent: frozenset[int]) -> None:
     require(HELPER not in vectors, f"site ids != {HELPER}", HELPER)
-    sizes = {vector.size for vector in vectors.values()}
-    require(len(sizes) == 1, "vectors have one length", sizes)
-    return sizes.pop()
+    require(type(bound) is int and bound >= 0, "bound >= 0, an int,", bound)
+    require(silent <= vectors.keys(), "silent <= sites", set(silent))
+
+
+def _scheme(*, flags: int, **parameters: Any) -> TwoAggregators:
+    try:
+        return TwoAggregators(entries=Entries(count=flags) if flags else None, **parameters)
+    except Refused as error:
+        raise ParameterError(str(error)) from error
 
 
 def _residues(vector: _Integers, width: int) -> Words:
     """Of signed integers. Raises `InputRefused` for one that would stand for another."""
-    if np.any(np.abs(vector) >= 1 << width - 1):
+    if np.any((vector < -(1 << width - 1)) | (vector >= 1 << width - 1)):  # -2**63 has no absolute
         raise InputRefused(f"|entry| < 2**{width - 1} must hold for every entry")
     return reduce(vector.astype(word(width)), width)
 

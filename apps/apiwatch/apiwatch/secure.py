@@ -33,7 +33,7 @@ from secagg.schemes.secagg_plus import SecAggPlus
 from apiwatch.errors import ParameterError, RoundFailed
 from apiwatch.settings import require
 
-__all__ = ["PHASES", "Members", "Summed", "ended", "secure_sum"]
+__all__ = ["PHASES", "Members", "Summed", "ended", "length_of", "secure_sum"]
 
 _Integers = NDArray[np.int64]
 PHASES = phases(SecAggPlus(clients=5, length=1, width=32))
@@ -116,18 +116,26 @@ def secure_sum(
     return Summed(total=total, included=aggregate.included, bytes_up=sent)
 
 
+def length_of(vectors: Mapping[int, _Integers], members: Members) -> int:
+    """That of every vector. Raises `ParameterError` unless all members have int64 of one length."""
+    require(vectors.keys() == members.sites.keys(), "sites with vectors == members", set(vectors))
+    shapes = {vector.shape for vector in vectors.values()}
+    require(len(shapes) == 1 and len(next(iter(shapes))) == 1, "vectors have one length", shapes)
+    for site, vector in vectors.items():
+        require(vector.dtype == np.int64, f"dtype == int64 at site {site}", str(vector.dtype))
+    return int(next(iter(vectors.values())).size)
+
+
 def _check(
     vectors: Mapping[int, _Integers], members: Members, bound: int, drops: Mapping[int, str]
 ) -> int:
     """The width of the ring that the sum fits into."""
-    require(vectors.keys() == members.sites.keys(), "sites with vectors == members", set(vectors))
-    shapes = {vector.shape for vector in vectors.values()}
-    require(len(shapes) == 1 and len(next(iter(shapes))) == 1, "vectors have one length", shapes)
+    length_of(vectors, members)
     require(set(drops) <= set(vectors), "drops <= sites", set(drops))
     require(set(drops.values()) <= set(PHASES), f"drops in {PHASES}", set(drops.values()))
     for site, vector in vectors.items():
-        if vector.dtype != np.int64 or vector.min() < 0 or vector.max() > bound:
-            raise ParameterError(f"0 <= vector <= {bound} of int64 must hold at site {site}")
+        if vector.min() < 0 or vector.max() > bound:
+            raise ParameterError(f"0 <= vector <= {bound} must hold at site {site}")
     most = bound * len(vectors)
     require(most < 1 << 63, "bound * sites < 2**63", most)
     return max(2, most.bit_length())

@@ -67,6 +67,7 @@ def learnt_together(sites: Sequence[Counter[Field]], settings: Settings, bound: 
     bound of the norm of counters.
     """
     require(len(sites) >= 5, "sites >= 5", len(sites))
+    require(settings.support <= len(sites), f"support <= {len(sites)} sites", settings.support)
     numbered = dict(enumerate(sites, 1))
     if bound:
         least = len(sites) - len(sites) // 4

@@ -104,6 +104,13 @@ def test_sites_that_learn_together_prove_what_they_say(folder: Path, tmp_path: P
     alone = run("learn", sites[0], "--proved", 9, "-p", tmp_path / "alone")
     assert alone.exit_code == 2
     assert "proved = 0 without --together must hold" in alone.stderr
+    for wrong, reason in (
+        (("--proved", 40_000_000), "must hold for sound wrap-around checks of bound 40000000"),
+        (("--support", 6), "support <= 5 sites must hold"),
+    ):
+        refused = run("learn", "--together", *sites, *wrong, "-p", tmp_path / "refused")
+        assert refused.exit_code == 2
+        assert reason in " ".join(refused.stderr.split())
 
 
 def test_what_is_forgotten_was_never_there(folder: Path, profile: Path) -> None:

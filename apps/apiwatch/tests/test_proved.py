@@ -57,13 +57,60 @@ def test_silence_costs_nothing_until_too_few_are_left(members: Members) -> None:
 
 def test_a_minimum_that_would_show_one_site_is_refused(members: Members) -> None:
     assert proved(vectors(), members, minimum=3).total.size == 300
-    with pytest.raises(ValueError, match="must hold"):
+    with pytest.raises(ParameterError, match="must hold"):
         proved(vectors(), members, minimum=2)
 
 
 def test_vectors_of_two_lengths_are_refused(members: Members) -> None:
     with pytest.raises(ParameterError, match="one length"):
         proved(vectors() | {2: np.zeros(3, np.int64)}, members)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((1, 300), np.int64),
+        np.full(300, np.nan),
+        np.full(300, 0.7),
+        np.ones(300, np.uint8),
+    ],
+    ids=["two dimensions", "not a number", "fractions", "bytes"],
+)
+def test_what_is_no_vector_of_integers_is_refused(wrong: np.ndarray, members: Members) -> None:
+    given = vectors()
+    assert proved(given | {3: np.ones(300, np.int64)}, members).included == set(SITES)
+    with pytest.raises(ParameterError, match=r"one length|dtype == int64 at site 3"):
+        proved(given | {3: wrong}, members)
+
+
+def test_the_least_integer_does_not_stand_for_zero(members: Members) -> None:
+    given = vectors()
+    least = np.zeros(300, np.int64)
+    least[7] = np.iinfo(np.int64).min
+    assert proved(given | {3: least}, members).refused == {3}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"bound": 1.5}, "bound >= 0, an int"),
+        ({"bound": True}, "bound >= 0, an int"),
+        ({"silent": frozenset({99})}, "silent <= sites"),
+        ({"bound": 40_000_000}, "for sound wrap-around checks of bound 40000000"),
+        ({"flags": -1}, "1 <= count"),
+        ({"flags": 301, "bound": 0}, "entries.count <= length"),
+    ],
+)
+def test_parameters_are_checked(changes: dict, reason: str, members: Members) -> None:
+    with pytest.raises(ParameterError, match=reason):
+        proved(vectors(), members, **changes)
+
+
+@pytest.mark.parametrize(("vector", "norm"), [([60, 80, 0], 100), ([1, 0], 1), ([3, -4], 5.0)])
+def test_a_vector_of_just_the_norm_stays_as_it_is(vector: list[int], norm: float) -> None:
+    assert limited(np.array(vector), norm).tolist() == vector
+    more = np.array([*vector[:-1], vector[-1] + (1 if vector[-1] >= 0 else -1)])
+    assert int((limited(more, norm) ** 2).sum()) <= norm**2
 
 
 @pytest.mark.parametrize("norm", [1.0, 7.5, 1e4])
@@ -198,6 +245,39 @@ def test_a_liar_cannot_bring_what_a_site_has_counted_itself_below_that() -> None
     assert 4 in made.included
     assert made.total.counts.min() == 0
     assert (made.table(1).counts >= made.tables[1].counts).all()
+
+
+def test_a_site_can_leave_sums_that_a_liar_has_brought_below_zero() -> None:
+    gathered = {site: gather(requests) for site, requests in TRAFFIC.items()}
+    made = ProvedFederation(gathered, SETTINGS, bound=1 << 16, minimum=3)
+    honest, own = made._vector, made.tables[4]
+    lie = np.concatenate([-50 * own.counts, own.bits])
+    made._vector = lambda site: lie if site == 4 else honest(site)
+    made.learn()
+    made.forget(1)
+    counts, bits = np.split(sum(made._vector(site) for site in SITES[1:]), 2)
+    assert made.included == set(SITES) - {1}
+    assert made.total.counts.tolist() == np.maximum(counts, 0).tolist()
+    assert made.sites_per_cell.tolist() == bits.tolist()
+
+
+def test_a_site_that_scales_a_counter_to_zero_still_has_set_its_cell() -> None:
+    gathered = {site: gather(requests) for site, requests in TRAFFIC.items()}
+    made = ProvedFederation(gathered, SETTINGS, bound=60, minimum=3)
+    made.count()
+    truly = sum(table.bits for table in made.tables.values())
+    scaled = sum(made._given(site).bits for site in SITES)
+    assert (scaled < truly).any()
+    assert made.sites_per_cell.tolist() == truly.tolist()
+
+
+def test_there_is_one_phase_in_which_a_site_can_fall_silent() -> None:
+    gathered = {site: gather(requests) for site, requests in TRAFFIC.items()}
+    made = ProvedFederation(gathered, SETTINGS, bound=1 << 16, minimum=3)
+    made.count(drops={2: "reports"})
+    assert made.included == set(SITES) - {2}
+    with pytest.raises(ParameterError, match="drops in reports"):
+        made.count(drops={2: "masked"})
 
 
 @pytest.mark.parametrize("bound", [0, 1.5, True])

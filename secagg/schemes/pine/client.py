@@ -24,7 +24,7 @@ __all__ = ["PineClient"]
 
 
 class PineClient(Speaker[Waiting]):
-    """Shares its vector, proves its norm, and is gone."""
+    """Shares its vector, proves that it is within the bounds, and is gone."""
 
     phases = ("reports",)
     transitions = states.CLIENT

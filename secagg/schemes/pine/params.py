@@ -107,11 +107,13 @@ class TwoAggregators(Scheme):
             self._check_screen(self.screen)
 
     @property
-    def soundness(self) -> float:
-        """Bits: what a try of entries out of range passes with is 2**-that at most."""
+    def soundness_of_entries(self) -> float | None:
+        """Bits: a try of entries out of range passes with 2**-that at most. None without entries.
+
+        A norm is not proven to so many.
+        """
         sizes = self._sizes
-        assert sizes.entries is not None, "some are proven"
-        return sizes.entries.soundness(sizes.proofs)
+        return None if sizes.entries is None else sizes.entries.soundness(sizes.proofs)
 
     @property
     def _largest(self) -> dict[str, int]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from protocols import model_digest
 from protocols.demo import model, training
+from protocols.demo.table import heading
 from protocols.demo.training import Federation, fallen_silent
-from protocols.planfile import PlanFile, SchemeChoice, Training
+from protocols.planfile import PlanFile, Quantizer, SchemeChoice, Training
 from protocols.simulate import Outcome, phases, run_round
 from secagg.primitives.field64 import field64
 from secagg.schemes.secagg_plus import SecAggPlus
@@ -24,6 +27,17 @@ def file(**changes: object) -> PlanFile:
     return PlanFile(
         scheme=SchemeChoice(clients=10, dropout=0.3), training=Training(**(defaults | changes))
     )
+
+
+@pytest.mark.parametrize(
+    ("bits", "verified"), [(0, "norms verified"), (3, "entries of 0 to 7 verified")]
+)
+def test_the_heading_says_what_two_aggregators_verify(bits: int, verified: str) -> None:
+    choice = SchemeChoice(name="pine", clients=5, corrupt=0.0)
+    plan = PlanFile(scheme=choice, quantize=Quantizer(entry_bits=bits))
+    console = Console(file=io.StringIO(), width=200)
+    console.print(heading(Federation(plan)))
+    assert verified in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.05, 0.2, 0.3])

@@ -297,6 +297,17 @@ def test_parameters_without_a_proof_are_refused(changes: dict[str, Any], reason:
         EntryBound(**{"field": FIELD, "count": 3, **changes})
 
 
+def test_a_norm_and_entries_are_of_one_field() -> None:
+    limits = NormBound(field=FIELD, dimension=3, bound=5)
+    for field, fits in ((Field64(), True), (FIELD128, False)):
+        parts = {"limits": limits, "entries": EntryBound(field=field, count=2)}
+        if fits:
+            assert Pine(**parts, suite=Production(context=bytes(32))).sizes.output == 5
+        else:
+            with pytest.raises(ParameterError, match="must have one field"):
+                Pine(**parts, suite=Production(context=bytes(32)))
+
+
 def test_a_function_that_proves_nothing_is_none() -> None:
     assert function().entries is not None
     with pytest.raises(ParameterError, match="limits or entries"):

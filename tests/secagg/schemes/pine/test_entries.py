@@ -389,6 +389,7 @@ def test_an_angle_is_of_the_vector_before_the_entries() -> None:
 def test_two_claims_have_two_contexts() -> None:
     one, two = scheme(), scheme(bits=2)
     assert one.encoded() != two.encoded()
-    assert (one.opened, one.soundness > 128) == (0, True)
+    assert (one.opened, (one.soundness_of_entries or 0) > 128) == (0, True)
+    assert scheme(9, entries=None).soundness_of_entries is None
     assert one.derived == {"entry_chunk": one._sizes.entries.chunk}
     assert scheme(9).derived.keys() == {"chunks", "checks", "entry_chunk"}
