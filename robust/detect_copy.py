@@ -23,7 +23,14 @@ from typing import ClassVar
 import numpy as np
 
 from robust.detect import Abstained, Detector, Reason, Scores
-from robust.detect_evidence import EvidenceOfTraining, null_law, shares, spread, trimmed_mean
+from robust.detect_evidence import (
+    EvidenceOfTraining,
+    null_law,
+    shares,
+    single,
+    spread,
+    trimmed_mean,
+)
 from robust.features import cosine_matrix, nearest_clients
 from robust.observe import Array, Index, Sketches
 
@@ -68,6 +75,7 @@ class CopiedTraining(Detector[Sketches]):
         law = null_law(rest, basis, trim, self.evidence.directions)
         wide = spread(squares, cosines, others, trim, rest.shape[1] - len(basis) - 1)
         figures = shares(energy, law, wide, self.evidence.typical)
+        figures["single"] = np.full(len(energy), single(cosines, rest.shape[1] - len(basis)))
         figures["nearest"] = cosines[np.arange(len(cosines)), neighbor]
         figures["neighbor"] = np.array(seen.clients, dtype=np.float64)[neighbor]
         return Scores(

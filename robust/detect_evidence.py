@@ -32,7 +32,9 @@ give their mean to 1/8. So p-values below 64/m err upwards: less evidence is cla
 What it cannot see. A client that trains on little, or copies one that trains, has evidence. A
 clique beyond the trimmed part vouches for itself. In high dimension "independent noise" is almost
 orthogonal to all updates; noise shaped like an update is less so: p-values of a long window then
-reject, while the share of the typical energy stays near 0. Decide on the share.
+reject, while the share of the typical energy stays near 0. Decide on the share, but not where all
+that clients have in common is one direction, as where there are two classes: clients that have as
+much of one class as of the other have next to nothing of it. `single` says when.
 
 [Langsrud05]  Langsrud: Rotation tests, Statistics and Computing 15, 2005.
 """
@@ -58,11 +60,21 @@ from robust.features import (
 )
 from robust.observe import Array, Sketches
 
-__all__ = ["EvidenceOfTraining", "NullLaw", "null_law", "shares", "spread", "trimmed_mean"]
+__all__ = [
+    "EvidenceOfTraining",
+    "NullLaw",
+    "null_law",
+    "shares",
+    "single",
+    "spread",
+    "trimmed_mean",
+]
 
 _TAIL = 64
 _CAUTION = 1.25
 _LEAST_DIMENSION = 8
+_FITS = 50
+_LEAST = 1e-12
 _STREAM = 0x726F746174696F6E
 
 
@@ -82,6 +94,7 @@ class EvidenceOfTraining(Detector[Sketches]):
         error     deviation of the share under the null hypothesis
         spread    a client whose share is s > 0 in truth deviates by sqrt(error^2 + s spread);
                   one number for all, taken where `typical` is
+        single    how much of what clients have in common is one direction, 0 to 1, the same for all
 
     Where even the upper quintile does not stand out, one null deviation stands for `typical`: the
     errors are then about 1, and nobody should be judged by the shares.
@@ -122,6 +135,7 @@ class EvidenceOfTraining(Detector[Sketches]):
         dof = rest.shape[1] - len(basis)
         wide = spread(squares, cosines, len(squares) - 1, self.trim, dof)
         figures = shares(energy, law, wide, self.typical)
+        figures["single"] = np.full(len(energy), single(cosines, dof))
         return Scores(
             detector=self.name,
             clients=seen.clients,
@@ -202,6 +216,28 @@ def spread(squares: Array, cosines: Array, others: int, trim: float, dof: int) -
     size = np.sqrt(np.where(squares <= bound, squares, 0.0)) * np.sign(cosines)
     total = np.maximum((size**2).sum(axis=1), 1e-300)
     return np.asarray(4.0 * ((size @ cosines) * size).sum(axis=1) / (total * kept * dof))
+
+
+def single(cosines: Array, dof: int) -> float:
+    """How much of what residuals have in common lies along one direction, 0 to 1.
+
+    cosines: (n, n). Along one direction, c_ij = a_i a_j for i != j. `a` is fitted by least squares,
+    and the figure is the part of the squares that it explains, less what noise in dof dimensions
+    adds to them. 0 where noise is as much as all that is common, since nothing can be said then.
+    """
+    n = len(cosines)
+    apart = cosines - np.diag(np.diag(cosines))
+    noise = n * (n - 1) / dof
+    common = float((apart**2).sum()) - noise
+    if common <= noise:
+        return 0.0
+    first = int((apart**2).sum(axis=1).argmax())
+    along = np.where(np.arange(n) == first, 1.0, apart[first])
+    for _ in range(_FITS):
+        rest = np.maximum(along @ along - along**2, _LEAST)
+        along = (along + apart @ along / rest) / 2  # half a step: whole ones can go to and fro
+    left = float(((apart - np.outer(along, along)) ** 2).sum() - (along**4).sum()) - noise
+    return float(np.clip(1.0 - left / common, 0.0, 1.0))
 
 
 def shares(energy: Array, law: NullLaw, spread: Array, typical: float) -> dict[str, Array]:

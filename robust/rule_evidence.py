@@ -13,12 +13,18 @@ import numpy as np
 from robust.detect import Abstained
 from robust.detect_copy import CopiedTraining
 from robust.detect_evidence import EvidenceOfTraining
-from robust.features import between, proportion
+from robust.errors import require
+from robust.features import between, proportion, whole_number
 from robust.observe import Array, Sketches
 from robust.rule import Found, Rule
 from robust.window import Past
 
-__all__ = ["CopyRule", "TrainingRule", "fisher", "mean_share", "share_threshold"]
+__all__ = ["SINGLE", "CopyRule", "TrainingRule", "fisher", "mean_share", "share_threshold"]
+
+SINGLE = 0.8
+"""Of what clients have in common, how much may be one direction for shares to be compared."""
+
+_KEPT = ("share", "error", "spread", "single")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +45,13 @@ class TrainingRule(Rule[Sketches]):
     `honest` in every round, and one round's deviation may persist to the next. Such a client is
     protected by its p-value alone: from `poor` to `floor` nobody is excluded who rejects "public
     history and noise of its own" at `plausible`. Below `poor` an honest client is not protected.
-    All five numbers were set by looking at label-skewed digits and letters, not derived.
+    These five numbers were set by looking at label-skewed digits and letters, not derived.
+
+    Where clients have one direction in common and no other (`single` in the mean over the window),
+    as with two classes, an honest client may share nothing. Then its p-value alone protects it, and
+    decides: after `patience` rounds, who has not rejected at `doubt` is excluded. A client without
+    data rejects with that probability. `doubt` and `single` were set by looking at two data sets of
+    two classes and eight of more.
 
     p_value of a finding: Fisher's, over the window, of that hypothesis. It is exact for rounds that
     are independent, which the projections are.
@@ -53,6 +65,8 @@ class TrainingRule(Rule[Sketches]):
         data, and not only less typical than others. In [0, 1); 0 switches this off.
     poor: a share below which `plausible` does not count, 0 <= poor <= floor. Noise that is shaped
         like updates rejects in a long window, and shares little all the same.
+    single: how much of what clients have in common may be one direction, in (0, 1].
+    doubt: in [0, 1). patience: >= 1, at most the window.
     """
 
     name: ClassVar[str] = "training"
@@ -64,20 +78,30 @@ class TrainingRule(Rule[Sketches]):
     wander: float = 0.15
     plausible: float = 1e-12
     poor: float = 0.1
+    single: float = SINGLE
+    doubt: float = 1e-5
+    patience: int = 5
 
     def __post_init__(self) -> None:
         between("honest", self.honest, 0.0, 1.0 + 1e-12)
+        between("single", self.single, 0.0, 1.0 + 1e-12)
+        whole_number("patience", self.patience, 1)
+        proportion("doubt", self.doubt, 1.0)
         proportion("floor", self.floor, self.honest)
         proportion("wander", self.wander, 1.0)
         proportion("plausible", self.plausible, 1.0)
         between("poor", self.poor, -1e-12, self.floor + 1e-12)
 
+    def check(self, level: float, window: int) -> None:  # noqa: ARG002 -- of all rules
+        """`patience` rounds must be in a window."""
+        _require_patience(self.patience, window)
+
     def measure(self, seen: Sketches) -> Mapping[str, Array] | Abstained:
-        """share, error, spread, and the logarithm of the p-value."""
+        """share, error, spread, single, and the logarithm of the p-value."""
         scores = self.detector.score(seen)
         if isinstance(scores, Abstained):
             return scores
-        figures = {name: scores.figures[name] for name in ("share", "error", "spread")}
+        figures = {name: scores.figures[name] for name in _KEPT}
         if scores.p_values is not None:
             figures["log_p"] = np.log(np.maximum(scores.p_values, 1e-300))
         return figures
@@ -87,7 +111,10 @@ class TrainingRule(Rule[Sketches]):
         share = mean_share(past)
         threshold = share_threshold(past, level, self.floor, self.honest, self.wander)
         p = fisher(past.figures["log_p"])
-        excludes = (share < threshold) & ((share < self.poor) | (p > self.plausible))
+        typical = (share < self.poor) | (p > self.plausible)
+        alone = (past.counts("share") >= self.patience) & (p > self.doubt)
+        apart = past.mean("single") > self.single
+        excludes = (share < threshold) & np.where(apart, alone, typical)
         return Found(figure=share, threshold=threshold, excludes=excludes, p_values=p)
 
     def words(self, found: Found, at: int) -> str:
@@ -110,49 +137,65 @@ class CopyRule(Rule[Sketches]):
     addition the mean cosine with the neighbor must be at least `near`: a copy is near its original.
     Clients that have one class each, the same, share hardly more beyond each other: `floor` is low,
     and nobody is excluded before `patience` rounds. They are not told apart from a copy for sure.
+    Clients that have one class each, the same, share hardly more beyond each other: `floor` is low,
+    and nobody is excluded before `patience` rounds. They are not told apart from a copy for sure.
 
     Who copies with little noise (below about a third of the norm) leaves nothing beyond itself to
     the original either: both are excluded. So who can read another client's update can frame it;
     under secure aggregation that takes the other client's help.
+
+    Where clients have one direction in common and no other, beyond a neighbor nobody shares
+    anything: nobody is excluded.
 
     Attributes
     ----------
     detector: what is measured.
     floor, honest: 0 <= floor < honest <= 1.
     wander, near: in [0, 1).
+    patience: rounds, >= 1, at most the window.
+    single: how much of what clients have in common may be one direction, in (0, 1].
     """
 
     name: ClassVar[str] = "copy"
     sees: ClassVar[type[Sketches]] = Sketches
 
     detector: CopiedTraining = field(default_factory=CopiedTraining)
-    floor: float = 0.1
+    floor: float = 0.05
     honest: float = 0.5
     wander: float = 0.15
     near: float = 0.3
+    patience: int = 5
+    single: float = SINGLE
 
     def __post_init__(self) -> None:
         between("honest", self.honest, 0.0, 1.0 + 1e-12)
+        between("single", self.single, 0.0, 1.0 + 1e-12)
         proportion("floor", self.floor, self.honest)
         proportion("wander", self.wander, 1.0)
         proportion("near", self.near, 1.0)
+        whole_number("patience", self.patience, 1)
+
+    def check(self, level: float, window: int) -> None:  # noqa: ARG002 -- of all rules
+        """`patience` rounds must be in a window."""
+        _require_patience(self.patience, window)
 
     def measure(self, seen: Sketches) -> Mapping[str, Array] | Abstained:
-        """share, error and spread beyond the neighbor; the neighbor and its cosine."""
+        """share, error and spread beyond the neighbor; single; the neighbor and its cosine."""
         scores = self.detector.score(seen)
         if isinstance(scores, Abstained):
             return scores
-        kept = ("share", "error", "spread", "nearest", "neighbor")
-        return {name: scores.figures[name] for name in kept}
+        return {name: scores.figures[name] for name in (*_KEPT, "nearest", "neighbor")}
 
     def find(self, past: Past, level: float) -> Found:
         """Whom to exclude for lack of anything of its own."""
         share = mean_share(past)
         threshold = share_threshold(past, level, self.floor, self.honest, self.wander)
+        near = (past.mean("nearest") >= self.near) & (past.counts("share") >= self.patience)
+        near &= ~(past.mean("single") > self.single)
         return Found(
             figure=share,
             threshold=threshold,
-            excludes=(share < threshold) & (past.mean("nearest") >= self.near),
+            excludes=(share < threshold) & near,
             neighbors=past.latest("neighbor"),
         )
 
@@ -164,6 +207,10 @@ class CopyRule(Rule[Sketches]):
             f"{verdict}: beyond what {found.neighbor_at(at)} sends as well, shares "
             f"{100 * share:.0f} % of what is typical; a copy with noise added would share nothing."
         )
+
+
+def _require_patience(patience: int, window: int) -> None:
+    require(patience <= window, f"patience <= window, got {patience} and {window},")
 
 
 def mean_share(past: Past) -> Array:

@@ -191,10 +191,11 @@ def test_calibrated_p_values_are_ranks() -> None:
 # -- early rounds, and evidence beside little ---------------------------------------------------
 
 
-def remembered(share: list[float], log_p: float) -> Past:
+def remembered(share: list[float], log_p: float, single: float = 0.4) -> Past:
     """One client, seen in as many rounds, by a sketch with hardly any error."""
     column = np.array(share)[:, None]
     figures = {"share": column, "error": 0.02 + 0 * column, "spread": 0.05 + 0 * column}
+    figures["single"] = single + 0 * column
     return Past(figures={**figures, "log_p": log_p + 0 * column})
 
 
@@ -216,6 +217,35 @@ def test_a_threshold_rises_with_the_rounds_that_were_seen() -> None:
 def test_evidence_counts_beside_a_small_share(share: float, log_p: float, excluded: bool) -> None:
     found = TrainingRule().find(remembered([share] * 10, log_p), 1e-4)
     assert bool(found.excludes[0]) == excluded
+
+
+@pytest.mark.parametrize(
+    ("rounds", "log_p", "excluded"),
+    [(10, -1.0, True), (10, -4.0, False), (4, -1.0, False)],
+    ids=["none", "of its own", "early"],
+)
+def test_where_all_share_one_direction_only_its_p_value_speaks(
+    rounds: int, log_p: float, excluded: bool
+) -> None:
+    past = remembered([0.001] * rounds, log_p, single=0.95)
+    assert bool(TrainingRule().find(past, 1e-4).excludes[0]) == excluded
+    compared = remembered([0.001] * 10, log_p, single=0.5)
+    assert TrainingRule().find(compared, 1e-4).excludes[0]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "share", "single", "excluded"),
+    [(5, 0.02, 0.4, True), (4, 0.02, 0.4, False), (5, 0.08, 0.4, False), (5, 0.02, 0.9, False)],
+    ids=["copy", "early", "more than nothing", "one direction"],
+)
+def test_a_copy_shows_after_some_rounds(
+    rounds: int, share: float, single: float, excluded: bool
+) -> None:
+    past = remembered([share] * rounds, -1.0, single)
+    column = np.full((rounds, 1), 0.7)
+    past = Past(figures={**past.figures, "nearest": column, "neighbor": column})
+    # a level at which the threshold is at its floor
+    assert bool(CopyRule().find(past, 0.2).excludes[0]) == excluded
 
 
 # -- numbers -----------------------------------------------------------------------------------
@@ -243,6 +273,12 @@ WRONG: tuple[Callable[[], object], ...] = (
     lambda: TrainingRule(plausible=1.0),
     lambda: TrainingRule(wander=1.0),
     lambda: TrainingRule(poor=0.2),
+    lambda: TrainingRule(single=0.0),
+    lambda: TrainingRule(doubt=1.0),
+    lambda: TrainingRule(patience=0),
+    lambda: CopyRule(single=1.1),
+    lambda: CopyRule(patience=True),
+    lambda: Cascade(window=4),
     lambda: CopyRule(wander=-0.1),
     lambda: CopyRule(near=1.0),
     lambda: CloneRule(honest=1.0),

@@ -11,7 +11,7 @@ from scipy.stats import kstest
 
 from robust.detect import Scores
 from robust.detect_copy import CopiedTraining
-from robust.detect_evidence import EvidenceOfTraining, null_law, trimmed_mean
+from robust.detect_evidence import EvidenceOfTraining, null_law, single, trimmed_mean
 from robust.features import (
     cosine_matrix,
     krum_scores,
@@ -20,6 +20,8 @@ from robust.features import (
     unit_rows,
 )
 from robust.observe import Array, Public, Sketches
+from robust.rule_evidence import TrainingRule
+from robust.window import Past
 
 Make = Callable[..., Any]
 FROM = 4
@@ -36,6 +38,53 @@ def scores(detector: EvidenceOfTraining | CopiedTraining, seen: Sketches) -> Sco
     found = detector.score(seen)
     assert isinstance(found, Scores)
     return found
+
+
+# -- what clients have in common ---------------------------------------------------------------
+
+
+def mixed(shares: Array, seed: int = 0) -> Array:
+    """(40, 40) cosines of clients with so much of each of some directions, (40, r), and noise."""
+    rng = np.random.default_rng(seed)
+    rows = shares @ orthonormal(rng.standard_normal((shares.shape[1], 128)))
+    return cosine_matrix(rows + rng.standard_normal((40, 128)) / np.sqrt(128))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_classes_have_one_direction_and_more_have_several(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    two = mixed(rng.normal(size=(40, 1)), seed)
+    several = mixed(rng.normal(size=(40, 9)), seed)
+    assert single(two, 128) > 0.9
+    assert single(several, 128) < 0.5
+    assert single(two[::-1, ::-1], 128) == pytest.approx(single(two, 128), abs=1e-3)
+
+
+def test_of_nothing_in_common_nothing_is_one_direction() -> None:
+    assert single(mixed(np.zeros((40, 1))), 128) == 0.0
+    assert single(np.eye(2), 128) == 0.0
+    assert single(np.ones((40, 40)), 128) == pytest.approx(1.0)
+
+
+def test_a_client_of_both_classes_is_told_from_one_without_data() -> None:
+    """Of two classes: five clients have as much of both, five only noise; the others, any mix."""
+    rng, law = np.random.default_rng(5), EvidenceOfTraining(trim=0.0)
+    tilt = np.concatenate([np.zeros(5), np.full(5, 0.3), rng.uniform(1, 3, 30)])
+    tilt *= rng.choice([-1, 1], 40)
+    found = []
+    for number in range(10):
+        rows = np.outer(tilt, unit_rows(rng.standard_normal((1, 128)))[0])
+        rows += rng.standard_normal((40, 128)) / np.sqrt(128)
+        known = rng.standard_normal((2, 128))
+        seen = Sketches(
+            number=number, clients=tuple(range(40)), rows=rows, public=Public(known=known)
+        )
+        found.append(TrainingRule(detector=law).measure(seen))
+    past = Past(figures={name: np.array([one[name] for one in found]) for name in found[0]})
+    judged = TrainingRule(detector=law).find(past, 1e-4)
+    assert (judged.figure[5:10] < 0.2).all()
+    assert judged.excludes[:5].all()
+    assert not judged.excludes[5:].any()
 
 
 # -- the null law ------------------------------------------------------------------------------
