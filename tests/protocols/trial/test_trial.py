@@ -227,7 +227,7 @@ def test_cohorts_have_tables_of_their_own_and_one_mean_f1() -> None:
 def test_unknown_grids_are_refused() -> None:
     assert [grid_of(grid.name) for grid in GRIDS] == list(GRIDS)
     names = "one of quick, preview, development, follow-up, free-rider-benchmark, held-out, "
-    names += "coalitions, held-out-2, follow-up-2, follow-up-3, held-out-3"
+    names += "coalitions, held-out-2, follow-up-2, follow-up-3, held-out-3, follow-up-4"
     with pytest.raises(ParameterError, match=names):
         grid_of("all")
 
