@@ -24,6 +24,9 @@ __all__ = ["SINGLE", "CopyRule", "TrainingRule", "fisher", "mean_share", "share_
 SINGLE = 0.8
 """Of what clients have in common, how much may be one direction for shares to be compared."""
 
+_ONE_ROUND = np.log(1e-3)
+"""No p-value counts for less, where they decide: whoever trains once in a while has not trained."""
+
 _KEPT = ("share", "error", "spread", "single")
 
 
@@ -50,8 +53,9 @@ class TrainingRule(Rule[Sketches]):
     Where clients have one direction in common and no other (`single` in the mean over the window),
     as with two classes, an honest client may share nothing. Then its p-value alone protects it, and
     decides: after `patience` rounds, who has not rejected at `doubt` is excluded. A client without
-    data rejects with that probability. `doubt` and `single` were set by looking at two data sets of
-    two classes and eight of more.
+    data rejects with that probability at most, as p-values below 1e-3 count as 1e-3, so that one
+    round does not speak for the others. `doubt` and `single` were set by looking at two data sets
+    of two classes and eight of more.
 
     p_value of a finding: Fisher's, over the window, of that hypothesis. It is exact for rounds that
     are independent, which the projections are.
@@ -112,8 +116,9 @@ class TrainingRule(Rule[Sketches]):
         threshold = share_threshold(past, level, self.floor, self.honest, self.wander)
         p = fisher(past.figures["log_p"])
         typical = (share < self.poor) | (p > self.plausible)
-        alone = (past.counts("share") >= self.patience) & (p > self.doubt)
         apart = past.mean("single") > self.single
+        p = np.where(apart, fisher(np.maximum(past.figures["log_p"], _ONE_ROUND)), p)
+        alone = (past.counts("share") >= self.patience) & (p > self.doubt)
         excludes = (share < threshold) & np.where(apart, alone, typical)
         return Found(figure=share, threshold=threshold, excludes=excludes, p_values=p)
 

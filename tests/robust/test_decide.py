@@ -233,6 +233,14 @@ def test_where_all_share_one_direction_only_its_p_value_speaks(
     assert TrainingRule().find(compared, 1e-4).excludes[0]
 
 
+def test_one_round_of_training_does_not_speak_for_nine() -> None:
+    past = remembered([0.001] * 10, -0.5, single=0.95)
+    past.figures["log_p"][0] = -500.0
+    assert TrainingRule().find(past, 1e-4).excludes[0]
+    past.figures["log_p"][:5] = -500.0
+    assert not TrainingRule().find(past, 1e-4).excludes[0]
+
+
 @pytest.mark.parametrize(
     ("rounds", "share", "single", "excluded"),
     [(5, 0.02, 0.4, True), (4, 0.02, 0.4, False), (5, 0.08, 0.4, False), (5, 0.02, 0.9, False)],
