@@ -223,7 +223,7 @@ def test_rounds_must_ascend(tmp_path: Path) -> None:
 
 
 def test_fairness_is_reported_where_something_was_declared(tmp_path: Path) -> None:
-    rounds = tuple(sketches(number) for number in range(4))
+    rounds = tuple(sketches(number) for number in range(12))
     history = judged(tmp_path, screening_of(None), rounds)
     assert fairness_of(Recorded(rounds=rounds), history) is None
     report = fairness_of(Recorded(rounds=rounds, subgroups={1: "a", 2: "a"}), history)

@@ -170,8 +170,8 @@ def test_the_second_held_out_grid_has_sets_of_its_own_and_the_attacks_that_adapt
     second = grids["held-out-2"]
     assert second.held_out
     assert len(set(second.cases)) == len(second.cases)
-    later = grids["follow-up-2"]
-    others = {c.data for grid in GRIDS if grid not in (second, later) for c in grid.cases}
+    later, last = grids["follow-up-2"], grids["follow-up-4"]
+    others = {c.data for grid in GRIDS if grid not in (second, later, last) for c in grid.cases}
     assert not {case.data for case in second.cases} & others
     assert {(c.data, c.seed) for c in later.cases} == {(c.data, c.seed) for c in second.cases}
     attacked = {case.attack for case in second.cases}
@@ -185,15 +185,23 @@ def test_the_second_held_out_grid_has_sets_of_its_own_and_the_attacks_that_adapt
 
 
 def test_the_third_held_out_grid_has_sets_that_no_other_has() -> None:
-    third = grid_of("held-out-3")
+    third, last = grid_of("held-out-3"), grid_of("follow-up-4")
     assert third.held_out
     assert len(set(third.cases)) == len(third.cases)
-    others = {case.data for grid in GRIDS if grid is not third for case in grid.cases}
+    others = {case.data for grid in GRIDS if grid not in (third, last) for case in grid.cases}
     assert not {case.data for case in third.cases} & others
     named = {case.attack for case in third.cases}
     assert named == {case.attack for case in grid_of("held-out-2").cases}
     seeds = {case.seed for grid in GRIDS if grid is not third for case in grid.cases}
     assert not {case.seed for case in third.cases} & seeds
+
+
+def test_what_followed_has_two_sets_that_no_other_grid_has() -> None:
+    last = grid_of("follow-up-4")
+    others = {case.data for grid in GRIDS if grid is not last for case in grid.cases}
+    assert {case.data for case in last.cases} - others == {"twonorm", "wdbc"}
+    seeds = {case.seed for grid in GRIDS if grid is not last for case in grid.cases}
+    assert not {case.seed for case in last.cases} & seeds
 
 
 def test_the_benchmark_of_free_riders_has_both_cohorts_and_all_shares() -> None:
