@@ -77,7 +77,7 @@ def audit_leakage(
     attacks_only: Annotated[
         bool, typer.Option("--attacks-only", help="A page without curves and frontier.")
     ] = False,
-    jobs: _Jobs = 1,
+    jobs: _Jobs = 2,
     seconds: _Seconds = 600.0,
     seed: _Seed = 1,
     as_json: Json = False,
@@ -113,7 +113,7 @@ def audit_frontier(
     *,
     out: _Out = None,
     full: _Full = False,
-    jobs: _Jobs = 1,
+    jobs: _Jobs = 2,
     seconds: _Seconds = 600.0,
     seed: _Seed = 1,
     as_json: Json = False,
