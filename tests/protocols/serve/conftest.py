@@ -103,6 +103,16 @@ class Server:
     def url(self) -> str:
         return str(self.saw("listening")["url"])
 
+    @property
+    def port(self) -> int:
+        """Where it listens; 0 if it was killed before."""
+        try:
+            return int(self.url.rpartition(":")[2])
+        except AssertionError:
+            if self.status == -signal.SIGKILL:
+                return 0
+            raise
+
     def ended(self, seconds: float = 20.0) -> int | None:
         if self.status is None:
             self.status = self._zygote.ask(wait=self.process, seconds=seconds)
@@ -193,7 +203,7 @@ class Deployment:
         }
         server = self._server("leader", given, **(options or {}))
         if not self.leader_port:
-            self.leader_port = int(server.url.rpartition(":")[2])
+            self.leader_port = server.port
         return server
 
     def update(self, client: int) -> np.ndarray:
