@@ -15,7 +15,7 @@ from robust.detect_copy import CopiedTraining
 from robust.detect_evidence import EvidenceOfTraining
 from robust.errors import require
 from robust.features import between, proportion, whole_number
-from robust.observe import Array, Sketches
+from robust.observe import Array, Mask, Sketches
 from robust.rule import Found, Rule
 from robust.window import Past
 
@@ -31,7 +31,43 @@ _KEPT = ("share", "error", "spread", "single")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingRule(Rule[Sketches]):
+class _ShareRule(Rule[Sketches]):
+    """What rules on shares of the typical energy have in common: an honest model."""
+
+    sees: ClassVar[type[Sketches]] = Sketches
+
+    floor: float
+    honest: float = 0.5
+    wander: float = 0.15
+    single: float = SINGLE
+    patience: int = 5
+
+    def __post_init__(self) -> None:
+        between("honest", self.honest, 0.0, 1.0 + 1e-12)
+        between("single", self.single, 0.0, 1.0 + 1e-12)
+        proportion("floor", self.floor, self.honest)
+        proportion("wander", self.wander, 1.0)
+        whole_number("patience", self.patience, 1)
+
+    def check(self, level: float, window: int) -> None:  # noqa: ARG002 -- of all rules
+        """`patience` rounds must be in a window."""
+        require(self.patience <= window, f"patience <= window, got {self.patience} and {window},")
+
+    def threshold(self, past: Past, level: float) -> Array:
+        """(n,), see `share_threshold`."""
+        return share_threshold(past, level, self.floor, self.honest, self.wander)
+
+    def early(self, past: Past) -> Mask:
+        """(n,), whether fewer than `patience` rounds were seen of a client."""
+        return np.asarray(past.counts("share") < self.patience)
+
+    def apart(self, past: Past) -> Mask:
+        """(n,), whether all that clients have in common is one direction."""
+        return np.asarray(past.mean("single") > self.single)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRule(_ShareRule):
     """Excludes clients whose mean share of the typical energy is near 0.
 
     Honest model: the true root share of an honest client is at least sqrt(honest) in the mean, and
@@ -58,7 +94,7 @@ class TrainingRule(Rule[Sketches]):
     of two classes and eight of more.
 
     p_value of a finding: Fisher's, over the window, of that hypothesis. It is exact for rounds that
-    are independent, which the projections are.
+    are independent, which the projections are; where p-values decide, it is an upper bound.
 
     Attributes
     ----------
@@ -74,31 +110,18 @@ class TrainingRule(Rule[Sketches]):
     """
 
     name: ClassVar[str] = "training"
-    sees: ClassVar[type[Sketches]] = Sketches
 
     detector: EvidenceOfTraining = field(default_factory=EvidenceOfTraining)
     floor: float = 0.19
-    honest: float = 0.5
-    wander: float = 0.15
     plausible: float = 1e-12
     poor: float = 0.1
-    single: float = SINGLE
     doubt: float = 1e-5
-    patience: int = 5
 
     def __post_init__(self) -> None:
-        between("honest", self.honest, 0.0, 1.0 + 1e-12)
-        between("single", self.single, 0.0, 1.0 + 1e-12)
-        whole_number("patience", self.patience, 1)
+        super().__post_init__()
         proportion("doubt", self.doubt, 1.0)
-        proportion("floor", self.floor, self.honest)
-        proportion("wander", self.wander, 1.0)
         proportion("plausible", self.plausible, 1.0)
         between("poor", self.poor, -1e-12, self.floor + 1e-12)
-
-    def check(self, level: float, window: int) -> None:  # noqa: ARG002 -- of all rules
-        """`patience` rounds must be in a window."""
-        _require_patience(self.patience, window)
 
     def measure(self, seen: Sketches) -> Mapping[str, Array] | Abstained:
         """share, error, spread, single, and the logarithm of the p-value."""
@@ -113,13 +136,12 @@ class TrainingRule(Rule[Sketches]):
     def find(self, past: Past, level: float) -> Found:
         """Whom to exclude for lack of evidence."""
         share = mean_share(past)
-        threshold = share_threshold(past, level, self.floor, self.honest, self.wander)
+        threshold, apart = self.threshold(past, level), self.apart(past)
         p = fisher(past.figures["log_p"])
         typical = (share < self.poor) | (p > self.plausible)
-        apart = past.mean("single") > self.single
         p = np.where(apart, fisher(np.maximum(past.figures["log_p"], _ONE_ROUND)), p)
-        alone = (past.counts("share") >= self.patience) & (p > self.doubt)
-        excludes = (share < threshold) & np.where(apart, alone, typical)
+        threshold[apart & self.early(past)] = 0.0  # excludes nobody, as a share is never below
+        excludes = (share < threshold) & np.where(apart, p > self.doubt, typical)
         return Found(figure=share, threshold=threshold, excludes=excludes, p_values=p)
 
     def words(self, found: Found, at: int) -> str:
@@ -135,13 +157,11 @@ class TrainingRule(Rule[Sketches]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CopyRule(Rule[Sketches]):
+class CopyRule(_ShareRule):
     """Excludes clients that share nothing beyond what one other client, their nearest, shares.
 
     Threshold and honest model are those of `TrainingRule`, for shares beyond the neighbor. In
     addition the mean cosine with the neighbor must be at least `near`: a copy is near its original.
-    Clients that have one class each, the same, share hardly more beyond each other: `floor` is low,
-    and nobody is excluded before `patience` rounds. They are not told apart from a copy for sure.
     Clients that have one class each, the same, share hardly more beyond each other: `floor` is low,
     and nobody is excluded before `patience` rounds. They are not told apart from a copy for sure.
 
@@ -162,27 +182,14 @@ class CopyRule(Rule[Sketches]):
     """
 
     name: ClassVar[str] = "copy"
-    sees: ClassVar[type[Sketches]] = Sketches
 
     detector: CopiedTraining = field(default_factory=CopiedTraining)
     floor: float = 0.05
-    honest: float = 0.5
-    wander: float = 0.15
     near: float = 0.3
-    patience: int = 5
-    single: float = SINGLE
 
     def __post_init__(self) -> None:
-        between("honest", self.honest, 0.0, 1.0 + 1e-12)
-        between("single", self.single, 0.0, 1.0 + 1e-12)
-        proportion("floor", self.floor, self.honest)
-        proportion("wander", self.wander, 1.0)
+        super().__post_init__()
         proportion("near", self.near, 1.0)
-        whole_number("patience", self.patience, 1)
-
-    def check(self, level: float, window: int) -> None:  # noqa: ARG002 -- of all rules
-        """`patience` rounds must be in a window."""
-        _require_patience(self.patience, window)
 
     def measure(self, seen: Sketches) -> Mapping[str, Array] | Abstained:
         """share, error and spread beyond the neighbor; single; the neighbor and its cosine."""
@@ -194,13 +201,12 @@ class CopyRule(Rule[Sketches]):
     def find(self, past: Past, level: float) -> Found:
         """Whom to exclude for lack of anything of its own."""
         share = mean_share(past)
-        threshold = share_threshold(past, level, self.floor, self.honest, self.wander)
-        near = (past.mean("nearest") >= self.near) & (past.counts("share") >= self.patience)
-        near &= ~(past.mean("single") > self.single)
+        threshold = self.threshold(past, level)
+        threshold[self.apart(past) | self.early(past)] = 0.0  # excludes nobody
         return Found(
             figure=share,
             threshold=threshold,
-            excludes=(share < threshold) & near,
+            excludes=(share < threshold) & (past.mean("nearest") >= self.near),
             neighbors=past.latest("neighbor"),
         )
 
@@ -208,14 +214,12 @@ class CopyRule(Rule[Sketches]):
         """What is left beyond whom."""
         share = max(float(found.figure[at]), 0.0)
         verdict = "Nothing of its own" if found.excludes[at] else "Work of its own"
+        if found.threshold[at] <= 0:
+            verdict = "Nothing is concluded on copies"
         return (
             f"{verdict}: beyond what {found.neighbor_at(at)} sends as well, shares "
             f"{100 * share:.0f} % of what is typical; a copy with noise added would share nothing."
         )
-
-
-def _require_patience(patience: int, window: int) -> None:
-    require(patience <= window, f"patience <= window, got {patience} and {window},")
 
 
 def mean_share(past: Past) -> Array:

@@ -233,6 +233,18 @@ def test_where_all_share_one_direction_only_its_p_value_speaks(
     assert TrainingRule().find(compared, 1e-4).excludes[0]
 
 
+def test_before_p_values_decide_nothing_is_said_of_training() -> None:
+    """A share of next to nothing is no evidence, and excludes nobody yet."""
+    rule = TrainingRule()
+    early, late = (
+        rule.finding(rule.find(remembered([0.001] * rounds, -1.0, single=0.95), 1e-4), 0)
+        for rounds in (4, 5)
+    )
+    assert early.threshold == 0
+    assert early.in_words.startswith("Too little seen to judge the training")
+    assert late.in_words.startswith("No evidence of training")
+
+
 def test_one_round_of_training_does_not_speak_for_nine() -> None:
     past = remembered([0.001] * 10, -0.5, single=0.95)
     past.figures["log_p"][0] = -500.0
@@ -253,7 +265,11 @@ def test_a_copy_shows_after_some_rounds(
     column = np.full((rounds, 1), 0.7)
     past = Past(figures={**past.figures, "nearest": column, "neighbor": column})
     # a level at which the threshold is at its floor
-    assert bool(CopyRule().find(past, 0.2).excludes[0]) == excluded
+    rule = CopyRule()
+    found = rule.find(past, 0.2)
+    assert bool(found.excludes[0]) == excluded
+    judged = rounds >= 5 and single < 0.8
+    assert rule.words(found, 0).startswith("Nothing is concluded") == (not judged)
 
 
 # -- numbers -----------------------------------------------------------------------------------
