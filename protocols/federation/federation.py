@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from protocols.federation.data import Owners, Split, parts
 from protocols.federation.imitations import Imitations, by_class, of_class
-from protocols.federation.model import Network, Training, draws
+from protocols.federation.model import Network, Training
 from robust.attacks.attack import Access, Attack, Examples, Knowledge
 from robust.attacks.trigger import Trigger
 from robust.attacks.vectors import lengths, units
@@ -263,30 +263,20 @@ class Federation:
     ) -> Array:
         # poisoned data too is drawn with the batches of the client: what then differs is the poison
         streams = [self._now(_Stream.BATCHES, int(one)) for one in who]
-        return self._run(start, cohort or self._owned(who), streams, self._training)
+        return self.network.trained(start, cohort or self._owned(who), self._training, streams)
 
     def _owned(self, who: NDArray[np.int64]) -> Sequence[Examples]:
         return [self._parts[one] for one in who]
 
     def _root(self, start: Array) -> Array:
         streams = [self._now(_Stream.ROOT)]
-        (row,) = self._run(start, [self._split.root], streams, self._training)
+        (row,) = self.network.trained(start, [self._split.root], self._training, streams)
         return np.asarray(row)
 
     def _classes(self, start: Array) -> Array:
         cohort = by_class(self._split.root)
         streams = [self._now(_Stream.CLASSES, one) for one in range(len(cohort))]
-        return self._run(start, cohort, streams, of_class(self._training))
-
-    def _run(
-        self,
-        start: Array,
-        cohort: Sequence[Examples],
-        streams: Sequence[np.random.Generator],
-        training: Training,
-    ) -> Array:
-        batches = [draws(len(one), training, rng) for one, rng in zip(cohort, streams, strict=True)]
-        return self.network.updates(start, cohort, batches, training.rate)
+        return self.network.trained(start, cohort, of_class(self._training), streams)
 
     def _now(self, stream: _Stream, who: int = 0) -> np.random.Generator:
         return self._rng(stream, self.number, who)

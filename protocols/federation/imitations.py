@@ -19,7 +19,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from protocols.federation.model import Network, Training, draws
+from protocols.federation.model import Network, Training
 from robust.attacks.attack import Examples
 from robust.observe import Array, Imitated
 from secagg.errors import ParameterError
@@ -90,7 +90,7 @@ class Imitations:
         """(n, d), of population `which`, whose examples are of `part`."""
         cohort = [self._owned(which, part, client) for client in clients]
         streams = [self._rng(which, client, 1 + number) for client in clients]
-        return self._trained(weights, cohort, streams, self._training)
+        return self._network.trained(weights, cohort, self._training, streams)
 
     def _owned(self, which: int, part: Examples, client: int) -> Examples:
         if (which, client) not in self._cohort:
@@ -101,17 +101,7 @@ class Imitations:
         """(c, d), what each class of `half` does."""
         cohort = by_class(half)
         streams = [self._rng(_SPLIT, which, label, 1 + number) for label in range(len(cohort))]
-        return self._trained(weights, cohort, streams, of_class(self._training))
-
-    def _trained(
-        self,
-        weights: Array,
-        cohort: Sequence[Examples],
-        streams: Sequence[np.random.Generator],
-        training: Training,
-    ) -> Array:
-        batches = [draws(len(one), training, rng) for one, rng in zip(cohort, streams, strict=True)]
-        return self._network.updates(weights, cohort, batches, training.rate)
+        return self._network.trained(weights, cohort, of_class(self._training), streams)
 
     def _rng(self, *path: int) -> np.random.Generator:
         return np.random.default_rng([self._seed, *path])

@@ -102,6 +102,18 @@ class Network:
             self._step(trained, inputs[rows], labels[rows], rate)
         return trained - weights
 
+    def trained(
+        self,
+        weights: Array,
+        cohort: Sequence[Examples],
+        training: Training,
+        streams: Sequence[np.random.Generator],
+    ) -> Array:
+        """What `training` changes of each client, (n, d); each stream draws the batches of one."""
+        pairs = zip(cohort, streams, strict=True)
+        batches = [draws(len(one), training, stream) for one, stream in pairs]
+        return self.updates(weights, cohort, batches, training.rate)
+
     def accuracy(self, weights: Array, examples: Examples) -> float:
         """The share of `examples` that the model labels rightly."""
         return float((self.labels(weights, examples.inputs) == examples.labels).mean())

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from dp.audit.attack import Access, Trial, View
 from protocols.federation.data import Split, owners_iid, parts
-from protocols.federation.model import Network, Training, draws
+from protocols.federation.model import Network, Training
 from robust.attacks.attack import Examples
 from robust.observe import Array
 from secagg.errors import ParameterError
@@ -149,8 +149,7 @@ def _prepared(
     """The network, its weights after the server's own training, and the two halves of the data."""
     network = _network(split.train, hidden)
     fresh = network.fresh(rng)
-    warm = draws(len(split.root), _WARM, rng)
-    start = fresh + network.updates(fresh, [split.root], [warm], _WARM.rate)[0]
+    start = fresh + network.trained(fresh, [split.root], _WARM, [rng])[0]
     return network, start, parts(split.train, owners_iid(split.train, 2, rng))
 
 
@@ -171,10 +170,9 @@ def _trained(
 ) -> Array:
     """(n, d). A single step takes each record of a client once, and is the plain gradient."""
     if training.steps == 1:
-        batches = [np.arange(len(one))[None] for one in cohort]
-    else:
-        batches = [draws(len(one), training, rng) for one in cohort]
-    return network.updates(start, cohort, batches, training.rate)
+        whole = [np.arange(len(one))[None] for one in cohort]
+        return network.updates(start, cohort, whole, training.rate)
+    return network.trained(start, cohort, training, [rng] * len(cohort))
 
 
 def _sums(rows: Array, members: int, count: int, rng: np.random.Generator) -> Array:

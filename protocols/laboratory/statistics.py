@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dp.audit.attack import Access, Trial, View
 from protocols.federation.data import Split, owners_iid, parts
-from protocols.federation.model import Network, Training, draws
+from protocols.federation.model import Network, Training
 from robust.attacks.attack import Examples
 from robust.attacks.vectors import lengths, units
 from robust.observe import Array
@@ -94,8 +94,7 @@ def clients(
     theirs, own = parts(data, owners_iid(data, 2, rng))
 
     def trained(cohort: Sequence[Examples]) -> Array:
-        batches = [draws(len(one), work, rng) for one in cohort]
-        return network.updates(start, cohort, batches, work.rate)
+        return network.trained(start, cohort, work, [rng] * len(cohort))
 
     sides = Sides(theirs, own, split.root)
     return clients_of(
