@@ -60,9 +60,10 @@ class Report:
 
     def write(self, docs: Path = _DOCS) -> None:
         """Replace the generated part of the pages whose tables were measured."""
-        main, flower, privacy, schemes = self._parts()
+        peers, scale, flower, privacy, schemes = self._parts()
         for page, part, tables in (
-            (PAGE, "benchmarks", main),
+            (PAGE, "peers", peers),
+            (PAGE, "benchmarks", scale),
             (FLOWER_PAGE, "benchmarks", flower),
             (PRIVACY_PAGE, "benchmarks", privacy),
             (PAGE, "schemes", schemes),
@@ -87,18 +88,17 @@ class Report:
         return "\n".join(lines)
 
     def _parts(self) -> tuple[list[Table], ...]:
-        """Main, Flower's, those on privacy and on schemes; empty where nothing was measured."""
+        """Peers', scale's, Flower's, on privacy, on schemes; empty where nothing was measured."""
         schemes = [] if self.schemes is None else [*scheme_tables(self.schemes)]
         return (
-            [*self._tables()],
+            [peer_table(self.peers)] if self.peers else [],
+            [*self._scale_tables()],
             [*self._flower_tables()],
             [*self._privacy_tables()],
             schemes,
         )
 
-    def _tables(self) -> Iterator[Table]:
-        if self.peers:
-            yield peer_table(self.peers)
+    def _scale_tables(self) -> Iterator[Table]:
         if self.speeds:
             yield from scale_tables(self.scale, self.speeds)
             yield speed_table(self.speeds)
