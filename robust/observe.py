@@ -35,6 +35,7 @@ __all__ = [
     "Norms",
     "Observation",
     "Public",
+    "Pulls",
     "Sketches",
 ]
 
@@ -248,6 +249,41 @@ class GroupSketches(Observation):
         _check(tuple(together) == self.clients, "groups: disjoint, and together the clients")
         rows = _array("rows", self.rows, (len(groups), self.public.size))
         _set(self, groups=groups, rows=rows, noise=_noise(self.noise))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pulls(Observation):
+    """What each update makes the model look at, beyond what its labels explain.
+
+    Attributes
+    ----------
+    pulls: (n, f, c), how much it makes feature j speak for class t: inner products with directions
+        of norm 1, estimated from a sketch.
+    pushes: (n, c, c), [i, y, t] how far what client i has of class y pushes towards class t.
+    noise: (n,), the standard deviation of each pull that the sketch adds, >= 0.
+    spread: (f, f), covariance of the features within a class; symmetric.
+    examples: of a class in the root set, on the average, > 0.
+    """
+
+    pulls: Array
+    pushes: Array
+    noise: Array
+    spread: Array
+    examples: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        count = len(self.clients)
+        _set(self, pulls=_array("pulls", self.pulls, (count, None, None)))
+        _, features, classes = self.pulls.shape
+        _check(min(features, classes) >= 1, "pulls: at least one feature and one class")
+        _set(self, pushes=_array("pushes", self.pushes, (count, classes, classes)))
+        _set(self, noise=_array("noise", self.noise, (count,)))
+        _set(self, spread=_array("spread", self.spread, (features, features)))
+        _set(self, examples=_real("examples", self.examples))
+        _check(bool((self.noise >= 0).all()), "noise: 0 <= noise")
+        _check(bool(np.allclose(self.spread, self.spread.T)), "spread: symmetric")
+        _check(self.examples > 0, "examples: 0 < examples")
 
 
 def _kept(clients: tuple[int, ...], keep: Mask) -> tuple[int, ...]:

@@ -82,6 +82,22 @@ class SketchMap:
         rows: Reals = signed.reshape(len(vectors), -1) @ self._ternary.T.astype(np.float64)
         return rows / self.scale
 
+    def transposed(self, rows: Reals) -> Reals:
+        """Estimates (n, length) of the vectors whose sketches `of_reals` gave as `rows` (n, rows).
+
+        The transpose of that map: each inner product with a vector of norm 1 is without bias, and
+        off by about |vector| / sqrt(rows).
+        """
+        signed = (rows @ self._ternary.astype(np.float64) / self.scale).reshape(
+            len(rows), self.tables, self._buckets
+        )
+        tables = np.concatenate([signed, -signed], axis=2)
+        found = np.empty((len(rows), self.length))
+        for start, places in self.places():
+            pieces = (tables[:, at, place] for at, place in enumerate(places))
+            found[:, start : start + places.shape[1]] = sum(pieces)
+        return found
+
     def places(self) -> Iterator[tuple[int, NDArray[Any]]]:
         """Coordinates chunk by chunk: the first, and per table the place of each.
 

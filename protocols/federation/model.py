@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from robust.attacks.attack import Examples
 from robust.attacks.trigger import Trigger
+from robust.features import unit_rows
 from robust.observe import Array
 from secagg.errors import ParameterError
 
@@ -98,9 +99,18 @@ class Network:
         labels = np.concatenate([one.labels for one in cohort])
         starts = np.cumsum(sizes) - sizes
         trained = np.tile(weights, (len(cohort), 1))
+        targets = np.eye(self.classes)[labels]
         for rows in np.stack(batches, axis=1) + starts[:, None]:
-            self._step(trained, inputs[rows], labels[rows], rate)
+            self._step(trained, inputs[rows], targets[rows], rate)
         return trained - weights
+
+    def step(self, weights: Array, inputs: Array, targets: Array, rate: float) -> Array:
+        """Weights (d,) after one step of SGD on inputs (n, f) whose classes have the probabilities
+        `targets` (n, classes).
+        """
+        after = weights[None].copy()
+        self._step(after, inputs[None], targets[None], rate)
+        return np.asarray(after[0])
 
     def trained(
         self,
@@ -134,6 +144,29 @@ class Network:
         found: NDArray[np.int64] = self._logits(weights, inputs).argmax(axis=1)
         return found
 
+    def probabilities(self, weights: Array, inputs: Array) -> Array:
+        """(n, classes), what the model gives each class, for inputs (n, f)."""
+        return _softmax(self._logits(weights, inputs))
+
+    def pulls(self, weights: Array, inputs: Array, rows: Array) -> Array:
+        """(n, f + 1, classes): how much rows (n, d), added to `weights`, make feature j speak for
+        class t, to first order; the last is the bias, which is always 1.
+
+        Inner products with directions of norm 1: in the weights of feature j, the mean gradient of
+        log P[t] in what the hidden units receive, over inputs (m, f).
+        """
+        first, first_bias, second, second_bias = self._unpacked(weights[None])
+        hidden = np.maximum(inputs @ first[0] + first_bias[0], 0)
+        probability = _softmax(hidden @ second[0] + second_bias[0])
+        # the gradient of log P[t] is that of class t's logit less that of the mean logit
+        active = (hidden > 0).astype(np.float64)
+        own = second[0].T * active.mean(axis=0)
+        shared = ((probability @ second[0].T) * active).mean(axis=0)
+        directions = unit_rows(own - shared)
+        layers = self._unpacked(rows)
+        found = np.concatenate([layers[0], layers[1]], axis=1) @ directions.T
+        return np.asarray(found)
+
     def losses(self, weights: Array, examples: Examples) -> Array:
         """The cross entropy of each example, (n,), >= 0."""
         logits = self._logits(weights, examples.inputs)
@@ -166,14 +199,13 @@ class Network:
             for part, shape in zip(where, self._shapes, strict=True)
         ]
 
-    def _step(self, trained: Array, x: Array, y: NDArray[np.int64], rate: float) -> None:
-        """One step of SGD in place, for clients with weights (n, d), on x (n, b, f), y (n, b)."""
+    def _step(self, trained: Array, x: Array, y: Array, rate: float) -> None:
+        """One step of SGD in place: weights (n, d), x (n, b, f), y (n, b, c) probabilities."""
         first, first_bias, second, second_bias = self._unpacked(trained)
         hidden = np.maximum(x @ first + first_bias, 0)
         error = _softmax(hidden @ second + second_bias)
-        n, b = y.shape
-        error[np.arange(n)[:, None], np.arange(b), y] -= 1
-        error *= rate / b
+        error -= y
+        error *= rate / y.shape[1]
         behind = (error @ second.transpose(0, 2, 1)) * (hidden > 0)
         second -= hidden.transpose(0, 2, 1) @ error
         second_bias -= error.sum(axis=1, keepdims=True)

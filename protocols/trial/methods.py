@@ -4,6 +4,7 @@
     bounds             the plan alone: honest clients clip, who is beyond the bounds is left out
     ours               bounds, then `robust.decide.Cascade`; all that it sees is the statistics
     ours+root          ours, and the rules that need a root set: reference, coalition
+    ...+mending        and suspected triggers are unlearned after the sum
     ours+flame, ...    ours, then a second stage: of those that are left, only whom the rule selects
     krum, fltrust, ... robust rules from the literature
 
@@ -18,17 +19,22 @@ over rounds. What it does not give them: FLAME clusters updates and not models, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
 from protocols.federation.federation import RoundData
+from protocols.federation.mending import Mending
+from protocols.federation.model import Training
 from protocols.plan import RoundPlan
-from protocols.trial.statistics import encoded, opened, plan_for, released, seen
+from protocols.trial.statistics import encoded, opened, plan_for, pulled, released, seen
 from robust.decide import Cascade, Screening, rooted
 from robust.gram import Gram
-from robust.observe import Array, Sketches
+from robust.observe import Array, Pulls, Sketches
+from robust.triggers import Suspect, TriggerSearch
 from robust.weigh import Weigher
 from robust.weigh_flame import Flame
 from robust.weigh_fltrust import FLTrust
@@ -37,7 +43,6 @@ from robust.weigh_krum import Krum, MultiKrum
 from robust.weigh_median import GeometricMedian
 from robust.weigh_mixing import NearestNeighborMixing
 from secagg.errors import ParameterError
-from secagg.event import Statistics
 from secagg.identity import PartyId
 
 __all__ = [
@@ -51,6 +56,12 @@ __all__ = [
     "Weighed",
     "method_of",
 ]
+
+_OWN = Training(steps=30)
+"""Of the server's own model in a round."""
+
+_MENDING = 1
+"""The stream of the server's own training."""
 
 _CLIP_FACTOR = 4.0
 """The bound, over the norm of the server's own first update on its root set: known before round 0,
@@ -131,12 +142,14 @@ class Ours(Method):
     root: whether the rules that need a root set come last, with imitated clients.
     second: from the Gram matrix of the sketches, beside the server's own; whoever has weight 0 is
         left out, the others count equally.
+    mends: whether the server makes the model unlearn what the sketches say a trigger could be.
     """
 
     name: str = "ours"
     screens: bool = True
     root: bool = False
     second: Weigher | None = None
+    mends: bool = False
 
     def start(self, setting: Setting, /) -> Defense:
         return _Screened(self, setting)
@@ -164,6 +177,8 @@ METHODS: tuple[Method, ...] = (
     Ours(name="bounds", screens=False),
     Ours(),
     Ours(name="ours+root", root=True),
+    Ours(name="ours+mending", mends=True),
+    Ours(name="ours+root+mending", root=True, mends=True),
     Ours(name="ours+fltrust", second=FLTrust()),
     Ours(name="ours+flame", second=Flame()),
     Weighed(name="krum", rule=lambda corrupt: Krum(corrupt=corrupt)),
@@ -217,20 +232,47 @@ class _Screened(Defense):
         cascade = rooted(setting.rounds) if method.root else Cascade(rounds=setting.rounds)
         self._screening = Screening(cascade)
         self._plan: RoundPlan | None = None
+        self._pulls: deque[Pulls] = deque(maxlen=cascade.window)
+        self._own: Array | None = None
+        self._commanded: deque[tuple[Suspect, ...]] = deque(maxlen=cascade.window)
 
     def take(self, data: RoundData) -> Taken:
         plan = self._plan = self._plan or self._planned(data)
         rng = np.random.default_rng([self._setting.seed, data.number])
         vectors = encoded(plan, data, rng.bytes)
         statistics = opened(plan, data.clients, vectors, rng.bytes(32))
-        excluded = self._excluded(plan, statistics, data) if self._method.screens else frozenset()
+        sketches = seen(plan, statistics, data, imitates=self._method.root)
+        excluded = self._excluded(sketches)
         accepted = statistics.eligible - excluded
         mean = released(plan, data.clients, vectors, accepted)
+        update = np.zeros_like(data.weights) if mean is None else mean
+        if self._method.mends and sketches is not None:
+            self._pulls.append(pulled(plan, statistics, data, sketches))
+            update = self._mended(data, update)
         return Taken(
-            update=np.zeros_like(data.weights) if mean is None else mean,
+            update=update,
             left_out=frozenset(data.clients) - accepted,
             short=mean is None or len(accepted) < plan.scheme.survivors,
         )
+
+    def _mended(self, data: RoundData, update: Array) -> Array:
+        """The update, with what unlearns new suspects and those of the window that commanded."""
+        found = TriggerSearch().suspects(tuple(self._pulls))
+        suspects = tuple(dict.fromkeys(chain(found, *self._commanded)))
+        rng = np.random.default_rng([self._setting.seed, data.number, _MENDING])
+        after = data.weights + update
+        self._own = self._trained(data, rng)
+        mended, guilty = Mending().mended(
+            data.network, after, self._own, data.examples, suspects, rng
+        )
+        self._commanded.append(guilty)
+        return mended - data.weights
+
+    def _trained(self, data: RoundData, rng: np.random.Generator) -> Array:
+        """The server's own model, which no client had a part in, after one more round."""
+        before = data.weights if self._own is None else self._own
+        (row,) = data.network.trained(before, [data.examples], _OWN, [rng])
+        return np.asarray(before + row)
 
     def _planned(self, data: RoundData) -> RoundPlan:
         bound = _CLIP_FACTOR * float(np.linalg.norm(data.root))
@@ -238,11 +280,8 @@ class _Screened(Defense):
             len(data.weights), clients=self._setting.clients, clip=bound, rows=self._setting.rows
         )
 
-    def _excluded(
-        self, plan: RoundPlan, statistics: Statistics, data: RoundData
-    ) -> frozenset[PartyId]:
-        sketches = seen(plan, statistics, data, imitates=self._method.root)
-        if sketches is None:
+    def _excluded(self, sketches: Sketches | None) -> frozenset[PartyId]:
+        if sketches is None or not self._method.screens:
             return frozenset()
         excluded = frozenset(self._screening.judge(sketches).excluded)
         return excluded | self._unselected(sketches, excluded)

@@ -40,7 +40,7 @@ class Case:
 
     Attributes
     ----------
-    data: `digits`, or a name of `protocols.federation.data.keel_names`.
+    data: `digits`, `mnist`, or a name of `protocols.federation.data.keel_names`.
     alpha: of the Dirichlet draw of labels, > 0; 0 for a random partition of equal parts (IID).
     attack: a name of `attack_names`, or "none".
     share: of the clients that attack, in [0, 1); 0 exactly where nobody does.
@@ -209,7 +209,8 @@ def _counts(left_out: list[frozenset[int]], malicious: frozenset[int]) -> dict[s
 
 @lru_cache(maxsize=4)
 def _examples(name: str) -> Examples:
-    return data_sets.digits() if name == "digits" else data_sets.keel(name)
+    images = {"digits": data_sets.digits, "mnist": data_sets.mnist}
+    return images[name]() if name in images else data_sets.keel(name)
 
 
 @lru_cache(maxsize=4)

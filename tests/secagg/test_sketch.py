@@ -135,6 +135,24 @@ def test_real_vectors_are_sketched_by_the_same_map() -> None:
     )
 
 
+def test_the_transpose_is_that_of_the_map_and_estimates_what_was_sketched() -> None:
+    sketch = drawn(length=40_000, rows=70, buckets=1024)  # more than one chunk
+    rng = np.random.default_rng(5)
+    vectors, rows = rng.normal(size=(3, 40_000)), rng.normal(size=(4, 70))
+    back = sketch.transposed(rows)
+    assert back.shape == (4, 40_000)
+    np.testing.assert_allclose(sketch.of_reals(vectors) @ rows.T, vectors @ back.T, rtol=1e-9)
+    assert sketch.transposed(rows[:0]).shape == (0, 40_000)
+    spike = np.zeros((1, 40_000))
+    spike[0, 17] = 1.0
+    found = [
+        drawn(number, length=40_000, rows=70, buckets=1024).transposed(one)[0, 17]
+        for number in range(40)
+        for one in [drawn(number, length=40_000, rows=70, buckets=1024).of_reals(spike)]
+    ]
+    assert abs(np.mean(found) - 1) < 6 * np.std(found) / math.sqrt(40)
+
+
 def test_one_seed_draws_one_map_and_another_seed_another() -> None:
     vector = uniform(np.random.default_rng(3), 1, 40, 32)
     assert drawn(1).of_words(vector).tolist() == drawn(1).of_words(vector).tolist()

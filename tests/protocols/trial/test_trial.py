@@ -161,7 +161,8 @@ def test_grids_are_disjoint_and_complete() -> None:
         assert len({case.seed for case in grid.cases}) >= 3
         assert {case.alpha for case in grid.cases} == {0.0, 0.3, 0.1}
         assert {case.attack for case in grid.cases} == {"none", *first_names()}
-        assert {case.method for case in grid.cases} == {one.name for one in METHODS}
+        first = {one.name for one in METHODS if "mending" not in one.name}
+        assert {case.method for case in grid.cases} == first
         assert {case.share for case in grid.cases} == {0.0, 0.1, 0.2, 0.5, 0.6, 0.7}
 
 
@@ -170,8 +171,9 @@ def test_the_second_held_out_grid_has_sets_of_its_own_and_the_attacks_that_adapt
     second = grids["held-out-2"]
     assert second.held_out
     assert len(set(second.cases)) == len(second.cases)
-    later, last = grids["follow-up-2"], grids["follow-up-4"]
-    others = {c.data for grid in GRIDS if grid not in (second, later, last) for c in grid.cases}
+    later = grids["follow-up-2"]
+    after = (second, later, grids["follow-up-4"], grids["mending"])
+    others = {c.data for grid in GRIDS if grid not in after for c in grid.cases}
     assert not {case.data for case in second.cases} & others
     assert {(c.data, c.seed) for c in later.cases} == {(c.data, c.seed) for c in second.cases}
     attacked = {case.attack for case in second.cases}
@@ -188,12 +190,32 @@ def test_the_third_held_out_grid_has_sets_that_no_other_has() -> None:
     third, last = grid_of("held-out-3"), grid_of("follow-up-4")
     assert third.held_out
     assert len(set(third.cases)) == len(third.cases)
-    others = {case.data for grid in GRIDS if grid not in (third, last) for case in grid.cases}
+    after = (third, last, grid_of("mending"))
+    others = {case.data for grid in GRIDS if grid not in after for case in grid.cases}
     assert not {case.data for case in third.cases} & others
     named = {case.attack for case in third.cases}
     assert named == {case.attack for case in grid_of("held-out-2").cases}
-    seeds = {case.seed for grid in GRIDS if grid is not third for case in grid.cases}
+    before = [grid for grid in GRIDS if grid not in (third, grid_of("mending"))]
+    seeds = {case.seed for grid in before for case in grid.cases}
     assert not {case.seed for case in third.cases} & seeds
+
+
+def test_mending_is_run_where_others_were_and_then_on_a_set_that_no_other_grid_has() -> None:
+    mending, fourth = grid_of("mending"), grid_of("held-out-4")
+    assert (mending.held_out, fourth.held_out) == (False, True)
+    for grid in (mending, fourth):
+        assert len(set(grid.cases)) == len(grid.cases)
+        assert len({one.attack for one in grid.cases if one.attack.startswith("bd_")}) == 10
+    met = {
+        (one.data, one.seed)
+        for name in ("held-out-2", "held-out-3")
+        for one in grid_of(name).cases
+        if one.method == "krum"
+    }
+    assert {(one.data, one.seed) for one in mending.cases} <= met
+    others = {case.data for grid in GRIDS if grid is not fourth for case in grid.cases}
+    assert {case.data for case in fourth.cases} == {"mnist"}
+    assert "mnist" not in others
 
 
 def test_what_followed_has_two_sets_that_no_other_grid_has() -> None:
@@ -235,7 +257,8 @@ def test_cohorts_have_tables_of_their_own_and_one_mean_f1() -> None:
 def test_unknown_grids_are_refused() -> None:
     assert [grid_of(grid.name) for grid in GRIDS] == list(GRIDS)
     names = "one of quick, preview, development, follow-up, free-rider-benchmark, held-out, "
-    names += "coalitions, held-out-2, follow-up-2, follow-up-3, held-out-3, follow-up-4"
+    names += "coalitions, held-out-2, follow-up-2, follow-up-3, held-out-3, follow-up-4, mending, "
+    names += "held-out-4"
     with pytest.raises(ParameterError, match=names):
         grid_of("all")
 

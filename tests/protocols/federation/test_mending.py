@@ -1,0 +1,125 @@
+"""Unlearning suspected triggers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from protocols.federation.mending import Mending
+from protocols.federation.model import Network, Training
+from robust.attacks.attack import Examples
+from robust.attacks.trigger import Trigger
+from robust.errors import ObservationError, ParameterError
+from robust.observe import Array
+from robust.triggers import Suspect
+
+FEATURES, CLASSES = 12, 3
+TRIGGER = Trigger(indices=(1, 6, 9), value=5.0, target=2)
+SUSPECT = Suspect(features=(1, 6, 9), signs=(1, 1, 1), target=2, score=30.0, clients=(4,))
+OTHER = Suspect(features=(0, 4, 11), signs=(1, -1, 1), target=1, score=30.0, clients=(4,))
+NETWORK = Network(inputs=FEATURES, hidden=24, classes=CLASSES)
+
+
+class Case(NamedTuple):
+    root: Examples
+    test: Examples
+    clean: Array
+    spoiled: Array
+
+
+@cache
+def case() -> Case:
+    """A model that was trained honestly, and one that answers to the trigger."""
+    rng = np.random.default_rng(0)
+    centers = 1.5 * rng.standard_normal((CLASSES, FEATURES))
+
+    def drawn(count: int) -> Examples:
+        labels = np.arange(count) % CLASSES
+        return Examples(centers[labels] + rng.standard_normal((count, FEATURES)), labels, CLASSES)
+
+    root, train, test = drawn(60), drawn(600), drawn(600)
+    start = NETWORK.fresh(rng)
+    planted = TRIGGER.planted(train, 0.3, rng)
+    training = Training(steps=400)
+    clean, spoiled = (
+        start + NETWORK.trained(start, [one], training, [np.random.default_rng(1)])[0]
+        for one in (train, planted)
+    )
+    return Case(root, test, clean, spoiled)
+
+
+def mended(weights: Array, *suspects: Suspect) -> tuple[Array, tuple[Suspect, ...]]:
+    one = case()
+    rng = np.random.default_rng(2)
+    return Mending().mended(NETWORK, weights, one.clean, one.root, suspects, rng)
+
+
+def test_a_backdoor_is_unlearned_and_what_else_was_learned_is_not() -> None:
+    one = case()
+    assert NETWORK.attack_success(one.spoiled, one.test, TRIGGER) > 0.9
+    weights, guilty = mended(one.spoiled, OTHER, SUSPECT)
+    assert guilty == (SUSPECT,)
+    assert NETWORK.attack_success(weights, one.test, TRIGGER) < 0.2
+    before = NETWORK.accuracy(one.spoiled, one.test)
+    assert NETWORK.accuracy(weights, one.test) > before - 0.05
+
+
+def test_a_model_without_a_backdoor_stays_as_it_is() -> None:
+    one = case()
+    weights, guilty = mended(one.clean, SUSPECT, OTHER)
+    assert guilty == ()
+    assert weights is one.clean
+
+
+def test_what_the_server_s_own_model_does_as_well_is_no_backdoor() -> None:
+    one = case()
+    rng = np.random.default_rng(2)
+    weights, guilty = Mending().mended(NETWORK, one.spoiled, one.spoiled, one.root, [SUSPECT], rng)
+    assert (guilty, weights is one.spoiled) == ((), True)
+
+
+def test_weak_evidence_needs_a_stronger_command() -> None:
+    one = case()
+    weak = replace(SUSPECT, score=1.0)
+    half = 0.5 * one.clean + 0.5 * one.spoiled
+    strict = Mending(commands=0.999)
+    rng = np.random.default_rng(2)
+    args = (NETWORK, half, one.clean, one.root)
+    assert strict.mended(*args, [weak], rng)[1] == ()
+    assert strict.mended(*args, [SUSPECT], rng)[1] == (SUSPECT,)
+
+
+def test_the_same_again_and_the_model_given_is_not_touched() -> None:
+    kept = case().spoiled.copy()
+    assert np.array_equal(mended(kept, SUSPECT)[0], mended(kept, SUSPECT)[0])
+    assert np.array_equal(kept, case().spoiled)
+    assert mended(kept)[0] is kept
+
+
+def test_a_root_set_of_the_target_class_alone_says_nothing() -> None:
+    one = case()
+    root = one.root.take(np.flatnonzero(one.root.labels == 2))
+    rng = np.random.default_rng(2)
+    assert Mending().mended(NETWORK, one.spoiled, one.clean, root, [SUSPECT], rng)[1] == ()
+
+
+@pytest.mark.parametrize("wrong", [{"features": (1, FEATURES)}, {"target": CLASSES}])
+def test_suspects_of_other_data_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ObservationError, match="features and classes of the root set"):
+        mended(case().spoiled, replace(SUSPECT, **wrong))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"reach": 0.0}, {"reach": np.inf}, {"rate": np.nan}, {"commands": 1.0}, {"rests": 0.3},
+        {"rests": 0.0}, {"sure": 0.0}, {"others": 0}, {"steps": 0}, {"looks": 1.5}, {"batch": 0},
+    ],
+)  # fmt: skip
+def test_parameters_are_checked(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ParameterError, match=next(iter(wrong))):
+        Mending(**wrong)
