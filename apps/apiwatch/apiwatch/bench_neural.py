@@ -27,7 +27,9 @@ _MOST = 300  # examples of each attack, four times as many benign: minutes of tr
 _RATES = (2e-3, 4e-3, 8e-3, 16e-3)
 _CHOSEN = Learning(rounds=20, rate=8e-3)
 _CONTRAST = Learning(rounds=20, rate=8e-3, contrast=0.5)
-"""By `rates` and `rates_contrast`: of twenty rounds, the best macro F1 on the development half."""
+"""By `bench_rates`: of twenty rounds the best macro F1 on the development half, and contrast at the
+same rate.
+"""
 _Floats = NDArray[np.float64]
 _Answer = Callable[[Sequence[str]], _Floats]
 
