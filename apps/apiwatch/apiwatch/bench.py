@@ -13,6 +13,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -200,8 +201,28 @@ def _bench_neural(folder: Path, half: str) -> list[Any]:
     try:
         from apiwatch.bench_neural import bench_neural  # noqa: PLC0415 -- an extra
     except ModuleNotFoundError as error:
-        return [{"model": "averaged CNN", "skipped": f"{error}: pip install 'apiwatch[neural]'"}]
+        return _skipped(error)
     return bench_neural(folder, half)
+
+
+def _bench_flower(folder: Path, half: str) -> list[Any]:
+    try:
+        from apiwatch.bench_neural import bench_flower  # noqa: PLC0415 -- an extra
+    except ModuleNotFoundError as error:
+        return _skipped(error)
+    return bench_flower(folder, half)
+
+
+def _bench_rates(folder: Path, half: str, *, contrast: float = 0.0) -> list[Any]:
+    try:
+        from apiwatch.bench_neural import bench_rates  # noqa: PLC0415 -- an extra
+    except ModuleNotFoundError as error:
+        return _skipped(error)
+    return bench_rates(folder, half, contrast=contrast)
+
+
+def _skipped(error: ModuleNotFoundError) -> list[Any]:
+    return [{"model": "averaged CNN", "skipped": f"{error}: pip install 'apiwatch[neural]'"}]
 
 
 BENCHES: dict[str, Callable[[Path, str], list[Any]]] = {
@@ -218,6 +239,9 @@ BENCHES: dict[str, Callable[[Path, str], list[Any]]] = {
     "cost": bench_cost,
     "crs": bench_crs,
     "neural": _bench_neural,
+    "flower": _bench_flower,
+    "rates": _bench_rates,
+    "rates_contrast": partial(_bench_rates, contrast=0.5),
 }
 
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter, sleep, thread_time
 from typing import Annotated, Any
@@ -47,13 +48,17 @@ _Row = dict[str, Any]
 
 
 def bench_scorer(folder: Path, data: Path | None) -> list[_Row]:
-    """Each request judged and decided by itself, nothing remembered at the start."""
+    """Each request judged and decided by itself, each stream by a process of its own that remembers
+    nothing at the start.
+    """
     train, streams = _streams(data)
     profile = learnt(gather(train), Settings(salt=SALT), None)
     profile.threshold = float(np.quantile(profile.detector.scores(train), 0.999))
     path = folder / "profile"
     profile.save(path)
-    return [_scored(name, requests, path) for name, requests in streams.items()]
+    tasks = [(name, requests, path) for name, requests in streams.items()]
+    with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        return pool.starmap(_scored, tasks, chunksize=1)
 
 
 def _streams(data: Path | None) -> tuple[list[Request], dict[str, Sequence[Request]]]:

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -311,7 +312,7 @@ def report(
     with _progress("judging") as step:
         judged = list(loaded.detector.judge(step(requests_of(logs, log_format))))
     known = list(loaded.detector.judge(requests_of(attacks or [], log_format)))
-    others = {path.stem: Profile.load(path) for path in compare or []}
+    others = _by_name(compare or [])
     alone = learnt_alone(loaded, profile)
     shown = page(loaded, judged, redact=redact, attacks=known, others=others, alone=alone)
     html.write_text(shown, encoding="utf-8")
@@ -336,6 +337,15 @@ app.add_typer(cli_round.rounds, name="round")
 def main() -> None:
     """The entry point."""
     app()
+
+
+def _by_name(paths: list[Path]) -> dict[str, Profile]:
+    """By the name of the file, and a number where others have the same."""
+    found: dict[str, Profile] = {}
+    for path in paths:
+        names = (path.stem if n == 1 else f"{path.stem} {n}" for n in count(1))
+        found[next(name for name in names if name not in found)] = Profile.load(path)
+    return found
 
 
 def _examples(path: Path) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
+from itertools import chain, filterfalse, islice
+from operator import itemgetter
 from typing import Self
 
 import numpy as np
@@ -15,7 +16,7 @@ from apiwatch.calibration import Calibration, total
 from apiwatch.errors import ParameterError, ProfileMismatch
 from apiwatch.event import Field, Place, Request
 from apiwatch.features import events
-from apiwatch.fields import fields
+from apiwatch.fields import Group, fields, split
 from apiwatch.quick import LONGEST, Quick, Verdict
 from apiwatch.settings import Settings
 from apiwatch.surprise import KINDS, surprises
@@ -29,6 +30,9 @@ _MANY = 64  # new fields, of which arrays are faster
 _PART = 1 << 13  # fields at a time
 _REMEMBERED = 1 << 17
 _REMEMBERED_CHARACTERS = 1 << 26
+_GROUPS = 1 << 13  # of fields, remembered as a whole
+_Worst = tuple[Verdict, Field]
+_verdict = itemgetter(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class Detector:
         self.table = table
         self.calibration = calibration
         self._memory: dict[Field, Verdict] = {}
+        self._groups: dict[Group, _Worst] = {}
         self._characters = 0
         self._quick = Quick(table, calibration)
 
@@ -81,11 +86,15 @@ class Detector:
         """One request, at once. partial: it has parts that are not here, so what it lacks says
         nothing.
         """
-        endpoint, found = fields(request)
+        endpoint, groups, content = split(request)
         if partial:
-            found = [field for field in found if field.place is not Place.NAMES]
-        self._learn_verdicts((found,))
-        return self._worst(request, endpoint, found)
+            steps, structure = groups
+            groups = steps, tuple(one for one in structure if one.place is not Place.NAMES)
+        found = [self._worst_of_group(group) for group in groups if group]
+        if content:
+            self._learn_verdicts(content)
+            found.append(self._worst(content))
+        return _judged(request, endpoint, max(found, key=_verdict))
 
     def seen_at(self, field: Field) -> int:
         """How many fields were learnt in the place of this one."""
@@ -94,10 +103,10 @@ class Detector:
     def judge(self, requests: Iterable[Request]) -> Iterable[Judged]:
         """Each request judged, in their order, some thousand at a time."""
         for batch in _batches(requests):
-            split = [fields(request) for request in batch]
-            self._learn_verdicts([found for _, found in split])
-            for request, (endpoint, found) in zip(batch, split, strict=True):
-                yield self._worst(request, endpoint, found)
+            split_up = [fields(request) for request in batch]
+            self._learn_verdicts(chain.from_iterable(found for _, found in split_up))
+            for request, (endpoint, found) in zip(batch, split_up, strict=True):
+                yield _judged(request, endpoint, self._worst(found))
 
     def scores(self, requests: Iterable[Request]) -> NDArray[np.float64]:
         """The scores alone, (n,)."""
@@ -109,27 +118,49 @@ class Detector:
         bits = surprises(shown, cells_of(shown, self.table.settings), self.table, held_out=False)
         return self.calibration.standardized(bits, shown)
 
-    def _learn_verdicts(self, batch: Sequence[Sequence[Field]]) -> None:
+    def _learn_verdicts(self, found: Iterable[Field]) -> None:
         if len(self._memory) > _REMEMBERED or self._characters > _REMEMBERED_CHARACTERS:
             self._memory.clear()
+            self._groups.clear()
             self._characters = 0
-        new = list({f: None for found in batch for f in found if f not in self._memory})
-        self._characters += sum(len(f.value) + len(f.name) + len(f.scope) for f in new)
+        new = [*dict.fromkeys(filterfalse(self._memory.__contains__, found))]
         # both give the same score to the last bit, so which it is is a matter of time alone
         longest = LONGEST if len(new) <= _MANY else -1
+        verdict, memory, characters = self._quick.verdict, self._memory, 0
         for field in new:
-            if len(field.value) <= longest:
-                self._memory[field] = self._quick.verdict(field)
-        remaining = iter([field for field in new if len(field.value) > longest])
+            _, scope, name, value = field
+            characters += len(scope) + len(name) + len(value)
+            if len(value) <= longest:
+                memory[field] = verdict(field)
+        self._characters += characters
+        remaining = iter([field for field in new if field not in memory])
         while part := list(islice(remaining, _PART)):
             scores = self.field_scores(part)
             verdicts = zip(total(scores).tolist(), scores.argmax(axis=1).tolist(), strict=True)
             self._memory.update(zip(part, verdicts, strict=True))
 
-    def _worst(self, request: Request, endpoint: str, found: Sequence[Field]) -> Judged:
-        verdicts = [self._memory[field] for field in found]
+    def _worst_of_group(self, group: Group) -> _Worst:
+        """Remembered: the same path or structure comes again, with other values."""
+        known = self._groups.get(group)
+        if known is None:
+            self._learn_verdicts(group)
+            known = self._worst(group)
+            if len(self._groups) >= _GROUPS:
+                self._groups.clear()
+            if len(group) <= _MANY:
+                self._groups[group] = known
+        return known
+
+    def _worst(self, found: Sequence[Field]) -> _Worst:
+        """The most suspicious of what is in memory, the first of equals."""
+        verdicts = [*map(self._memory.__getitem__, found)]
         worst = max(verdicts)
-        return Judged(request, endpoint, worst[0], found[verdicts.index(worst)], KINDS[worst[1]])
+        return worst, found[verdicts.index(worst)]
+
+
+def _judged(request: Request, endpoint: str, worst: _Worst) -> Judged:
+    (score, kind), field = worst
+    return Judged(request, endpoint, score, field, KINDS[kind])
 
 
 def _batches(requests: Iterable[Request]) -> Iterator[list[Request]]:

@@ -15,6 +15,7 @@ All but the first exist for text only; of an atom the whole is all there is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -31,9 +32,11 @@ __all__ = [
     "START",
     "Events",
     "char_codes",
-    "class_text",
+    "class_bytes",
     "classes_of",
+    "condensed",
     "events",
+    "gram_codes",
     "level_names",
     "shape_text",
 ]
@@ -112,27 +115,35 @@ def classes_of(text: str) -> NDArray[np.uint8]:
     return classes
 
 
-class _ClassText(dict[int, int]):
-    """For `str.translate`: each character becomes the one whose code is its class."""
-
-    def __missing__(self, code: int) -> int:
-        return int(_CLASSES[min(code, 128)])
-
-
-START, END = chr(_START), chr(_END)
-_CLASS_TEXT = _ClassText({code: int(_CLASSES[code]) for code in range(128)})
+START, END = bytes((_START,)), bytes((_END,))
+_FOLLOWING = bytes(range(0x80, 0xC0))  # bytes of a character in UTF-8 after its first
+_CLASS_BYTES = bytes(_CLASSES[np.minimum(np.arange(256), 128)])
+_LETTERS, _DIGITS = (re.compile(re.escape(bytes((one,))) + b"{4,}") for one in (_LETTER, _DIGIT))
 
 
-def class_text(text: str) -> str:
-    """`classes_of` as a text: one character a class, with the class for its code."""
-    return text.translate(_CLASS_TEXT)
+def class_bytes(text: str) -> bytes:
+    """`classes_of` as bytes: the first byte of each character tells its class."""
+    return text.encode("utf-8", "surrogatepass").translate(_CLASS_BYTES, _FOLLOWING)
 
 
-def char_codes(classes: str) -> list[int]:
-    """The chars of one value by its `class_text`, in the order of `Events.char`."""
+def condensed(classes: bytes) -> bytes:
+    """With runs of letters and of digits cut to three: grams, chars and the shape stay the same."""
+    return _DIGITS.sub(bytes((_DIGIT,)) * 3, _LETTERS.sub(bytes((_LETTER,)) * 3, classes))
+
+
+def gram_codes(framed: bytes) -> list[int]:
+    """The grams of one value by its classes, after `START` and before two `END`, in the order of
+    `Events.gram`.
+    """
+    triples = zip(framed, framed[1:], framed[2:], strict=False)
+    return sorted({one << 2 * _BITS | two << _BITS | three for one, two, three in triples})
+
+
+def char_codes(classes: bytes) -> list[int]:
+    """The chars of one value by its classes, in the order of `Events.char`."""
     return [
-        (min(classes.count(one), _MOST_OFTEN) if ord(one) > _DIGIT else 1) << _BITS | ord(one)
-        for one in sorted({*classes, END})
+        (min(classes.count(one), _MOST_OFTEN) if one > _DIGIT else 1) << _BITS | one
+        for one in sorted({*classes, _END})
     ]
 
 

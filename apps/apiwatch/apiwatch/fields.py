@@ -10,21 +10,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
+from functools import lru_cache, partial
 from typing import Any
 
 from apiwatch.event import Field, Place, Request
 from apiwatch.normalize import decode, fold, template
 
-__all__ = ["endpoint_of", "fields"]
+__all__ = ["Group", "Groups", "endpoint_of", "fields", "split"]
 
 _BOUNDARY = re.compile(r'boundary="?([^";,]+)', re.IGNORECASE)
 _PART_NAME = re.compile(r'name="([^"]*)"', re.IGNORECASE)
-_PREFIX = {place: place.name.lower() for place in Place}
-_SHORT = 512  # characters of a header that is remembered, or of all segments' names
+_PREFIX = {place: f"{place.name.lower()}:" for place in Place}
+_SHORT = 512  # characters of a header or a path that is remembered, or of all names
+_FEW = 32  # names that are remembered together
 _DEEP = 32  # segments whose places are told apart; names of all would take the square of the path
+_unquoted = partial(decode, plus=False)
 _Pair = tuple[Place, str, str]
+Group = tuple[Field, ...]
+Groups = tuple[Group, Group]
 
 
 def endpoint_of(request: Request) -> str:
@@ -35,65 +39,88 @@ def endpoint_of(request: Request) -> str:
 
 def fields(request: Request) -> tuple[str, list[Field]]:
     """The endpoint, and all fields of the request in their order; none is left out or cut."""
+    endpoint, repeated, content = split(request)
+    return endpoint, [field for group in (*repeated, content) for field in group]
+
+
+def split(request: Request) -> tuple[str, Groups, list[Field]]:
+    """`fields` in groups: those that come together again, of the path and of structure, and the
+    content.
+    """
     path, _, query = request.target.partition("?")
-    segments = decode(path.partition("#")[0], plus=False).split("/")
-    found, endpoint = _of_path(segments)
-    found.append(Field(Place.METHOD, endpoint, "", request.method.upper()))
+    endpoint, steps = (_of_path if len(path) < _SHORT else _of_path.__wrapped__)(path)
     pairs = [*_urlencoded(query, Place.QUERY), *_of_body(request)]
-    names = sorted({f"{_PREFIX[place]}:{name}" for place, name, _ in pairs})
-    found.append(Field(Place.NAMES, endpoint, "", " ".join(names)))
-    found += [Field(Place.NAME, endpoint, "", name) for name in names]
-    found += [Field(place, endpoint, name, value) for place, name, value in pairs]
-    found += _of_headers(request.headers)
-    return endpoint, found
+    names = tuple([_PREFIX[place] + name for place, name, _ in pairs])
+    short = len(endpoint) + sum(map(len, names)) < _SHORT and len(names) <= _FEW
+    structure = (_structure if short else _structure.__wrapped__)(endpoint, request.method, names)
+    content = [Field(place, endpoint, name, value) for place, name, value in pairs]
+    if request.headers:
+        content += _of_headers(request.headers)
+    return endpoint, (steps, structure), content
 
 
-def _of_path(segments: list[str]) -> tuple[list[Field], str]:
+@lru_cache(maxsize=1 << 11)
+def _of_path(path: str) -> tuple[str, Group]:
+    """The endpoint, and each segment."""
     found: list[Field] = []
     before: list[str] = []
     scope = ""
-    for segment in segments:
+    for segment in decode(path.partition("#")[0], plus=False).split("/"):
         if len(before) <= _DEEP:
             scope = "/".join(before) + "/"
         if found or segment:  # the empty one before the first slash says nothing
             found.append(Field(Place.PATH, scope, "", segment))
         before.append(template(segment))
-    # that the path ends here is a step like any other: a parent folder is not an endpoint
-    endpoint = "/".join(before)
-    found.append(Field(Place.NAME, endpoint, "end", ""))
-    found += (_of_kinds if len(endpoint) < _SHORT else _of_kinds.__wrapped__)(tuple(before))
-    return found, endpoint
+    return "/".join(before), tuple(found)
 
 
-@lru_cache(maxsize=1 << 12)
-def _of_kinds(templates: tuple[str, ...]) -> tuple[Field, ...]:
+@lru_cache(maxsize=1 << 11)
+def _structure(endpoint: str, method: str, names: tuple[str, ...]) -> Group:
+    """That the path ends here, what its segments' names end in, the method, and which parameters
+    there are.
+    """
+    distinct = sorted({*names})
+    # an end is a step like any other: a parent folder is not an endpoint
+    return (
+        Field(Place.NAME, endpoint, "end", ""),
+        *(Field(Place.NAME, "", "kind", kind) for kind in _kinds(endpoint)),
+        Field(Place.METHOD, endpoint, "", method.upper()),
+        Field(Place.NAMES, endpoint, "", " ".join(distinct)),
+        *(Field(Place.NAME, endpoint, "", name) for name in distinct),
+    )
+
+
+def _kinds(endpoint: str) -> list[str]:
     """What each segment's name ends in, such as `jsp`, with a slash where the path goes on."""
-    ends = [part.rpartition(".")[2] if "." in part else "" for part in templates]
-    kinds = [*(f"{end}/" for end in ends[:-1]), ends[-1]]
-    return tuple(Field(Place.NAME, "", "kind", kind) for kind in kinds)
+    ends = [part.rpartition(".")[2] if "." in part else "" for part in endpoint.split("/")]
+    return [*(f"{end}/" for end in ends[:-1]), ends[-1]]
 
 
-def _urlencoded(text: str, place: Place) -> Iterator[_Pair]:
-    for part in text.split("&") if text else ():
-        name, _, value = part.partition("=")
-        yield place, decode(name, plus=True), decode(value, plus=True)
+def _urlencoded(text: str, place: Place) -> list[_Pair]:
+    if not text:
+        return []
+    parts = [part.partition("=") for part in text.replace("+", " ").split("&")]
+    if "%" not in text and text.isascii():
+        return [(place, name, value) for name, _, value in parts]
+    plain = _unquoted if "%" in text else fold
+    return [(place, plain(name), plain(value)) for name, _, value in parts]
 
 
-def _of_body(request: Request) -> Iterator[_Pair]:
+def _of_body(request: Request) -> Iterable[_Pair]:
     body = request.body
     if not body:
-        return
+        return ()
     kind = next((v for k, v in request.headers if k.lower() == "content-type"), "")
-    boundary = _BOUNDARY.search(kind)
-    document = _json(body) if body.lstrip()[:1] in ("{", "[") else None
+    boundary = _BOUNDARY.search(kind) if kind else None
+    first = body.lstrip()[:1]
+    document = _json(body) if first in ("{", "[") else None
     if document is not None:
-        yield from _leaves(document)
-    elif boundary:
-        yield from _multipart(body, boundary[1])
-    elif "=" in body and "xml" not in kind.lower() and body.lstrip()[:1] != "<":
-        yield from _urlencoded(body, Place.FORM)
-    else:
-        yield Place.BODY, "", decode(body, plus=False)
+        return _leaves(document)
+    if boundary:
+        return _multipart(body, boundary[1])
+    if "=" in body and "xml" not in kind.lower() and first != "<":
+        return _urlencoded(body, Place.FORM)
+    return ((Place.BODY, "", decode(body, plus=False)),)
 
 
 def _json(body: str) -> Any:

@@ -5,7 +5,7 @@ Needs `pip install 'apiwatch[neural]'`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -23,8 +23,10 @@ __all__ = [
     "Learning",
     "Pairs",
     "arrays_of",
+    "averages",
     "fitted",
     "network_of",
+    "require_sites",
     "responses",
     "trained",
 ]
@@ -84,13 +86,14 @@ class ByteNetwork(nn.Module):
 def responses(network: ByteNetwork, texts: Sequence[str]) -> _Floats:
     """(n, classes) log-probabilities."""
     with torch.no_grad():
-        parts = [network(_rows(texts[i : i + 512])) for i in range(0, len(texts), 512)]
+        parts = [network(_rows(texts[i : i + 512])) for i in range(0, max(len(texts), 1), 512)]
         logs = functional.log_softmax(torch.cat(parts), dim=1)
     return np.asarray(logs.numpy(), np.float64)
 
 
 def fitted(pairs: Pairs, classes: int, how: Learning) -> ByteNetwork:
     """On pairs of text and class in one place, as many passes as there would be rounds."""
+    require_sites({0: pairs}, classes)
     network = ByteNetwork.fresh(classes)
     for number in range(how.rounds):
         _pass(network, pairs, how, (number, 0))
@@ -104,6 +107,38 @@ def trained(
     network = network_of(start, classes)
     _pass(network, pairs, how, turn)
     return arrays_of(network)
+
+
+def averages(sites: Mapping[int, Pairs], classes: int, how: Learning) -> Iterator[ByteNetwork]:
+    """Federated averaging [McMahan17] in the clear: the network after each round.
+
+    `neural_flower.averaged` gives the last of them, but for the rounding of its sums.
+    """
+    require_sites(sites, classes)
+    model = arrays_of(ByteNetwork.fresh(classes))
+    share = np.array([len(sites[site]) for site in sorted(sites)], np.float64)
+    share /= share.sum()
+    for number in range(1, how.rounds + 1):
+        after = [
+            trained(model, sites[site], classes, how, (number, index))
+            for index, site in enumerate(sorted(sites))
+        ]
+        model = {
+            name: np.einsum("s,s...->...", share, np.stack([one[name] for one in after])).astype(
+                np.float32
+            )
+            for name in model
+        }
+        yield network_of(model, classes)
+
+
+def require_sites(sites: Mapping[int, Pairs], classes: int) -> None:
+    """Raises `ParameterError` for a site without examples, and for a class that there is not."""
+    for site, pairs in sites.items():
+        require(len(pairs) >= 1, f"examples of site {site} >= 1", len(pairs))
+        most = max(label for _, label in pairs)
+        least = min(label for _, label in pairs)
+        require(least >= 0 and most < classes, f"0 <= class < {classes}", (least, most))
 
 
 def arrays_of(network: ByteNetwork) -> Arrays:

@@ -30,7 +30,7 @@ def decode(text: str, *, plus: bool) -> str:
     """
     if "%" not in text and "+" not in text and text.isascii():
         return text
-    if plus and "+" in text:
+    if plus:
         text = text.replace("+", " ")
     for _ in range(_ROUNDS):
         if "%" not in text:
@@ -46,6 +46,8 @@ def fold(text: str) -> str:
     """
     if text.isascii():
         return text
+    if len(text) <= _SLICE:
+        return unicodedata.normalize("NFKC", text)
     slices = (text[low : low + _SLICE] for low in range(0, len(text), _SLICE))
     return "".join([unicodedata.normalize("NFKC", part) for part in slices])
 

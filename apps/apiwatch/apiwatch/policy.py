@@ -7,6 +7,7 @@ where little is known everything is unusual.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -32,7 +33,10 @@ class Level(IntEnum):
     @classmethod
     def of(cls, seen: int) -> Level:
         """FEW from 1, SOME from 30, MANY from 300."""
-        return cls(sum(seen >= step for step in _STEPS))
+        return _LEVELS[bisect_right(_STEPS, seen)]
+
+
+_LEVELS = tuple(Level)
 
 
 class Mode(StrEnum):

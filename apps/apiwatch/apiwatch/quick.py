@@ -2,24 +2,34 @@
 
 Requests that come one by one cannot share the overhead of array operations. All surprises but that
 of the value itself depend on its character classes only, and there are few places and few
-neighborhoods of characters, so nearly everything is a look-up. Verdicts are those of the arrays to
-the last bit: the same operations in the same order, and the same logarithm.
+neighborhoods of characters, so nearly everything is a look-up: each `dict` here computes what it
+lacks. Verdicts are those of the arrays to the last bit: the same operations in the same order, and
+the same logarithm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import lru_cache, reduce
 from itertools import groupby
 from math import floor, sqrt
 from operator import add
+from typing import NamedTuple
 
 import numpy as np
 
 from apiwatch.calibration import WEIGHTS, Calibration, spread_of
 from apiwatch.event import Field, Place
-from apiwatch.features import CLOSED, END, START, char_codes, class_text, level_names
+from apiwatch.features import (
+    CLOSED,
+    END,
+    START,
+    char_codes,
+    class_bytes,
+    condensed,
+    gram_codes,
+    level_names,
+)
 from apiwatch.hashing import hash_text, mix_step
 from apiwatch.surprise import KNOWN, LEAN, RARE
 from apiwatch.table import LEVELS, Table
@@ -31,10 +41,11 @@ LONGEST = 1 << 11
 
 _REMEMBERED = 1 << 18  # probabilities, neighborhoods and classes of values
 _REMEMBERED_CHARACTERS = 1 << 24
-_SHORT = 256  # runs of a shape that is remembered
+_SHORT = 96  # characters of a condensed value whose events are remembered
 _TOTAL, _LENGTH, _SHAPE, _GRAM, _CHAR, _WHOLE, _AGAIN = range(1, 8)  # kinds of cells, as in table
+_KINDS = [mix_step(kind) for kind in range(_AGAIN + 1)]
+_CAPPED = (_LENGTH, _SHAPE)
 _WEIGHTS: list[float] = WEIGHTS.tolist()
-_NO_TEXT = (0.0,) * (len(_WEIGHTS) - 1)
 Verdict = tuple[float, int]
 """The score of a field, and which of `KINDS` has most part in it."""
 
@@ -43,119 +54,183 @@ class _Level:
     """What has been seen at one place, at one level; leans on the next."""
 
     def __init__(self, quick: Quick, depth: int, where: int, above: _Level | None) -> None:
-        salted = mix_step(mix_step(depth) ^ where)
-        self.above = above
-        self._quick = quick
+        self.quick, self.above = quick, above
         self._counts, self._shift = quick.counts, quick.shift
-        self._prefix = [mix_step(mix_step(kind) ^ salted) for kind in range(_AGAIN + 1)]
-        self._lean = LEAN if above else 1.0
-        self._known: dict[int, float] = {}
-        self.total = self.count(_TOTAL, 0)
+        self._salted = mix_step(mix_step(depth) ^ where)
+        self._whole, self._again = self.prefix(_WHOLE), self.prefix(_AGAIN)
+        self._probabilities: dict[int, _Probabilities] = {}
+        self.total = self.count(self.prefix(_TOTAL), 0)
 
-    def count(self, kind: int, item: int) -> int:
-        return self._counts[mix_step(self._prefix[kind] ^ item) >> self._shift]
+    def prefix(self, kind: int) -> int:
+        """The state of the hash of a cell of that kind, before the item."""
+        return mix_step(_KINDS[kind] ^ self._salted)
+
+    def count(self, prefix: int, item: int) -> int:
+        return self._counts[mix_step(prefix ^ item) >> self._shift]
 
     def whole(self, item: int, *, closed: bool) -> int:
         """How often a value was seen here."""
-        seen = self.count(_WHOLE, item)
-        return min(seen, self.count(_AGAIN, item)) if closed else seen
+        seen = self.count(self._whole, item)
+        return min(seen, self.count(self._again, item)) if closed else seen
 
-    def probability(self, kind: int, item: int) -> float:
-        """That a field here shows the event."""
-        key = item << 3 | kind
-        found = self._known.get(key)
+    def probabilities(self, kind: int) -> _Probabilities:
+        found = self._probabilities.get(kind)
         if found is None:
-            leant = self.above.probability(kind, item) if self.above else 0.5
-            seen, total = self.count(kind, item), self.total
-            found = ((seen if seen < total else total) + self._lean * leant) / (total + self._lean)
-            self._known[key] = found
-            self._quick.remembered += 1
+            found = self._probabilities[kind] = _Probabilities(self, kind)
         return found
 
-    def bits(self, kind: int, item: int) -> float:
-        return -_log2(self.probability(kind, item))
 
-    def bits_capped(self, kind: int, item: int) -> float:
-        """Rare is not new: what has been seen here has few bits."""
-        bits = self.bits(kind, item)
-        return min(bits, RARE) if self.count(kind, item) > 0 else bits
+class _Probabilities(dict[int, float]):
+    """Event of one kind -> that a field shows it, at a level that others lean on."""
+
+    def __init__(self, level: _Level, kind: int) -> None:
+        super().__init__()
+        self._level, self._prefix = level, level.prefix(kind)
+        self._above = level.above.probabilities(kind) if level.above else None
+
+    def __missing__(self, item: int) -> float:
+        level, above = self._level, self._above
+        seen, total = level.count(self._prefix, item), level.total
+        seen = seen if seen < total else total
+        lean = 1.0 if above is None else LEAN
+        found = (seen + lean * (0.5 if above is None else above[item])) / (total + lean)
+        self[item] = found
+        level.quick.remembered += 1
+        return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """Of all kinds but the whole: the squares of their scores, the largest score and its kind."""
+class _Bits(dict[int, float]):
+    """Event of one kind -> its surprise at its own place. Of lengths and shapes, rare is not new:
+    what has been seen here has few bits.
+    """
+
+    def __init__(self, level: _Level, kind: int) -> None:
+        super().__init__()
+        assert level.above is not None
+        self._level, self._prefix, self._capped = level, level.prefix(kind), kind in _CAPPED
+        self._above = level.above.probabilities(kind)
+
+    def __missing__(self, item: int) -> float:
+        level = self._level
+        seen, total = level.count(self._prefix, item), level.total
+        least = seen if seen < total else total
+        found = -_log2((least + LEAN * self._above[item]) / (total + LEAN))
+        if self._capped and seen > 0 and found > RARE:
+            found = RARE
+        self[item] = found
+        level.quick.remembered += 1
+        return found
+
+
+class _Place:
+    """One parameter of one endpoint: its level, and what surprise is usual."""
+
+    def __init__(
+        self, level: _Level, means: list[float], spreads: list[float], closed: bool
+    ) -> None:
+        self.level, self._closed = level, closed
+        self._means, self._spreads = means, spreads
+
+    def standardized(self, kind: int, bits: float) -> float:
+        score = (bits - self._means[kind]) / self._spreads[kind]
+        return score * _WEIGHTS[kind] if score > 0.0 else 0.0
+
+    def novelty(self, seen: int, anywhere: float) -> float:
+        """The score of a value itself. anywhere: what one that is new here is worth."""
+        total = self.level.total
+        if seen >= (1 if self._closed else KNOWN):
+            bits = min(max(_log2((total + 2.0) / (seen + 1.0)), 0.0), RARE)
+        else:
+            bits = _log2((total + LEAN) / anywhere)
+        return self.standardized(0, bits)
+
+
+class _Atoms(_Place):
+    """Structure: the value is all there is, and less surprising where it was seen elsewhere."""
+
+    def verdict(self, item: int, value: str) -> Verdict:
+        """Of a value and its hash."""
+        del value
+        level, closed = self.level, self._closed
+        above = level.above
+        assert above is not None
+        seen = min(above.whole(item, closed=closed), above.total)
+        anywhere = LEAN * ((seen + 0.5) / (above.total + 1.0))
+        score = self.novelty(level.whole(item, closed=closed), anywhere)
+        return sqrt(score * score), 0
+
+
+class _Scores(dict[int, float]):
+    """Length, or how often a value was seen -> its score."""
+
+    def __init__(self, score: Callable[[int], float], quick: Quick) -> None:
+        super().__init__()
+        self._score, self._quick = score, quick
+
+    def __missing__(self, number: int) -> float:
+        found = self[number] = self._score(number)
+        self._quick.remembered += 1
+        return found
+
+
+class _Text(NamedTuple):
+    """Of what classes tell: the squares of their scores, the largest score and its kind."""
 
     squares: tuple[float, ...]
     best: float
     kind: int
 
 
-@dataclass(slots=True)
-class _Place:
-    """One parameter of one endpoint: its levels, and what surprise is usual."""
+class _Texts(_Place):
+    """A place of text, whose events are those of a value's condensed classes, and its length."""
 
-    level: _Level
-    means: list[float]
-    spreads: list[float]
-    closed: bool
-    atom: bool
-    texts: dict[str, _Text] = field(default_factory=dict)
-    grams: dict[str, float] = field(default_factory=dict)
-    chars: dict[int, float] = field(default_factory=dict)
+    def __init__(
+        self, level: _Level, means: list[float], spreads: list[float], closed: bool
+    ) -> None:
+        super().__init__(level, means, spreads, closed)
+        self._lengths, self._shapes = _Bits(level, _LENGTH), _Bits(level, _SHAPE)
+        self._grams, self._chars = _Bits(level, _GRAM), _Bits(level, _CHAR)
+        self._known: dict[bytes, _Text] = {}
+        self._of_length = _Scores(self._length, level.quick)
+        self._of_seen = _Scores(self._novelty, level.quick)
 
-    def standardized(self, kind: int, bits: float) -> float:
-        return max((bits - self.means[kind]) / self.spreads[kind], 0.0) * _WEIGHTS[kind]
+    def verdict(self, item: int, value: str) -> Verdict:
+        """Of a value and its hash. All sums are from left to right and rounded at each step, as in
+        the arrays; `sum` is more exact from Python 3.12 on.
+        """
+        classes = condensed(class_bytes(value))
+        squares, best, kind = self._known.get(classes) or self._new(classes)
+        length = self._of_length[len(value)]
+        whole = self._of_seen[self.level.whole(item, closed=self._closed)]
+        shape, grams, gram, chars, char = squares
+        score = sqrt(whole * whole + length * length + shape + grams + gram + chars + char)
+        if whole >= length and whole >= best:
+            return score, 0
+        return (score, 1) if length >= best else (score, kind)
 
-    def whole(self, item: int) -> float:
-        """The score of the value itself."""
-        seen, total = self.level.whole(item, closed=self.closed), self.level.total
-        if seen >= (1 if self.closed else KNOWN):
-            bits = min(max(_log2((total + 2.0) / (seen + 1.0)), 0.0), RARE)
-        else:
-            bits = _log2((total + LEAN) / (self._anywhere(item) if self.atom else 1.0))
-        return self.standardized(0, bits)
+    def _length(self, length: int) -> float:
+        return self.standardized(1, self._lengths[floor(4 * _log2(length + 1.0))])
 
-    def text(self, classes: str) -> _Text:
-        """All but the whole, from the classes of the characters."""
-        bits = _NO_TEXT if self.atom else self._bits(classes)
-        scores = [self.standardized(kind, one) for kind, one in enumerate(bits, 1)]
+    def _novelty(self, seen: int) -> float:
+        return self.novelty(seen, 1.0)
+
+    def _new(self, classes: bytes) -> _Text:
+        shape, gram, char = _events(classes)
+        grams = [*map(self._grams.__getitem__, gram)]
+        chars = [*map(self._chars.__getitem__, char)]
+        of = self.standardized
+        scores = [
+            of(2, self._shapes[shape]),
+            of(3, reduce(add, grams)),
+            of(4, max(grams)),
+            of(5, reduce(add, chars)),
+            of(6, max(chars)),
+        ]
         best = max(scores)
-        return _Text(tuple([one * one for one in scores]), best, scores.index(best) + 1)
-
-    def _anywhere(self, item: int) -> float:
-        """What structure that is new here is worth: less where it was seen at other places."""
-        above = self.level.above
-        assert above is not None
-        seen = min(above.whole(item, closed=self.closed), above.total)
-        return LEAN * ((seen + 0.5) / (above.total + 1.0))
-
-    def _bits(self, classes: str) -> tuple[float, ...]:
-        """In the order of the arrays: sums of the same numbers in another order differ."""
-        framed = f"{START}{classes}{END}{END}"
-        triples = sorted({framed[i : i + 3] for i in range(len(classes) + 1)})
-        grams = [self._gram(part) for part in triples]
-        chars = [self._char(code) for code in char_codes(classes)]
-        return (
-            self.level.bits_capped(_LENGTH, floor(4 * _log2(len(classes) + 1.0))),
-            self.level.bits_capped(_SHAPE, _shape_of(framed)),
-            _sum(grams),
-            max(grams),
-            _sum(chars),
-            max(chars),
-        )
-
-    def _gram(self, text: str) -> float:
-        found = self.grams.get(text)
-        if found is None:
-            code = ord(text[0]) << 12 | ord(text[1]) << 6 | ord(text[2])
-            found = self.grams[text] = self.level.bits(_GRAM, code)
-        return found
-
-    def _char(self, code: int) -> float:
-        found = self.chars.get(code)
-        if found is None:
-            found = self.chars[code] = self.level.bits(_CHAR, code)
-        return found
+        squares = tuple([score * score for score in scores])
+        made = self._known[classes] = _Text(squares, best, scores.index(best) + 2)
+        self.level.quick.remember(classes)
+        return made
 
 
 class Quick:
@@ -166,43 +241,45 @@ class Quick:
 
     def __init__(self, table: Table, calibration: Calibration) -> None:
         self._settings = table.settings
-        self._means, self._variances = calibration.moments
+        means, variances = calibration.moments
+        # (2**slots, 2, 7): what is usual of text and of structure, where less varies
+        self._moments = [
+            np.stack([means, np.sqrt(variances + spread_of(atom=atom))], axis=1)
+            for atom in (False, True)
+        ]
         self.counts = table.counts.data
         self.shift = 64 - table.settings.cells
         self._forget()
 
     def verdict(self, one: Field) -> Verdict:
         """Of one field."""
-        key = (one.place, one.scope, one.name)
-        place = self._places.get(key) or self._new_place(key)
-        whole = place.whole(hash_text(self._settings.salt, one.value))
-        classes = "" if place.atom else class_text(one.value)
-        text = place.texts.get(classes)
-        if text is None:
-            text = self._new_text(place, classes)
-        score = sqrt(_sum((whole * whole, *text.squares)))
-        return (score, 0) if whole >= text.best else (score, text.kind)
+        if self.remembered > _REMEMBERED or self._characters > _REMEMBERED_CHARACTERS:
+            self._forget()
+        return self._place(one).verdict(hash_text(self._settings.salt, one.value), one.value)
 
     def seen_at(self, one: Field) -> int:
         """How many fields were learnt in its place."""
-        key = (one.place, one.scope, one.name)
-        return (self._places.get(key) or self._new_place(key)).level.total
+        return self._place(one).level.total
+
+    def remember(self, text: str | bytes) -> None:
+        """Count one more entry, and its characters."""
+        self.remembered += 1
+        self._characters += len(text)
 
     def _forget(self) -> None:
-        self.remembered = self.characters = 0
-        self._places: dict[tuple[Place, str, str], _Place] = {}
+        self.remembered = self._characters = 0
+        self._places: dict[tuple[Place, str, str], _Atoms | _Texts] = {}
         self._levels: dict[tuple[int, int], _Level] = {}
 
-    def _new_text(self, place: _Place, classes: str) -> _Text:
-        if self.remembered > _REMEMBERED or self.characters > _REMEMBERED_CHARACTERS:
-            self._forget()
-        made = place.texts[classes] = place.text(classes)
-        self.remembered += 1
-        self.characters += len(classes)
-        return made
+    def _place(self, one: Field) -> _Atoms | _Texts:
+        key = one[:3]
+        found = self._places.get(key)
+        if found is None:
+            found = self._places[key] = self._new_place(*key)
+            self.remember(one.scope + one.name)
+        return found
 
-    def _new_place(self, key: tuple[Place, str, str]) -> _Place:
-        place, scope, name = key
+    def _new_place(self, place: Place, scope: str, name: str) -> _Atoms | _Texts:
         salt = self._settings.salt
         hashes = [hash_text(salt, text) for text in level_names(place, scope, name)]
         level: _Level | None = None
@@ -210,18 +287,8 @@ class Quick:
             level = self._level(depth, hashes[depth], level)
         assert level is not None
         slot = mix_step(hashes[0]) >> (64 - self._settings.slots)
-        least = spread_of(atom=place.is_atom)
-        found = _Place(
-            level=level,
-            means=self._means[slot].tolist(),
-            spreads=[sqrt(variance + least) for variance in self._variances[slot].tolist()],
-            closed=place in CLOSED,
-            atom=place.is_atom,
-        )
-        self._places[key] = found
-        self.remembered += 1
-        self.characters += len(scope) + len(name)
-        return found
+        means, spreads = self._moments[place.is_atom][slot].tolist()
+        return (_Atoms if place.is_atom else _Texts)(level, means, spreads, place in CLOSED)
 
     def _level(self, depth: int, where: int, above: _Level | None) -> _Level:
         found = self._levels.get((depth, where))
@@ -230,27 +297,25 @@ class Quick:
         return found
 
 
+@lru_cache(maxsize=1 << 16)
 def _log2(value: float) -> float:
     """That of the arrays: `math.log2` differs from it in the last bit of some numbers."""
     return float(np.log2(value))
 
 
-def _sum(values: Iterable[float]) -> float:
-    """From left to right and rounded at each step, which `sum` does not do from Python 3.12 on."""
-    return reduce(add, values)
+def _events(classes: bytes) -> tuple[int, list[int], list[int]]:
+    """The shape, the grams and the chars of condensed classes; remembered of what is short."""
+    return (_events_of if len(classes) < _SHORT else _events_of.__wrapped__)(classes)
 
 
-def _shape_of(framed: str) -> int:
-    """The hash of a frame's runs, as in `features`; remembered of what is short."""
-    runs = "".join([run for run, _ in groupby(framed)])
-    return (_shape if len(runs) < _SHORT else _shape.__wrapped__)(runs)
-
-
-@lru_cache(maxsize=1 << 16)
-def _shape(runs: str) -> int:
-    return sum(map(_run, runs, range(len(runs)))) & 0xFFFFFFFFFFFFFFFF
+@lru_cache(maxsize=1 << 13)
+def _events_of(classes: bytes) -> tuple[int, list[int], list[int]]:
+    framed = START + classes + END + END
+    runs = [run for run, _ in groupby(framed)]
+    shape = sum(map(_run, runs, range(len(runs)))) & 0xFFFFFFFFFFFFFFFF
+    return shape, gram_codes(framed), char_codes(classes)
 
 
 @lru_cache(maxsize=1 << 16)
-def _run(run: str, rank: int) -> int:
-    return mix_step(mix_step(ord(run)) ^ rank)
+def _run(run: int, rank: int) -> int:
+    return mix_step(mix_step(run) ^ rank)

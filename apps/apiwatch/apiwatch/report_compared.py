@@ -30,22 +30,31 @@ def compared(
     else:
         both = "together = pooled" if alone.pooled == digest else "sites together"
         profiles = {both: profile, "this site alone": alone}
+    profiles |= _renamed(others, set(profiles))
     requests = [[one.request for one in part] for part in (usual, attacks)]
     scores = {
         name: (one.detector.scores(requests[0]), one.detector.scores(requests[1]))
-        for name, one in (profiles | dict(others)).items()
+        for name, one in profiles.items()
     }
     note = _NOTE.format(attacks=len(attacks), usual=len(usual))
-    told = note if alone is None else f"{note} {_pooled(digest, alone.pooled)}"
-    return f"{curves(scores)}{misses(scores)}<p class=note>{told}</p>"
+    if alone is not None:
+        note += f" {_pooled(digest, alone.pooled, profile.table.settings.support)}"
+    return f"{curves(scores)}{misses(scores)}<p class=note>{note}</p>"
 
 
-def _pooled(shared: str, pooled: str) -> str:
+def _renamed(others: Mapping[str, Profile], taken: set[str]) -> dict[str, Profile]:
+    """No other profile takes the curve of these, whatever its file is called."""
+    return {f"other: {name}" if name in taken else name: one for name, one in others.items()}
+
+
+def _pooled(shared: str, pooled: str, support: int) -> str:
     if pooled == shared:
         return (
             f"The requests of all sites in one place gave a profile with the same SHA-256, "
             f"{shared[:16]}…: the curve of the pooled is that of the sites together."
         )
     if pooled:
-        return "The profile of the pooled requests is another, as counters need support here."
-    return "Nobody has the pooled requests. Sums are exact: they would give what the sites share."
+        why = "need support" if support > 1 else "are scaled to the norm that sites prove"
+        return f"The profile of the pooled requests is another, as counters {why} here."
+    told = "Nobody has the pooled requests. Counters are exact sums of what sites gave"
+    return f"{told}, and count where {support} sites agree." if support > 1 else f"{told}."

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, thread_time
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from apiwatch.alerts import Alert
 from apiwatch.classes import ClassSums
@@ -96,8 +96,7 @@ class Loaded:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Judgment:
+class Judgment(NamedTuple):
     """A judged request, and under which profile.
 
     level: of its endpoint. seconds: of this thread's processor time.
@@ -109,8 +108,7 @@ class Judgment:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """What came of a request.
 
     level: of its endpoint. seconds: of processor time, for judging and naming. alert: None where

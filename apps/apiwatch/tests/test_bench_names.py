@@ -39,8 +39,9 @@ def test_without_the_extra_the_network_is_skipped_by_name(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "apiwatch.neural", raising=False)
-    (row,) = BENCHES["neural"](tmp_path, "final")
-    assert "apiwatch[neural]" in row["skipped"]
+    for name in ("neural", "flower", "rates", "rates_contrast"):
+        (row,) = BENCHES[name](tmp_path, "final")
+        assert "apiwatch[neural]" in row["skipped"]
     assert "torch" in row["skipped"]
 
 

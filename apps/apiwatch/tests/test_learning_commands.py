@@ -87,6 +87,13 @@ def test_sites_together_leave_what_one_would_have_been_alone(
     assert run(*asked).exit_code == 0
     assert "this site alone" in html.read_text("utf-8")
     assert "the same SHA-256" in html.read_text("utf-8")
+    (tmp_path / "other").mkdir()
+    copies = [tmp_path / "other.profile", tmp_path / "other" / "other.profile"]
+    for copy in copies:
+        copy.write_bytes(file.read_bytes())
+    beside = [part for copy in copies for part in ("--compare", str(copy))]
+    assert run(*asked, *beside).exit_code == 0
+    assert html.read_text("utf-8").count("<polyline") == 8  # four curves in two pictures
     assert run("learn", "--more", logs[0], "-p", str(file)).exit_code == 0
     assert run(*asked).exit_code == 0
     assert "Nobody has the pooled" in html.read_text("utf-8")

@@ -76,6 +76,42 @@ def test_what_was_learned_alone_is_drawn_beside(profile: Profile) -> None:
     assert "alone" not in compared(profile, None, {}, clean, known)
 
 
+@pytest.mark.parametrize("name", ["this site alone", "sites together", "another"])
+def test_no_profile_takes_the_curve_of_another(profile: Profile, name: str) -> None:
+    alone = learnt(gather(usual(30, 3)), SETTINGS, None)
+    others = {name: learnt(gather(usual(20, 5)), SETTINGS, None)}
+    clean, known = (list(profile.detector.judge(part)) for part in (usual(50, 4), attacks()))
+    section = compared(profile, alone, others, clean, known)
+    assert section.count("<polyline") == 6
+    for curve in (
+        "sites together",
+        "this site alone",
+        "another" if name == "another" else "other:",
+    ):
+        assert f">{curve}" in section
+
+
+@pytest.mark.parametrize(
+    ("support", "pooled", "told"),
+    [
+        (1, "0" * 64, "scaled to the norm"),
+        (2, "0" * 64, "need support"),
+        (1, "", "exact sums of what sites gave."),
+        (2, "", "count where 2 sites agree."),
+    ],
+)
+def test_the_caption_says_why_a_pooled_profile_is_another(
+    support: int, pooled: str, told: str
+) -> None:
+    settings = Settings(cells=12, slots=6, support=support, salt=b"0123456789abcdef")
+    shared, alone = (learnt(gather(usual(40, seed)), settings, None) for seed in (1, 2))
+    alone.pooled = pooled
+    clean, known = (list(shared.detector.judge(part)) for part in (usual(20, 4), attacks()))
+    section = compared(shared, alone, {}, clean, known)
+    assert told in section
+    assert "would give" not in section
+
+
 @pytest.mark.parametrize("redact", [True, False])
 def test_requests_cannot_put_tags_on_the_page(profile: Profile, redact: bool) -> None:
     evil = Request(method="<b>", target="/<u>/x?<em>=<img src=x onerror=y>", body="\x1b[2J<svg>")
