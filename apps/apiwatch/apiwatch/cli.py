@@ -5,7 +5,6 @@ Exit status: 0 nothing to report, 1 alerts (or drift), 2 an error, in one line.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import time
@@ -30,13 +29,14 @@ from apiwatch.cli_shared import (
     Logs,
     ProfileFile,
     Redact,
+    examples_of,
     requests_of,
     say,
 )
 from apiwatch.doctor import findings
 from apiwatch.errors import ApiwatchError, LogUnreadable
 from apiwatch.event import Field, Request
-from apiwatch.normalize import fold
+from apiwatch.pending import Pending, pending_file
 from apiwatch.report import page
 from apiwatch.settings import Settings, require
 from apiwatch.store import Profile
@@ -232,11 +232,15 @@ def label(
     least: Annotated[int, typer.Option(help="As given to `clusters`.", min=2)] = 5,
     log_format: LogFormat = None,
 ) -> None:
-    """Give a cluster a name; from then on values like it carry it."""
+    """Give a cluster a name; from then on values like it carry it, and after the next round of
+    names those of all sites.
+    """
     loaded = Profile.load(profile)
-    count = labeled(loaded, requests_of(logs, log_format), cluster, name, least)
+    examples = labeled(loaded, requests_of(logs, log_format), cluster, name, least)
+    pending = Pending(pending_file(profile))
+    pending.add(examples)
     loaded.save(profile)
-    say(f"{count} examples of {name}")
+    say(f"{len(examples)} examples of {name}; {pending.path} has them for `round join`")
 
 
 @app.command()
@@ -249,7 +253,7 @@ def teach(
 ) -> None:
     """Learn the names of attacks from examples, some of which are labeled 'benign'."""
     loaded = Profile.load(profile)
-    pairs = list(_examples(examples))
+    pairs = list(examples_of(examples))
     taught(loaded, pairs)
     loaded.save(profile)
     say(f"{len(pairs):,} examples; unknown below a response of {loaded.level:.2f}")
@@ -336,18 +340,6 @@ app.add_typer(cli_round.rounds, name="round")
 def main() -> None:
     """The entry point."""
     app()
-
-
-def _examples(path: Path) -> Iterator[tuple[str, str]]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                entry = json.loads(line)
-                value, name = entry["value"], entry["label"]
-            except (ValueError, KeyError, TypeError) as error:
-                reason = f"{path}, line {number}: no value and label: {type(error).__name__}"
-                raise LogUnreadable(reason) from None
-            yield fold(str(value)), str(name)
 
 
 @contextmanager

@@ -1,0 +1,219 @@
+"""The sums by which all sites learn names, as server and sites see them alike.
+
+    listing    which names there are, and how many examples of each: a table of names
+    summing    the class sums, weighted by how rare each class is among all sites
+    leveling   how known attacks respond that the model has not seen: the level of the unknown
+
+Each is bound to what was announced before it, and to the class sums that all had before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import IntFlag
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apiwatch import name_table
+from apiwatch.agreement import Agreement, Sum, announced
+from apiwatch.classes import (
+    BENIGN,
+    MOST_WEIGHT,
+    ClassModel,
+    ClassSums,
+    class_weights,
+    largest_entry,
+)
+from apiwatch.errors import RoundFailed
+from apiwatch.shared_classes import SharedClasses, class_vector_size, layout
+
+__all__ = ["ClassRound", "Learnt", "Listed", "What", "largest_sum"]
+
+_STEPS = 256  # in which responses are counted, of [0, 1]
+_ABOVE = 0.95  # of known attacks respond as much as the level, or more
+_Integers = NDArray[np.int64]
+
+
+class What(IntFlag):
+    """What a session sums."""
+
+    PROFILE = 1
+    CLASSES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassRound:
+    """One round over `sites`, whose first sum has this `number`.
+
+    before: 32 bytes that name what was announced before. shared: those of the class sums so far.
+    """
+
+    agreement: Agreement
+    session: bytes
+    sites: frozenset[int]
+    before: bytes
+    shared: bytes
+    number: int = 0
+
+    def listing(self) -> Sum:
+        """The sum of names."""
+        parts = self.before + self.shared + bytes.fromhex(layout())
+        return self.agreement.among(
+            self.sites,
+            what="names",
+            session=self.session,
+            number=self.number,
+            model=blake2b(parts, digest_size=32, person=b"apiwatch names").digest(),
+            length=name_table.LENGTH,
+            bound=name_table.MOST,
+            most=name_table.MOST * len(self.sites),
+        )
+
+    def entries(self, examples: Mapping[str, int]) -> _Integers:
+        """What a site adds to it."""
+        return name_table.entries(examples, self.session)
+
+    def listed(self, included: frozenset[int], total: _Integers, shared: SharedClasses) -> Listed:
+        """What follows from the sum. Raises `RoundFailed` for what is no sum of names."""
+        names = name_table.names_in(total, self.session)
+        if len({*names, *shared.labels}) > name_table.MOST_NAMES:
+            raise RoundFailed(f"names of all rounds <= {name_table.MOST_NAMES} must hold")
+        before = announced(self.listing().round.model, included, total)
+        return Listed(round=self, sites=included, before=before, names=names, shared=shared)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """names: how many examples of each there are, over `sites`."""
+
+    round: ClassRound
+    sites: frozenset[int]
+    before: bytes
+    names: Mapping[str, int]
+    shared: SharedClasses
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """Of an example of each name, by how many there are of it in this round and before."""
+        sums = self.shared.sums
+        known = dict(zip(sums.labels, sums.counts.tolist(), strict=True)) if sums else {}
+        whole = {label: known.get(label, 0) + self.names.get(label, 0) for label in self.labels}
+        return {name: class_weights(whole)[name] for name in self.names}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Those of before and the new ones, ascending."""
+        return tuple(sorted({*self.names, *self.shared.labels}))
+
+    @property
+    def most(self) -> int:
+        """What no entry of the class sums exceeds."""
+        return largest_entry(self.names, self.weights)
+
+    def summing(self) -> Sum:
+        """The class sums. They cannot overflow: their ring is as large as these names need."""
+        return self.round.agreement.among(
+            self.sites,
+            what="class sums",
+            session=self.round.session,
+            number=self.round.number + 1,
+            model=self.before,
+            length=class_vector_size(len(self.names)),
+            bound=self.most,
+            most=self.most,
+        )
+
+    def vector(self, examples: Sequence[tuple[str, str]]) -> _Integers:
+        """What a site adds to them."""
+        return ClassSums.learn(examples, self.names, self.weights).vector
+
+    def summed(self, included: frozenset[int], total: _Integers) -> Learnt:
+        """What follows from the sum. Raises `RoundFailed` for one that no examples give."""
+        if total.min() < 0 or total.max() > self.most:
+            raise RoundFailed(f"class sums in [0, {self.most}] must hold")
+        sums = ClassSums.from_vector(total, tuple(self.names))
+        if any(sums.counts > np.array(list(self.names.values()))):
+            raise RoundFailed("the class sums have more examples than there are")
+        fresh = set(self.names) - set(self.shared.labels)
+        is_first = BENIGN in fresh
+        made = replace(
+            self.shared,
+            sums=self.shared.sums + sums if self.shared.sums else sums,
+            later=tuple(sorted({*self.shared.later, *(() if is_first else fresh)})),
+            rounds={**self.shared.rounds, self.round.session.hex(): tuple(sorted(included))},
+        )
+        before = announced(self.before, included, total)
+        return Learnt(listed=self, sites=included, before=before, shared=made)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learnt:
+    """shared: the class sums of all rounds, this one included."""
+
+    listed: Listed
+    sites: frozenset[int]
+    before: bytes
+    shared: SharedClasses
+
+    @property
+    def has_level(self) -> bool:
+        """Whether nothing is left to sum: the level is known, or nobody can tell it yet."""
+        attacks = set(self.listed.names) - {BENIGN}
+        return self.shared.level is not None or BENIGN not in self.shared.labels or not attacks
+
+    def leveling(self) -> Sum:
+        """How many known attacks give which response."""
+        opened = self.listed.round
+        return opened.agreement.among(
+            self.sites,
+            what="responses to names",
+            session=opened.session,
+            number=opened.number + 2,
+            model=self.before,
+            length=_STEPS,
+            bound=name_table.MOST_EXAMPLES,
+            most=name_table.MOST_EXAMPLES * len(self.sites),
+        )
+
+    def responses(self, examples: Sequence[tuple[str, str]]) -> _Integers:
+        """(256,) what a site adds to it: each response as if the example were in no sum."""
+        known = [(text, label) for text, label in examples if label != BENIGN]
+        if not known or self.shared.sums is None:
+            return np.zeros(_STEPS, np.int64)
+        texts, labels = zip(*known, strict=True)
+        answers = ClassModel(self.shared.sums).unseen(texts, labels, self.listed.weights)
+        steps = np.clip(np.floor(answers.max(axis=1) * _STEPS), 0, _STEPS - 1).astype(np.int64)
+        return np.bincount(steps, minlength=_STEPS)
+
+    def leveled(self, total: _Integers) -> SharedClasses:
+        """With the level that 95 % of known attacks reach; unknown where there were none.
+
+        Raises `RoundFailed` for more responses than there are examples.
+        """
+        examples = sum(n for label, n in self.listed.names.items() if label != BENIGN)
+        if total.min() < 0 or total.sum() > examples:
+            raise RoundFailed(f"responses <= {examples} examples must hold")
+        if not total.any():
+            return self.shared
+        reached = total[::-1].cumsum()[::-1]  # by how many, from each step on
+        step = int(np.flatnonzero(reached >= _ABOVE * total.sum())[-1])
+        return replace(self.shared, level=step / _STEPS)
+
+
+def largest_sum(agreement: Agreement, session: bytes) -> Sum:
+    """The class sums of as many names and examples as there may be: no frame is longer."""
+    examples = {"": name_table.MOST_EXAMPLES * len(agreement.roster.clients)}
+    most = largest_entry(examples, {"": MOST_WEIGHT})
+    return agreement.among(
+        frozenset(agreement.roster.ids),
+        what="class sums",
+        session=session,
+        number=0,
+        model=bytes(32),
+        length=class_vector_size(name_table.MOST_NAMES),
+        bound=most,
+        most=most,
+    )
