@@ -30,7 +30,7 @@ from apiwatch.classes import (
 from apiwatch.errors import RoundFailed
 from apiwatch.shared_classes import SharedClasses, class_vector_size, layout
 
-__all__ = ["ClassRound", "Learnt", "Listed", "What", "largest_sum"]
+__all__ = ["ClassRound", "Learnt", "Listed", "What", "largest_sums"]
 
 _STEPS = 256  # in which responses are counted, of [0, 1]
 _ABOVE = 0.95  # of known attacks respond as much as the level, or more
@@ -203,17 +203,24 @@ class Learnt:
         return replace(self.shared, level=step / _STEPS)
 
 
-def largest_sum(agreement: Agreement, session: bytes) -> Sum:
-    """The class sums of as many names and examples as there may be: no frame is longer."""
-    examples = {"": name_table.MOST_EXAMPLES * len(agreement.roster.clients)}
+def largest_sums(agreement: Agreement, session: bytes) -> tuple[Sum, Sum]:
+    """A sum of names, and class sums of as many names and examples as there may be: no frame of a
+    class round is longer than the longest of theirs.
+    """
+    everybody = frozenset(agreement.roster.ids)
+    examples = {"": name_table.MOST_EXAMPLES * len(everybody)}
     most = largest_entry(examples, {"": MOST_WEIGHT})
-    return agreement.among(
-        frozenset(agreement.roster.ids),
+    opened = ClassRound(
+        agreement=agreement, session=session, sites=everybody, before=bytes(32), shared=bytes(32)
+    )
+    largest = agreement.among(
+        everybody,
         what="class sums",
         session=session,
-        number=0,
+        number=1,
         model=bytes(32),
         length=class_vector_size(name_table.MOST_NAMES),
         bound=most,
         most=most,
     )
+    return opened.listing(), largest

@@ -242,14 +242,14 @@ class ClassModel:
         Without its own part, an example of leverage h and class y gets (r - h y) / (1 - h), exactly
         [Hastie09, eq. 7.52].
         """
-        encoded = encode(texts)
+        encoded, c = encode(texts), len(self.sums.labels)
         ridge = _regular(self.sums.products.astype(np.float64), _RIDGE)
+        both = _solve(ridge, np.concatenate([self.sums.moments, encoded]).T).T
         weight = np.array([weights[label] for label in labels])
-        leverage = weight * (encoded * _solve(ridge, encoded.T).T).sum(axis=1)
-        leverage = np.minimum(leverage, _MOST_LEVERAGE)[:, None]
+        leverage = np.minimum(weight * (encoded * both[c:]).sum(axis=1), _MOST_LEVERAGE)[:, None]
         own = np.array([[label == attack for attack in self.attacks] for label in labels])
-        answers: _Floats = (self.attacked(texts) - leverage * own) / (1.0 - leverage)
-        return answers
+        answers: _Floats = encoded @ both[self._attack].T
+        return (answers - leverage * own) / (1.0 - leverage)
 
     @property
     def floors(self) -> _Floats:

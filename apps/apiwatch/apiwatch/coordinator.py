@@ -24,7 +24,7 @@ from secagg.wire import Message, size_bound
 
 from apiwatch.agreement import Agreement, Sum, announced, shared_digest
 from apiwatch.channel import Address, Channel, Kind
-from apiwatch.class_round import ClassRound, What, largest_sum
+from apiwatch.class_round import ClassRound, What, largest_sums
 from apiwatch.errors import ApiwatchError, ParameterError, RoundFailed
 from apiwatch.shared_classes import SharedClasses
 
@@ -99,7 +99,7 @@ class Coordinator:
         second = self.agreement.calibrating(self._session, everybody, np.zeros(0, np.int64))
         schemes: tuple[Scheme, ...] = (first.scheme, second.scheme)
         if self.what & What.CLASSES:
-            schemes = (*schemes, largest_sum(self.agreement, self._session).scheme)
+            schemes += tuple(s.scheme for s in largest_sums(self.agreement, self._session))
         self._most = max(largest(scheme, scheme.server_messages) for scheme in schemes)
 
     async def serve(self, address: Address, tls: ssl.SSLContext | None = None) -> Outcome:
