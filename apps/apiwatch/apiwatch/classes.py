@@ -248,8 +248,9 @@ class ClassModel:
         weight = np.array([weights[label] for label in labels])
         leverage = np.minimum(weight * (encoded * both[c:]).sum(axis=1), _MOST_LEVERAGE)[:, None]
         own = np.array([[label == attack for attack in self.attacks] for label in labels])
-        answers: _Floats = encoded @ both[self._attack].T
-        return (answers - leverage * own) / (1.0 - leverage)
+        seen = encoded @ both[self._attack].T
+        answers: _Floats = (seen - leverage * own) / (1.0 - leverage)
+        return answers
 
     @property
     def floors(self) -> _Floats:
