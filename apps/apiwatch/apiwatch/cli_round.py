@@ -177,9 +177,7 @@ def join(
 ) -> None:
     """Add what these logs and examples teach, and write the profile that those of all give."""
     agreed = Agreement.load(agreement)
-    tls: ssl.SSLContext | None = None
-    if tls_authority is not None:
-        tls = client_tls(tls_authority, tls_certificate, tls_key or tls_certificate)
+    tls = client_tls(tls_authority, tls_certificate, tls_key) if tls_authority else None
     counts = gather(requests_of(logs, log_format)) if logs else None
     before = Profile.load(profile) if more or counts is None else None
     alone = learnt_alone(before, profile) if before else None
