@@ -101,7 +101,8 @@ class Listed:
         sums = self.shared.sums
         known = dict(zip(sums.labels, sums.counts.tolist(), strict=True)) if sums else {}
         whole = {label: known.get(label, 0) + self.names.get(label, 0) for label in self.labels}
-        return {name: class_weights(whole)[name] for name in self.names}
+        weights = class_weights(whole)
+        return {name: weights[name] for name in self.names}
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -143,7 +144,7 @@ class Listed:
             self.shared,
             sums=self.shared.sums + sums if self.shared.sums else sums,
             later=tuple(sorted({*self.shared.later, *(() if is_first else fresh)})),
-            rounds={**self.shared.rounds, self.round.session.hex(): tuple(sorted(included))},
+            rounds=self.shared.rounds_with(self.round.session, included),
         )
         before = announced(self.before, included, total)
         return Learnt(listed=self, sites=included, before=before, shared=made)

@@ -98,7 +98,7 @@ class Coordinator:
         everybody = frozenset(self.agreement.roster.ids)
         second = self.agreement.calibrating(self._session, everybody, np.zeros(0, np.int64))
         schemes: tuple[Scheme, ...] = (first.scheme, second.scheme)
-        if self.what & What.CLASSES:
+        if What.CLASSES in self.what:
             schemes += tuple(s.scheme for s in largest_sums(self.agreement, self._session))
         self._most = max(largest(scheme, scheme.server_messages) for scheme in schemes)
 
@@ -134,10 +134,10 @@ class Coordinator:
     async def _learn(self) -> Outcome:
         outcome, number = Outcome(), 0
         everybody, before = frozenset(self.agreement.roster.ids), self.agreement.settings
-        if self.what & What.PROFILE:
+        if What.PROFILE in self.what:
             outcome, before = await self._profile()
             everybody, number = frozenset(outcome.calibrated), 2
-        if self.what & What.CLASSES:
+        if What.CLASSES in self.what:
             opened = ClassRound(
                 agreement=self.agreement,
                 session=self._session,
@@ -163,28 +163,30 @@ class Coordinator:
         first = self.agreement.counting(self._session)
         counted, total = await self._sum(first, self.wait)
         second = self.agreement.calibrating(self._session, counted, total)
-        calibrated, sums = await self._sum(second, self.phase, after=(counted, total))
+        self._broadcast(counted, total)
+        calibrated, sums = await self._sum(second, self.phase)
+        self._broadcast(calibrated, sums)
         cells = 1 << self.agreement.cells
         outcome = Outcome(
             counted=tuple(sorted(counted)),
             calibrated=tuple(sorted(calibrated)),
             digest=shared_digest(self.agreement.settings, total[:cells], sums),
         )
-        self._broadcast(calibrated, sums)
         return outcome, announced(second.round.model, calibrated, sums)
 
     async def _classes(self, opened: ClassRound, outcome: Outcome) -> Outcome:
-        """The sums of names. What came out is kept before it is told: see `Pending`."""
+        """The sums of names. What came out of them is kept before it is told: see `Pending`."""
         told = await self._sum(opened.listing(), self.phase if opened.number else self.wait)
+        self._broadcast(*told)
         listed = opened.listed(*told, self.shared)
         if not listed.names:
-            self._broadcast(*told)
             return replace(outcome, classes=self.shared.sums_digest)
-        told = await self._sum(listed.summing(), self.phase, after=told)
+        told = await self._sum(listed.summing(), self.phase)
         learnt = listed.summed(*told)
         named, shared = told[0], learnt.shared
         if not learnt.has_level:
-            told = await self._sum(learnt.leveling(), self.phase, after=told)
+            self._broadcast(*told)
+            told = await self._sum(learnt.leveling(), self.phase)
             shared = learnt.leveled(told[1])
         self.kept(shared)
         self._broadcast(*told)
@@ -195,11 +197,8 @@ class Coordinator:
             classes=shared.sums_digest,
         )
 
-    async def _sum(self, this: Sum, wait: float, after: _Announced | None = None) -> _Announced:
-        """One sum. after: what came out of the one before, which starts it."""
+    async def _sum(self, this: Sum, wait: float) -> _Announced:
         machine = this.scheme.server(this.round, self.identity, rand=self.rand)
-        if after is not None:
-            self._broadcast(*after)
         clock = asyncio.get_running_loop().time
         phase, ends = machine.phase, clock() + wait
         while not machine.ended:
@@ -237,7 +236,7 @@ class Coordinator:
         if site not in self._channels or site in self._lost:
             self._channels[site] = channel
             self._lost.discard(site)
-            if self.what & What.CLASSES:
+            if What.CLASSES in self.what:
                 channel.send(Kind.CLASSES, self.shared.content)
         if self._channels[site] is channel:
             self._sent[site] = self._sent.get(site, 0) + len(frame)

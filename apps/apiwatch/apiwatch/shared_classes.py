@@ -7,7 +7,7 @@ lost, has them again with the next round that it takes part in.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from hashlib import sha256
@@ -26,7 +26,8 @@ from apiwatch.store import write_private
 __all__ = ["SharedClasses", "class_vector_size", "layout"]
 
 _MAGIC = b"apiwatch classes 1\n"
-_HEAD = 1 << 22  # bytes: names, and the sites of some ten thousand rounds
+_HEAD = 1 << 22  # bytes: names, and the sites of rounds, of up to 2,000 sites each
+_ROUNDS = 256
 _Integers = NDArray[np.int64]
 
 
@@ -46,7 +47,7 @@ def class_vector_size(labels: int) -> int:
 class SharedClasses:
     """sums: of all rounds, or None before the first. later: names that came after the first benign
     examples. level: the response below which a value is unknown, or None before it is measured.
-    rounds: the session of each, in hexadecimal, and the sites in it.
+    rounds: the session of each of the last 256, in hexadecimal, and the sites in it.
     """
 
     sums: ClassSums | None = None
@@ -64,6 +65,11 @@ class SharedClasses:
     def sums_digest(self) -> str:
         """Of the sums alone: that of the pooled examples; "" where there are none."""
         return self.sums.digest if self.sums else ""
+
+    def rounds_with(self, session: bytes, included: Iterable[int]) -> Mapping[str, tuple[int, ...]]:
+        """The last rounds, and this one."""
+        before = list(self.rounds.items())[-(_ROUNDS - 1) :]
+        return dict(before) | {session.hex(): tuple(sorted(included))}
 
     @cached_property
     def content(self) -> bytes:

@@ -81,18 +81,22 @@ class SiteClasses:
             raise RoundFailed("the sum of names lacks what this site has added")
         return listed
 
-    def vector(self, listed: Listed) -> _Integers:
-        """For the class sums. That it may be in them is on disk before it leaves."""
+    def vector(self, listed: Listed) -> _Integers | None:
+        """For the class sums, if this site is asked. That it may be in them is on disk before it
+        leaves.
+        """
+        if self._me not in listed.sites:
+            return None
         vector = listed.vector(self._examples)
         if self._pending:
             self._pending.mark(self._opened.session)
         return vector
 
     def learnt(
-        self, listed: Listed, included: frozenset[int], total: _Integers, own: _Integers
+        self, listed: Listed, included: frozenset[int], total: _Integers, own: _Integers | None
     ) -> Learnt:
         """Of the class sums. Raises `RoundFailed` where they lack what this site added."""
-        if self._me in included and np.any(own > total):
+        if own is not None and self._me in included and np.any(own > total):
             raise RoundFailed("the class sums lack what this site has added")
         return listed.summed(included, total)
 
@@ -102,9 +106,9 @@ class SiteClasses:
             self._pending.settle({self._opened.session.hex(): tuple(included)}, self._me)
         return self._examples
 
-    def responses(self, learnt: Learnt) -> _Integers:
-        """For the sum of responses."""
-        return learnt.responses(self._examples)
+    def responses(self, learnt: Learnt) -> _Integers | None:
+        """For the sum of responses, if this site is asked."""
+        return learnt.responses(self._examples) if self._me in learnt.sites else None
 
 
 def give_names(profile: Profile, shared: SharedClasses, own: Sequence[tuple[str, str]]) -> None:

@@ -202,7 +202,7 @@ def test_who_spoils_the_names_leaves_the_profile_to_all(
     assert "not one of 64 names" in outcome.missing
     assert (outcome.names, shared.sums) == ({}, None)
     assert {one.digest for one in joined} == {outcome.digest}
-    assert {type(one.missing) for one in joined} == {RoundFailed}
+    assert all("not one of 64 names" in str(one.missing) for one in joined)
     assert outcome.digest == learnt(sum(COUNTS.values(), Counter()), SETTINGS, None).detector.digest
     # what was to be added is there for the next round, and giving it again does no harm
     sites = [
@@ -323,6 +323,15 @@ def test_class_sums_of_all_come_back_and_damage_is_noticed(
             SharedClasses.load(path)
 
 
+def test_the_last_rounds_are_remembered() -> None:
+    shared = SharedClasses()
+    for number in range(300):
+        rounds = shared.rounds_with(number.to_bytes(16, "big"), SITES)
+        shared = dataclasses.replace(shared, rounds=rounds)
+    assert len(shared.rounds) == 256
+    assert (299).to_bytes(16, "big").hex() in SharedClasses.read(shared.content).rounds
+
+
 def test_other_class_sums_are_refused_by_name(opened: ClassRound) -> None:
     listed = listing(opened, SQLI)
     shared = listed.summed(listed.sites, listed.vector(SQLI)).shared
@@ -418,6 +427,31 @@ def test_what_a_lying_server_says_is_not_believed(opened: ClassRound, tmp_path: 
         ):
             join(site(1, tmp_path, before=profile))
         assert Pending(mine.path).pairs == SQLI
+
+
+def test_a_site_that_others_went_on_without_hears_their_names_and_keeps_its_own(
+    opened: ClassRound, tmp_path: Path
+) -> None:
+    profile, nothing, rest = learnt(COUNTS[1], SETTINGS, None), SharedClasses(), SITES[1:]
+    listed = listing(opened, SQLI, USUAL, sites=rest)
+    vector = listed.vector(SQLI + USUAL)
+    learnt_now = listed.summed(frozenset(rest), vector)
+    responses = learnt_now.responses(SQLI + USUAL)
+    messages = (
+        session(2, nothing),
+        (Kind.CLASSES, nothing.content),
+        summed(opened.entries(counts(SQLI, USUAL)), rest),
+        summed(vector, rest),
+        summed(responses, rest),
+    )
+    with serving(*messages) as join:
+        joined = join(site(1, tmp_path, before=profile, examples=NEW))
+    assert joined.named.sites == frozenset(rest)
+    assert joined.named.shared.digest == learnt_now.leveled(responses).digest
+    assert joined.profile.later == ("log4shell",)
+    assert joined.profile.classes.labels == (BENIGN, "log4shell", "sqli")
+    assert Pending(tmp_path / "1.examples").pairs == NEW
+    assert [entry.what for entry in joined.profile.ledger.sent] == ["names"]
 
 
 def test_names_that_only_this_profile_has_are_not_lost_by_joining(tmp_path: Path) -> None:
