@@ -22,8 +22,8 @@ _CLOSING = 2.0  # seconds
 
 
 class Kind(IntEnum):
-    """HELLO: a site's id. SESSION: its bytes, what is summed, and which class sums there are.
-    FRAME: of the protocol. SUM: what came out. CLASSES: the class sums, for members.
+    """HELLO: a site's id. SESSION: the server's `Opening`. FRAME: of the protocol. SUM: what
+    came out. CLASSES: the class sums, for members.
     """
 
     HELLO = 0

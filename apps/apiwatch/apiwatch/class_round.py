@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntFlag
 from hashlib import blake2b
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ from apiwatch.classes import (
 from apiwatch.errors import RoundFailed
 from apiwatch.shared_classes import SharedClasses, class_vector_size, layout
 
-__all__ = ["ClassRound", "Learnt", "Listed", "What", "largest_sums"]
+__all__ = ["ClassRound", "Learnt", "Listed", "Opening", "What", "largest_sums"]
 
 _STEPS = 256  # in which responses are counted, of [0, 1]
 _ABOVE = 0.95  # of known attacks respond as much as the level, or more
@@ -42,6 +43,42 @@ class What(IntFlag):
 
     PROFILE = 1
     CLASSES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """What a server says first. shared: 32 bytes that name the class sums so far, and layout: their
+    version; both empty where none are taken.
+    """
+
+    session: bytes
+    what: What
+    shared: bytes = b""
+    layout: bytes = b""
+
+    @classmethod
+    def of(cls, session: bytes, what: What, shared: bytes) -> Self:
+        """With the version of this package's class sums, if they are taken."""
+        if What.CLASSES not in what:
+            return cls(session=session, what=what)
+        return cls(session=session, what=what, shared=shared, layout=bytes.fromhex(layout()))
+
+    @property
+    def content(self) -> bytes:
+        """As it is sent."""
+        return self.session + bytes((self.what,)) + self.shared + self.layout
+
+    @classmethod
+    def read(cls, content: bytes) -> Self:
+        """The inverse of `content`. Raises `RoundFailed` where the server is of another version."""
+        what = What(content[16] & 3) if len(content) > 16 else What(0)
+        size = 81 if What.CLASSES in what else 17
+        if not what or what != content[16] or len(content) != size:
+            raise RoundFailed("the server speaks another version of apiwatch")
+        made = cls(session=content[:16], what=what, shared=content[17:49], layout=content[49:])
+        if What.CLASSES in what and made.layout != bytes.fromhex(layout()):
+            raise RoundFailed("the server's class sums are those of another version of apiwatch")
+        return made
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ from secagg.wire import Message, size_bound
 
 from apiwatch.agreement import Agreement, Sum, announced, shared_digest
 from apiwatch.channel import Address, Channel, Kind
-from apiwatch.class_round import ClassRound, What, largest_sums
+from apiwatch.class_round import ClassRound, Opening, What, largest_sums
 from apiwatch.errors import ApiwatchError, ParameterError, RoundFailed
 from apiwatch.shared_classes import SharedClasses
 
@@ -93,6 +93,7 @@ class Coordinator:
         if self.identity.public != self.agreement.roster.server:
             raise ParameterError("the key is not that of the agreement's server")
         self._session = self.rand(16)
+        self._opening = Opening.of(self._session, self.what, self.shared.digest).content
         self._frames: asyncio.Queue[tuple[int, bytes | None, Channel]] = asyncio.Queue(_WAITING)
         first = self.agreement.counting(self._session)
         everybody = frozenset(self.agreement.roster.ids)
@@ -286,7 +287,7 @@ class Coordinator:
         with suppress(EOFError, OSError, TimeoutError):
             async with asyncio.timeout(_HELLO_SECONDS):
                 site = int.from_bytes(await channel.expect(Kind.HELLO, 4), "big")
-            channel.send(Kind.SESSION, self._session + bytes((self.what,)) + self.shared.digest)
+            channel.send(Kind.SESSION, self._opening)
             await self._forward(site, channel)
         await channel.close()
         del self._open[task]

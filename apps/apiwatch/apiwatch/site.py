@@ -19,7 +19,7 @@ from secagg.primitives.ring import word
 from apiwatch.agreement import Agreement, Sum, announced, shared_digest
 from apiwatch.calibration import Calibration
 from apiwatch.channel import Address, Channel, Kind
-from apiwatch.class_round import ClassRound, Listed, What
+from apiwatch.class_round import ClassRound, Listed, Opening, What
 from apiwatch.coordinator import largest
 from apiwatch.errors import ParameterError, RoundFailed
 from apiwatch.event import Field
@@ -115,23 +115,23 @@ class Site:
     async def _learn(self, channel: Channel) -> Joined:
         channel.send(Kind.HELLO, self.me.to_bytes(4, "big"))
         with _ending():
-            opening = await self._within(channel.expect(Kind.SESSION, 64))
-        session, what, shared = self._opened(opening)
+            content = await self._within(channel.expect(Kind.SESSION, 128))
+        opening = self._opened(content)
         sites, before = frozenset(self.agreement.roster.ids), self.settings.digest
         joined: Joined | None = None
         if self.counts is not None:
             with _ending():
-                joined, before = await self._profile_of(channel, session, self.counts)
+                joined, before = await self._profile_of(channel, opening.session, self.counts)
             sites = joined.calibrated
-        if What.CLASSES not in what:
+        if What.CLASSES not in opening.what:
             assert joined is not None
             return joined
         opened = ClassRound(
             agreement=self.agreement,
-            session=session,
+            session=opening.session,
             sites=sites,
             before=before,
-            shared=shared,
+            shared=opening.shared,
             number=2 if joined else 0,
         )
         try:
@@ -142,24 +142,22 @@ class Site:
                 raise
             return replace(joined, missing=error)
 
-    def _opened(self, opening: bytes) -> tuple[bytes, What, bytes]:
-        """The session, what is summed, and the digest of the class sums so far.
+    def _opened(self, content: bytes) -> Opening:
+        """What the server says first.
 
-        Raises `ParameterError` where it is not what this site has come for.
+        Raises `ParameterError` where what it sums is not what this site has come for.
         """
-        if len(opening) != 49 or opening[16] not in (1, 2, 3):
-            raise RoundFailed("the server speaks another version of apiwatch")
-        what = What(opening[16])
-        if (What.PROFILE in what) != (self.counts is not None):
-            needs = "one log or more" if What.PROFILE in what else "no log"
+        opening = Opening.read(content)
+        if (What.PROFILE in opening.what) != (self.counts is not None):
+            needs = "one log or more" if What.PROFILE in opening.what else "no log"
             raise ParameterError(f"{needs} must be given to this round of the server's")
-        if What.CLASSES in what:
+        if What.CLASSES in opening.what:
             self._most = SharedClasses.most_bytes()
             if self.pending is not None:
                 self.pending.add(self.examples)
         elif self.examples:
             raise ParameterError("no examples must be given to this round of the server's")
-        return opening[:16], what, opening[17:]
+        return opening
 
     async def _profile_of(
         self, channel: Channel, session: bytes, counts: Counter[Field]

@@ -31,7 +31,7 @@ from apiwatch import Calibration, Detector, Settings, Table, gather
 from apiwatch.agreement import Agreement, load_key, new_key, write_secret
 from apiwatch.alone import learnt_alone
 from apiwatch.channel import Address, Channel, Kind, client_tls, server_tls
-from apiwatch.class_round import What
+from apiwatch.class_round import Opening, What
 from apiwatch.coordinator import Coordinator, Outcome
 from apiwatch.errors import AgreementUnreadable, ApiwatchError, ParameterError, RoundFailed
 from apiwatch.logs import request_to_json
@@ -235,7 +235,7 @@ def test_a_sum_without_what_this_site_added_is_not_believed() -> None:
         async def accept(reader, writer) -> None:
             channel = Channel(reader, writer)
             await channel.expect(Kind.HELLO, 4)
-            channel.send(Kind.SESSION, bytes(16) + bytes((What.PROFILE,)) + bytes(32))
+            channel.send(Kind.SESSION, Opening.of(bytes(16), What.PROFILE, b"").content)
             included = np.array(list(SITES), "<i8")
             total = np.zeros(2 << SETTINGS.cells, "<i8")
             content = len(included).to_bytes(4, "big") + included.tobytes() + total.tobytes()

@@ -22,7 +22,7 @@ from traffic import usual
 from apiwatch import Settings, classes, gather
 from apiwatch.agreement import Agreement, Sum
 from apiwatch.channel import Address, Channel, Kind
-from apiwatch.class_round import ClassRound, Listed, What, largest_sums
+from apiwatch.class_round import ClassRound, Listed, Opening, What, largest_sums
 from apiwatch.classes import BENIGN, ClassModel, ClassSums, class_weights
 from apiwatch.coordinator import Coordinator, largest
 from apiwatch.errors import ApiwatchError, ParameterError, RoundFailed
@@ -369,8 +369,9 @@ def serving(*messages: tuple[Kind, bytes]) -> Iterator:
     yield lambda one: asyncio.run(joined(one))
 
 
-def session(what: int, shared: SharedClasses, more: bytes = b"") -> tuple[Kind, bytes]:
-    return Kind.SESSION, bytes(16) + bytes((what,)) + shared.digest + more
+def session(what: int, shared: SharedClasses, **other: bytes) -> tuple[Kind, bytes]:
+    opening = Opening.of(bytes(16), What(what), shared.digest)
+    return Kind.SESSION, dataclasses.replace(opening, **other).content
 
 
 def summed(total: np.ndarray, sites=SITES) -> tuple[Kind, bytes]:
@@ -389,8 +390,21 @@ def test_a_site_refuses_a_round_that_is_not_what_it_came_for(tmp_path: Path) -> 
         with serving(session(what, nothing)) as join, pytest.raises(ParameterError, match=problem):
             join(site(1, tmp_path, **options))
     assert not list(tmp_path.iterdir())
-    for bad in (session(0, nothing), session(4, nothing), session(2, nothing, b"x")):
-        with serving(bad) as join, pytest.raises(RoundFailed, match="another version of apiwatch"):
+    good = session(2, nothing)[1]
+    with serving((Kind.SESSION, good)) as join, pytest.raises(RoundFailed, match="server is gone"):
+        join(site(1, tmp_path, before=profile))
+    for bad, problem in (
+        (good + b"x", "speaks another version"),
+        (good[:-1], "speaks another version"),
+        (good[:16], "speaks another version"),
+        (good[:16] + b"\0" + good[17:], "speaks another version"),
+        (good[:16] + b"\6" + good[17:], "speaks another version"),
+        (session(2, nothing, layout=bytes(32))[1], "class sums are those of another version"),
+    ):
+        with (
+            serving((Kind.SESSION, bad)) as join,
+            pytest.raises(RoundFailed, match=problem),
+        ):
             join(site(1, tmp_path, before=profile))
     with pytest.raises(ParameterError, match="logs, or a profile"):
         site(1, tmp_path)
@@ -491,7 +505,7 @@ def test_strangers_get_no_class_sums(opened: ClassRound) -> None:
         address = await server.address()
         stranger = Channel(*await asyncio.open_connection(address.host, address.port))
         stranger.send(Kind.HELLO, (3).to_bytes(4, "big"))
-        assert await stranger.expect(Kind.SESSION, 64)
+        assert await stranger.expect(Kind.SESSION, 128)
         stranger.send(Kind.FRAME, b"not of site 3")
         with pytest.raises(EOFError):
             await stranger.receive(SharedClasses.most_bytes())
