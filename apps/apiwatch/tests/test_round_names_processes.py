@@ -4,10 +4,11 @@ server are killed.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from collections import Counter
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,15 @@ from test_round import lines
 from test_tail import process
 from traffic import usual
 
+from apiwatch import gather
+from apiwatch.agreement import Agreement, load_key
+from apiwatch.channel import Address
 from apiwatch.classes import BENIGN, ClassSums, class_weights
+from apiwatch.errors import RoundFailed
 from apiwatch.normalize import fold
+from apiwatch.pending import Pending
 from apiwatch.shared_classes import SharedClasses
+from apiwatch.site import Site
 from apiwatch.store import Profile
 
 SITES = range(1, 6)
@@ -62,59 +69,78 @@ def pooled(*pairs: list[tuple[str, str]]) -> str:
     return ClassSums.learn(examples, weights, weights).digest
 
 
+def here(folder: Path, me: int, **options) -> Site:
+    """A site in this process, for those that nothing happens to."""
+    agreed = Agreement.load(folder / "agreement")
+    salt = bytes.fromhex((folder / "salt").read_text())
+    return Site(
+        agreement=agreed,
+        identity=load_key(folder / f"{me}.key"),
+        me=me,
+        settings=agreed.settings_with(salt),
+        counts=options.get("counts", gather(usual(30, seed=me))),
+        before=options.get("before"),
+        pending=Pending(folder / f"{me}.profile.examples"),
+        patience=90.0,
+        told=options.get("told", print),
+    )
+
+
 @pytest.mark.slow
 def test_killed_sites_and_servers_lose_no_example_and_count_none_twice(folder: Path) -> None:
-    with ExitStack() as ending:
-        server = ending.enter_context(serving(folder, "both"))
+    """Sites 2 and 4, which have examples, and the servers are processes."""
+    given = {i: (folder / f"{i}.log", "--examples", folder / f"{i}.examples") for i in (2, 4)}
+    with serving(folder, "both") as server:
         port = port_of(server)
-        sites = {
-            i: ending.enter_context(
-                joining(
-                    folder,
-                    i,
-                    port,
-                    folder / f"{i}.log",
-                    *(("--examples", folder / f"{i}.examples") if i in (2, 4) else ()),
-                )
-            )
-            for i in SITES
-        }
-        # its vector has left, or is about to: which of the two, the next round tells
-        assert "sum 3: masked" in lines(sites[4].stderr)
-        sites[4].send_signal(signal.SIGKILL)
-        outcome = json.loads(server.communicate(timeout=90)[0])
-        digests = {sites[i].communicate(timeout=60)[0].split()[1] for i in SITES if i != 4}
+        address = Address("127.0.0.1", port)
+        with (
+            joining(folder, 2, port, *given[2]) as two,
+            joining(folder, 4, port, *given[4]) as four,
+            ThreadPoolExecutor(3) as pool,
+        ):
+            sites = {i: here(folder, i) for i in (1, 3, 5)}
+            coming = [pool.submit(asyncio.run, one.join(address)) for one in sites.values()]
+            # its vector has left, or is about to: which of the two, the next round tells
+            assert "sum 3: masked" in lines(four.stderr)
+            four.send_signal(signal.SIGKILL)
+            first = dict(zip(sites, (one.result(90) for one in coming), strict=True))
+            outcome = json.loads(server.communicate(timeout=90)[0])
+            told = two.communicate(timeout=60)[0].split()
     assert set(outcome["named"]) >= {1, 2, 3, 5}
-    assert digests == {outcome["classes"]}
+    assert told == [outcome["digest"], outcome["classes"]]
+    assert {one.profile.classes.digest for one in first.values()} == {outcome["classes"]}
     if 4 in outcome["named"]:
         assert outcome["classes"] == pooled(SQLI, USUAL, XSS)
     assert (folder / "4.profile.examples").is_file()
     assert not (folder / "2.profile.examples").exists()
 
     kept = (folder / "agreement.classes").read_bytes()
-    with ExitStack() as ending:
-        server = ending.enter_context(serving(folder, "names"))
-        port = port_of(server)
-        one = ending.enter_context(joining(folder, 1, port))
-        assert "sum 0: adverts" in lines(one.stderr)
-        server.send_signal(signal.SIGKILL)
-        told = one.communicate(timeout=60)[1]
-    assert one.returncode == 2
-    assert "the server is gone" in told
+    with serving(folder, "names") as server:
+        address = Address("127.0.0.1", port_of(server))
+
+        def kill(step: str) -> None:
+            server.send_signal(signal.SIGKILL)
+
+        one = here(folder, 1, counts=None, before=first[1].profile, told=kill)
+        with pytest.raises(RoundFailed, match="the server is gone"):
+            asyncio.run(one.join(address))
     assert (folder / "agreement.classes").read_bytes() == kept
 
-    with ExitStack() as ending:
-        server = ending.enter_context(serving(folder, "both"))
+    with serving(folder, "both") as server:
         port = port_of(server)
-        sites = [ending.enter_context(joining(folder, i, port, folder / f"{i}.log")) for i in SITES]
-        outcome = json.loads(server.communicate(timeout=90)[0])
-        digests = {one.communicate(timeout=60)[0].split()[1] for one in sites}
-    assert digests == {outcome["classes"]}
-    assert {Profile.load(folder / f"{i}.profile").classes.digest for i in SITES} == digests
+        with joining(folder, 4, port, folder / "4.log") as four, ThreadPoolExecutor(4) as pool:
+            address = Address("127.0.0.1", port)
+            sites = [here(folder, i) for i in (1, 2, 3, 5)]
+            coming = [pool.submit(asyncio.run, one.join(address)) for one in sites]
+            again = [one.result(90) for one in coming]
+            outcome = json.loads(server.communicate(timeout=90)[0])
+            assert four.communicate(timeout=60)[0].split() == [
+                outcome["digest"],
+                outcome["classes"],
+            ]
+    digests = {Profile.load(folder / "4.profile").classes.digest, outcome["classes"]}
+    assert {one.profile.classes.digest for one in again} == digests
     sums = SharedClasses.load(folder / "agreement.classes").sums
-    assert dict(zip(sums.labels, sums.counts.tolist(), strict=True)) == {
-        "benign": 30,
-        "sqli": 20,
-        "xss": 10,
-    }
+    assert sums.labels == (BENIGN, "sqli", "xss")
+    assert sums.counts.tolist() == [30, 20, 10]
     assert not (folder / "4.profile.examples").exists()
