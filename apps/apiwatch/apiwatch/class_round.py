@@ -9,6 +9,7 @@ Each is bound to what was announced before it, and to the class sums that all ha
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntFlag
@@ -165,8 +166,18 @@ class Listed:
         )
 
     def vector(self, examples: Sequence[tuple[str, str]]) -> _Integers:
-        """What a site adds to them."""
-        return ClassSums.learn(examples, self.names, self.weights).vector
+        """What a site adds to them. It takes as long as for the examples of all: time must not
+        tell how many are the site's own.
+        """
+        weights = self.weights
+        ClassSums.learn(self.others(examples), self.names, weights)
+        return ClassSums.learn(examples, self.names, weights).vector
+
+    def others(self, examples: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """As many as are not this site's, by label; empty ones."""
+        left = Counter(self.names)
+        left.subtract(label for _, label in examples)
+        return [("", label) for label, count in left.items() for _ in range(count)]
 
     def summed(self, included: frozenset[int], total: _Integers) -> Learnt:
         """What follows from the sum. Raises `RoundFailed` for one that no examples give."""
@@ -217,12 +228,16 @@ class Learnt:
         )
 
     def responses(self, examples: Sequence[tuple[str, str]]) -> _Integers:
-        """(256,) what a site adds to it: each response as if the example were in no sum."""
-        known = [(text, label) for text, label in examples if label != BENIGN]
-        if not known or self.shared.sums is None:
-            return np.zeros(_STEPS, np.int64)
+        """(256,) what a site adds to it: each response as if the example were in no sum.
+
+        It takes as long as for the examples of all, as above.
+        """
+        assert self.shared.sums is not None
+        both = [*examples, *self.listed.others(examples)]
+        known = [(text, label) for text, label in both if label != BENIGN]
+        own = sum(label != BENIGN for _, label in examples)
         texts, labels = zip(*known, strict=True)
-        answers = ClassModel(self.shared.sums).unseen(texts, labels, self.listed.weights)
+        answers = ClassModel(self.shared.sums).unseen(texts, labels, self.listed.weights)[:own]
         steps = np.clip(np.floor(answers.max(axis=1) * _STEPS), 0, _STEPS - 1).astype(np.int64)
         return np.bincount(steps, minlength=_STEPS)
 

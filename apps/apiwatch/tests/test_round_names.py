@@ -263,6 +263,10 @@ def test_class_sums_fit_and_others_are_refused(opened: ClassRound) -> None:
     this, vector = listed.summing(), listed.vector(SQLI + USUAL)
     assert vector.max() == listed.most == this.bound < 1 << this.scheme.width
     assert listed.summed(listed.sites, vector).shared.sums_digest == pooled(SQLI, USUAL).digest
+    # whoever has few examples works on empty ones, and adds none of them
+    assert counts(listed.others(SQLI)) == counts(USUAL)
+    assert counts(listed.others([])) == counts(SQLI, USUAL)
+    assert not listed.vector([]).any()
     over = vector.copy()
     over[0] = listed.most + 1
     for wrong in (over, -vector):
