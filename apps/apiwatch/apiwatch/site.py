@@ -21,7 +21,7 @@ from apiwatch.calibration import Calibration
 from apiwatch.channel import Address, Channel, Kind
 from apiwatch.class_round import ClassRound, Listed, Opening, What
 from apiwatch.coordinator import largest
-from apiwatch.errors import ParameterError, RoundFailed
+from apiwatch.errors import ApiwatchError, ParameterError, RoundFailed
 from apiwatch.event import Field
 from apiwatch.explain import Usual
 from apiwatch.ledger import Ledger, Sent
@@ -57,7 +57,7 @@ class Joined:
     calibrated: frozenset[int] = frozenset()
     digest: str = ""
     named: Named | None = None
-    missing: RoundFailed | None = None
+    missing: ApiwatchError | None = None
 
 
 @dataclass(kw_only=True)
@@ -137,7 +137,7 @@ class Site:
         try:
             with _ending():
                 return await self._named(channel, opened, joined)
-        except RoundFailed as error:
+        except ApiwatchError as error:
             if joined is None:
                 raise
             return replace(joined, missing=error)

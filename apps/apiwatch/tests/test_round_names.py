@@ -483,6 +483,25 @@ def test_names_that_only_this_profile_has_are_not_lost_by_joining(tmp_path: Path
             join(site(1, tmp_path, before=profile, examples=SQLI + XSS + USUAL))
 
 
+def test_a_site_that_leaves_for_its_names_has_the_profile_all_the_same(tmp_path: Path) -> None:
+    profile = learnt(COUNTS[1], SETTINGS, None)
+    profile.classes = pooled(XSS, USUAL)
+    sites = [site(i, tmp_path, counts=COUNTS[i], examples=EXAMPLES.get(i, ())) for i in SITES[1:4]]
+    sites += [
+        site(5, tmp_path, counts=COUNTS[5]),
+        site(1, tmp_path, counts=COUNTS[1], before=profile),
+    ]
+    sites[2].examples = SQLI[:5]
+    both = What.PROFILE | What.CLASSES
+    _, outcome, *joined = asyncio.run(learn(sites, both, SharedClasses()))
+    assert isinstance(joined[-1].missing, ParameterError)
+    assert "none are of ['xss']" in str(joined[-1].missing)
+    assert joined[-1].profile.classes.labels == (BENIGN, "xss")
+    assert {one.digest for one in joined} == {outcome.digest}
+    assert (outcome.named, outcome.missing) == ((2, 3, 4, 5), "")
+    assert outcome.classes == pooled(EXAMPLES[2], SQLI[:5]).digest
+
+
 def test_without_benign_examples_a_site_s_own_shapes_stand_for_them(tmp_path: Path) -> None:
     profile = learnt(COUNTS[1], SETTINGS, None)
     sums = pooled(NEW)
