@@ -25,7 +25,15 @@ from apiwatch.errors import AgreementUnreadable, ParameterError
 from apiwatch.settings import Settings, require
 from apiwatch.surprise import KINDS
 
-__all__ = ["Agreement", "Sum", "load_key", "new_key", "shared_digest", "write_secret"]
+__all__ = [
+    "Agreement",
+    "Sum",
+    "announced",
+    "load_key",
+    "new_key",
+    "shared_digest",
+    "write_secret",
+]
 
 _VERSION = 1
 _NUMBERS = ("cells", "slots", "support", "corrupt", "dropout")
@@ -34,11 +42,12 @@ _Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Sum:
-    """One of the two sums: who is in it, under which context, and how large the vectors are.
+    """One of the sums: who is in it, under which context, and how large the vectors are.
 
-    bound: of each number that a site adds.
+    what: in a word or two. bound: of each number that a site adds.
     """
 
+    what: str
     scheme: SecAggPlus
     round: Round
     bound: int
@@ -104,7 +113,8 @@ class Agreement:
         n = len(self.roster.clients)
         this = Round(session=session, number=0, model=self.settings, roster=self.roster)
         scheme = self._scheme(n, 2 << self.cells, 32)
-        return Sum(scheme=scheme, round=this, bound=((1 << 32) - 1) // n)
+        bound = ((1 << 32) - 1) // n
+        return Sum(what="counters and support", scheme=scheme, round=this, bound=bound)
 
     def calibrating(self, session: bytes, included: frozenset[int], counted: _Integers) -> Sum:
         """The second, among the sites of the first.
@@ -113,16 +123,43 @@ class Agreement:
         different sites in it, are not in one round. Raises `ParameterError` where fewer sites are
         left than the agreement allows.
         """
+        model = announced(self.settings, included, counted)
+        length, most = (1 + 2 * len(KINDS)) << self.slots, (1 << 63) - 1
+        return self.among(
+            included,
+            what="calibration",
+            session=session,
+            number=1,
+            model=model,
+            length=length,
+            bound=most // max(len(included), 1),
+            most=most,
+        )
+
+    def among(
+        self,
+        included: frozenset[int],
+        *,
+        what: str,
+        session: bytes,
+        number: int,
+        model: bytes,
+        length: int,
+        bound: int,
+        most: int,
+    ) -> Sum:
+        """A later sum, among the sites of the one before. most: what no entry of it exceeds.
+
+        Raises `ParameterError` where fewer sites are left than the agreement allows.
+        """
         least = self.counting(session).scheme.survivors
-        require(len(included) >= least, f"sites in the first sum >= {least}", len(included))
+        require(len(included) >= least, f"sites in the sum before >= {least}", len(included))
         require(included <= set(self.roster.ids), "sites in the sum <= sites", sorted(included))
-        state = blake2b(self.settings, digest_size=32)
-        state.update(np.array(sorted(included), "<i8").tobytes() + counted.astype("<i8").tobytes())
         keys = {site: self.roster.clients[site] for site in sorted(included)}
         roster = Roster(self.roster.server, keys)
-        this = Round(session=session, number=1, model=state.digest(), roster=roster)
-        scheme = self._scheme(len(included), (1 + 2 * len(KINDS)) << self.slots, 63)
-        return Sum(scheme=scheme, round=this, bound=((1 << 63) - 1) // len(included))
+        this = Round(session=session, number=number, model=model, roster=roster)
+        scheme = self._scheme(len(included), length, max(2, most.bit_length()))
+        return Sum(what=what, scheme=scheme, round=this, bound=bound)
 
     def _scheme(self, clients: int, length: int, width: int) -> SecAggPlus:
         return SecAggPlus(
@@ -158,6 +195,15 @@ class Agreement:
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise AgreementUnreadable(f"{path}: {type(error).__name__}: {error}") from None
+
+
+def announced(model: bytes, included: frozenset[int], total: _Integers) -> bytes:
+    """32 bytes that name a sum, under the model of its round, as it was told: what follows is
+    bound to them.
+    """
+    state = blake2b(model, digest_size=32)
+    state.update(np.array(sorted(included), "<i8").tobytes() + total.astype("<i8").tobytes())
+    return state.digest()
 
 
 def shared_digest(settings: bytes, counts: _Integers, sums: _Integers) -> str:

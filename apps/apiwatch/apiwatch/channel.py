@@ -22,12 +22,15 @@ _CLOSING = 2.0  # seconds
 
 
 class Kind(IntEnum):
-    """HELLO: a site's id. SESSION: its bytes. FRAME: of the protocol. SUM: what came out."""
+    """HELLO: a site's id. SESSION: the server's `Opening`. FRAME: of the protocol. SUM: what
+    came out. CLASSES: the class sums, for members.
+    """
 
     HELLO = 0
     SESSION = 1
     FRAME = 2
     SUM = 3
+    CLASSES = 4
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,16 @@ from apiwatch.errors import ParameterError, ProfileMismatch
 from apiwatch.hashing import U64, mix
 from apiwatch.secure import Members, Summed, secure_sum
 
-__all__ = ["BENIGN", "ClassModel", "ClassSums", "class_weights", "encode", "learn_together"]
+__all__ = [
+    "BENIGN",
+    "MOST_WEIGHT",
+    "ClassModel",
+    "ClassSums",
+    "class_weights",
+    "encode",
+    "largest_entry",
+    "learn_together",
+]
 
 BENIGN = "benign"
 _BITS = 11
@@ -31,7 +40,7 @@ SIZE = _WIDTH + 1
 _NORM = 32  # of an encoded value, before rounding; also its constant
 _GRAM = 3
 _BATCH = 2048
-_MOST_WEIGHT = 64
+MOST_WEIGHT = 64
 _RIDGE = 1e-3  # of the mean eigenvalue
 _WHITE = 1e-2  # the same where directions are compared: those that no example has are noise
 _ABOVE = 1.645  # standard deviations that 95 of 100 are below
@@ -77,9 +86,14 @@ def class_weights(counts: Mapping[str, int]) -> dict[str, int]:
     """How much one example of each class counts, 4 … 64: a rare class more, by the fourth root."""
     most = max(counts.values(), default=1)
     return {
-        label: min(_MOST_WEIGHT, round(4 * (most / max(count, 1)) ** 0.25))
+        label: min(MOST_WEIGHT, round(4 * (most / max(count, 1)) ** 0.25))
         for label, count in counts.items()
     }
+
+
+def largest_entry(counts: Mapping[str, int], weights: Mapping[str, int]) -> int:
+    """What no entry of the sums of so many examples exceeds."""
+    return _NORM**2 * sum(weights[label] * count for label, count in counts.items())
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +133,8 @@ class ClassSums:
         Raises `ParameterError` for another label or weight, or more than 2**20 examples.
         """
         sums = cls.empty(labels)
-        if not all(1 <= weights.get(label, 0) <= _MOST_WEIGHT for label in sums.labels):
-            raise ParameterError(f"1 <= weight <= {_MOST_WEIGHT} must hold for every label")
+        if not all(1 <= weights.get(label, 0) <= MOST_WEIGHT for label in sums.labels):
+            raise ParameterError(f"1 <= weight <= {MOST_WEIGHT} must hold for every label")
         index = {label: i for i, label in enumerate(sums.labels)}
         remaining = iter(examples)
         products = np.zeros((SIZE, SIZE))
@@ -219,6 +233,24 @@ class ClassModel:
         less is left for others: to compare classes, responses must be divided by this.
         """
         return self._solved[1][self._attack]
+
+    def unseen(
+        self, texts: Sequence[str], labels: Sequence[str], weights: Mapping[str, int]
+    ) -> _Floats:
+        """(n, a): what `attacked` would be of examples that are in the sums, were they not.
+
+        Without its own part, an example of leverage h and class y gets (r - h y) / (1 - h), exactly
+        [Hastie09, eq. 7.52].
+        """
+        encoded, c = encode(texts), len(self.sums.labels)
+        ridge = _regular(self.sums.products.astype(np.float64), _RIDGE)
+        both = _solve(ridge, np.concatenate([self.sums.moments, encoded]).T).T
+        weight = np.array([weights[label] for label in labels])
+        leverage = np.minimum(weight * (encoded * both[c:]).sum(axis=1), _MOST_LEVERAGE)[:, None]
+        own = np.array([[label == attack for attack in self.attacks] for label in labels])
+        seen = encoded @ both[self._attack].T
+        answers: _Floats = (seen - leverage * own) / (1.0 - leverage)
+        return answers
 
     @property
     def floors(self) -> _Floats:
@@ -329,6 +361,6 @@ def learn_together(
     learnt = {
         site: ClassSums.learn(sites[site], names, weights).vector for site in sorted(first.included)
     }
-    most = max(_MOST_WEIGHT * _NORM**2 * MOST_EXAMPLES, 1)
+    most = max(MOST_WEIGHT * _NORM**2 * MOST_EXAMPLES, 1)
     second = secure_sum(learnt, members.only(first.included), bound=most, model=model, drops=drops)
     return ClassSums.from_vector(second.total, names), [first, second]

@@ -5,7 +5,6 @@ Exit status: 0 nothing to report, 1 alerts (or drift), 2 an error, in one line.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import time
@@ -31,13 +30,14 @@ from apiwatch.cli_shared import (
     Logs,
     ProfileFile,
     Redact,
+    examples_of,
     requests_of,
     say,
 )
 from apiwatch.doctor import findings
 from apiwatch.errors import ApiwatchError, LogUnreadable
 from apiwatch.event import Field, Request
-from apiwatch.normalize import fold
+from apiwatch.pending import Pending, pending_file
 from apiwatch.report import page
 from apiwatch.settings import Settings, require
 from apiwatch.store import Profile
@@ -233,11 +233,15 @@ def label(
     least: Annotated[int, typer.Option(help="As given to `clusters`.", min=2)] = 5,
     log_format: LogFormat = None,
 ) -> None:
-    """Give a cluster a name; from then on values like it carry it."""
+    """Give a cluster a name; from then on values like it carry it, and after the next round of
+    names those of all sites.
+    """
     loaded = Profile.load(profile)
-    count = labeled(loaded, requests_of(logs, log_format), cluster, name, least)
+    examples = labeled(loaded, requests_of(logs, log_format), cluster, name, least)
+    pending = Pending(pending_file(profile))
+    pending.add(examples)
     loaded.save(profile)
-    say(f"{count} examples of {name}")
+    say(f"{len(examples)} examples of {name}; {pending.path} has them for `round join`")
 
 
 @app.command()
@@ -250,7 +254,7 @@ def teach(
 ) -> None:
     """Learn the names of attacks from examples, some of which are labeled 'benign'."""
     loaded = Profile.load(profile)
-    pairs = list(_examples(examples))
+    pairs = list(examples_of(examples))
     taught(loaded, pairs)
     loaded.save(profile)
     say(f"{len(pairs):,} examples; unknown below a response of {loaded.level:.2f}")
@@ -346,18 +350,6 @@ def _by_name(paths: list[Path]) -> dict[str, Profile]:
         names = (path.stem if n == 1 else f"{path.stem} {n}" for n in count(1))
         found[next(name for name in names if name not in found)] = Profile.load(path)
     return found
-
-
-def _examples(path: Path) -> Iterator[tuple[str, str]]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                entry = json.loads(line)
-                value, name = entry["value"], entry["label"]
-            except (ValueError, KeyError, TypeError) as error:
-                reason = f"{path}, line {number}: no value and label: {type(error).__name__}"
-                raise LogUnreadable(reason) from None
-            yield fold(str(value)), str(name)
 
 
 @contextmanager

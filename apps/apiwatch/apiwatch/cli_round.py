@@ -7,6 +7,7 @@ import json
 import os
 import ssl
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +16,14 @@ import typer
 from apiwatch.agreement import Agreement, load_key, new_key, write_secret
 from apiwatch.alone import keep_alone, learnt_alone
 from apiwatch.channel import Address, client_tls, server_tls
-from apiwatch.cli_shared import PROFILE, LogFormat, Logs, ProfileFile, requests_of, say
+from apiwatch.class_round import What
+from apiwatch.cli_shared import PROFILE, LogFormat, ProfileFile, examples_of, requests_of, say
 from apiwatch.coordinator import Coordinator
-from apiwatch.errors import AgreementUnreadable, ParameterError
+from apiwatch.errors import AgreementUnreadable, ParameterError, RoundFailed
+from apiwatch.pending import Pending, pending_file
 from apiwatch.settings import Settings
-from apiwatch.site import Site
+from apiwatch.shared_classes import SharedClasses
+from apiwatch.site import Joined, Site
 from apiwatch.store import Profile
 from apiwatch.table import gather
 
@@ -34,6 +38,21 @@ _KeyFile = Annotated[Path, typer.Option("--key", help="Of `round key`.")]
 _SaltFile = Annotated[Path, typer.Option("--salt", help="Of `round agree`; the sites' alone.")]
 _Certificate = Annotated[Path | None, typer.Option(help="Own certificate, PEM.")]
 _CertificateKey = Annotated[Path | None, typer.Option(help="Its key, PEM.")]
+
+
+class _What(StrEnum):
+    """As a person says it."""
+
+    PROFILE = "profile"
+    NAMES = "names"
+    BOTH = "both"
+
+
+_FLAGS = {
+    _What.PROFILE: What.PROFILE,
+    _What.NAMES: What.CLASSES,
+    _What.BOTH: What.PROFILE | What.CLASSES,
+}
 _CLAIMED = "site number = public key in hexadecimal"
 
 
@@ -92,6 +111,11 @@ def serve(
     agreement: _AgreementFile,
     *,
     key: _KeyFile,
+    what: Annotated[_What, typer.Option(help="What is summed.")] = _What.PROFILE,
+    classes: Annotated[
+        Path | None,
+        typer.Option(help="Where the class sums are kept; by default AGREEMENT.classes."),
+    ] = None,
     listen: Annotated[str, typer.Option(help="host:port; port 0 is any.")] = "127.0.0.1:7443",
     wait: Annotated[float, typer.Option(help="Seconds for sites to come.", min=0.1)] = 60.0,
     phase: Annotated[float, typer.Option(help="Seconds for each later step.", min=0.1)] = 30.0,
@@ -101,31 +125,45 @@ def serve(
         Path | None, typer.Option(help="Who signs sites' certificates; they must show one.")
     ] = None,
 ) -> None:
-    """Serve one learning: both sums, whoever of the sites comes and stays. It needs no salt."""
+    """Serve one learning, whoever of the sites comes and stays. It needs no salt."""
     tls: ssl.SSLContext | None = None
     if tls_certificate is not None:
         tls = server_tls(tls_certificate, tls_key or tls_certificate, tls_sites)
+    kept = classes or agreement.with_name(f"{agreement.name}.classes")
+    shared = SharedClasses.load(kept)
     coordinator = Coordinator(
         agreement=Agreement.load(agreement),
         identity=load_key(key),
+        what=_FLAGS[what],
+        shared=shared,
+        kept=lambda made: made.save(kept, shared),
         wait=wait,
         phase=phase,
         told=say,
     )
     outcome = asyncio.run(coordinator.serve(Address.parse(listen), tls))
     typer.echo(json.dumps(asdict(outcome)))
+    if outcome.missing:
+        raise RoundFailed(f"the profile is there, and no names: {outcome.missing}")
 
 
 @rounds.command()
 def join(
     agreement: _AgreementFile,
-    logs: Logs,
+    logs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[LOG…]", help="Logs; none where names alone are summed."),
+    ] = None,
     *,
     key: _KeyFile,
     salt: _SaltFile,
     site: Annotated[int, typer.Option(help="This site's number in the agreement.", min=1)],
     server: Annotated[str, typer.Option(help="host:port.")] = "127.0.0.1:7443",
     profile: ProfileFile = PROFILE,
+    examples: Annotated[
+        Path | None,
+        typer.Option(help="JSON lines of 'value' and 'label', as for `teach`; give them once."),
+    ] = None,
     more: Annotated[bool, typer.Option(help="Add to the profile that is there.")] = False,
     patience: Annotated[
         float, typer.Option(help="Seconds to wait for the server.", min=0.1)
@@ -137,14 +175,13 @@ def join(
     tls_certificate: _Certificate = None,
     tls_key: _CertificateKey = None,
 ) -> None:
-    """Add what these logs teach, and write the profile that all of them give."""
+    """Add what these logs and examples teach, and write the profile that those of all give."""
     agreed = Agreement.load(agreement)
-    tls: ssl.SSLContext | None = None
-    if tls_authority is not None:
-        tls = client_tls(tls_authority, tls_certificate, tls_key or tls_certificate)
-    counts = gather(requests_of(logs, log_format))
-    before = Profile.load(profile) if more else None
+    tls = client_tls(tls_authority, tls_certificate, tls_key) if tls_authority else None
+    counts = gather(requests_of(logs, log_format)) if logs else None
+    before = Profile.load(profile) if more or counts is None else None
     alone = learnt_alone(before, profile) if before else None
+    pending = Pending(pending_file(profile))
     member = Site(
         agreement=agreed,
         identity=load_key(key),
@@ -152,14 +189,32 @@ def join(
         settings=agreed.settings_with(_salt(salt)),
         counts=counts,
         before=before,
+        pending=pending,
+        examples=list(examples_of(examples)) if examples else (),
         patience=patience,
         told=say,
     )
     joined = asyncio.run(member.join(Address.parse(server), tls))
     joined.profile.save(profile)
-    keep_alone(joined.profile, profile, counts, before=alone)
-    say(f"{len(joined.counted)} sites counted, {len(joined.calibrated)} calibrated; {profile}")
-    typer.echo(joined.digest)
+    if counts is not None:
+        keep_alone(joined.profile, profile, counts, before=alone)
+    _tell(joined, profile, pending)
+
+
+def _tell(joined: Joined, profile: Path, pending: Pending) -> None:
+    """What has come out, and for a script what all sites have alike. Raises what is missing."""
+    if joined.digest:
+        counted, calibrated = len(joined.counted), len(joined.calibrated)
+        say(f"{counted} sites counted, {calibrated} calibrated; {profile}")
+        typer.echo(joined.digest)
+    if joined.named is not None:
+        names = ", ".join(f"{count} of {name}" for name, count in joined.named.names.items())
+        say(f"{len(joined.named.sites)} sites named {names or 'nothing'}; {profile}")
+        typer.echo(joined.named.shared.sums_digest)
+    if pending.pairs:
+        say(f"{len(pending.pairs)} examples wait in {pending.path} for the next round of names")
+    if joined.missing is not None:
+        raise joined.missing
 
 
 def _bytes(text: str, meaning: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Annotated
 import typer
 
 from apiwatch.alerts import Output
+from apiwatch.errors import LogUnreadable
 from apiwatch.event import Request
 from apiwatch.logs import Format, Log
+from apiwatch.normalize import fold
 
 __all__ = [
     "PROFILE",
@@ -20,6 +23,7 @@ __all__ = [
     "Logs",
     "ProfileFile",
     "Redact",
+    "examples_of",
     "requests_of",
     "say",
 ]
@@ -53,3 +57,16 @@ def requests_of(paths: Iterable[Path], kind: Format | None) -> Iterator[Request]
                 yield from log
         if log.skipped:
             say(f"{path}: {log.skipped:,} entries could not be read; {log.reason}")
+
+
+def examples_of(path: Path) -> Iterator[tuple[str, str]]:
+    """Values and labels of JSON lines. Raises `LogUnreadable` for a line without them."""
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                entry = json.loads(line)
+                value, name = entry["value"], entry["label"]
+            except (ValueError, KeyError, TypeError) as error:
+                reason = f"{path}, line {number}: no value and label: {type(error).__name__}"
+                raise LogUnreadable(reason) from None
+            yield fold(str(value)), str(name)

@@ -1,4 +1,4 @@
-"""The server of a round over a network. It learns both sums, and of no site what it added.
+"""The server of a round over a network. It learns the sums, and of no site what it added.
 
 Phases end when all have answered or the time is over; a site that was killed is one that does not
 answer, and nobody waits for one whose connection is gone. A connection speaks for a site once a
@@ -12,7 +12,7 @@ import os
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,15 +22,18 @@ from secagg.frame import OVERHEAD
 from secagg.scheme import Scheme
 from secagg.wire import Message, size_bound
 
-from apiwatch.agreement import Agreement, Sum, shared_digest
+from apiwatch.agreement import Agreement, Sum, announced, shared_digest
 from apiwatch.channel import Address, Channel, Kind
-from apiwatch.errors import ParameterError, RoundFailed
+from apiwatch.class_round import ClassRound, Opening, What, largest_sums
+from apiwatch.errors import ApiwatchError, ParameterError, RoundFailed
+from apiwatch.shared_classes import SharedClasses
 
 __all__ = ["Coordinator", "Outcome", "largest"]
 
 _HELLO_SECONDS = 10.0
 _WAITING = 64  # frames in the queue; beyond them connections wait
 _Integers = NDArray[np.int64]
+_Announced = tuple[frozenset[int], _Integers]
 
 
 def _silent(line: str) -> None:
@@ -38,28 +41,44 @@ def _silent(line: str) -> None:
     del line
 
 
+def _forgotten(shared: SharedClasses) -> None:
+    """Nobody keeps them."""
+    del shared
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """counted, calibrated: the sites in each sum. digest: of the profile that follows from both.
-    bytes_up: of frames, per site. rejected: sites that broke the protocol.
+    """counted, calibrated: the sites in each sum of the profile. digest: of what follows from both.
+    named: the sites in the class sums. names: how many examples of each they were to have, in this
+    round. classes: the digest of the class sums of all rounds. missing: why there are none, though
+    the profile is there. bytes_up: of frames, per site. rejected: sites that broke the protocol.
     """
 
-    counted: tuple[int, ...]
-    calibrated: tuple[int, ...]
-    digest: str
-    bytes_up: dict[int, int]
-    rejected: tuple[int, ...]
+    counted: tuple[int, ...] = ()
+    calibrated: tuple[int, ...] = ()
+    digest: str = ""
+    named: tuple[int, ...] = ()
+    names: dict[str, int] = field(default_factory=dict)
+    classes: str = ""
+    missing: str = ""
+    bytes_up: dict[int, int] = field(default_factory=dict)
+    rejected: tuple[int, ...] = ()
 
 
 @dataclass(kw_only=True)
 class Coordinator:
     """Serves one learning of an agreement.
 
-    wait: seconds for sites to come. phase: seconds for each later step. told: hears of progress.
+    what: is summed. shared: the class sums so far. kept: gets those with this round in them, before
+    any site does. wait: seconds for sites to come. phase: seconds for each later step. told: hears
+    of progress.
     """
 
     agreement: Agreement
     identity: Identity
+    what: What = What.PROFILE
+    shared: SharedClasses = field(default_factory=SharedClasses)
+    kept: Callable[[SharedClasses], None] = _forgotten
     wait: float = 60.0
     phase: float = 30.0
     told: Callable[[str], None] = _silent
@@ -74,11 +93,14 @@ class Coordinator:
         if self.identity.public != self.agreement.roster.server:
             raise ParameterError("the key is not that of the agreement's server")
         self._session = self.rand(16)
+        self._opening = Opening.of(self._session, self.what, self.shared.digest).content
         self._frames: asyncio.Queue[tuple[int, bytes | None, Channel]] = asyncio.Queue(_WAITING)
         first = self.agreement.counting(self._session)
         everybody = frozenset(self.agreement.roster.ids)
         second = self.agreement.calibrating(self._session, everybody, np.zeros(0, np.int64))
-        schemes = (first.scheme, second.scheme)
+        schemes: tuple[Scheme, ...] = (first.scheme, second.scheme)
+        if What.CLASSES in self.what:
+            schemes += tuple(s.scheme for s in largest_sums(self.agreement, self._session))
         self._most = max(largest(scheme, scheme.server_messages) for scheme in schemes)
 
     async def serve(self, address: Address, tls: ssl.SSLContext | None = None) -> Outcome:
@@ -111,27 +133,73 @@ class Coordinator:
         await channel.close()
 
     async def _learn(self) -> Outcome:
-        first = self.agreement.counting(self._session)
-        counted, total = await self._sum(first, self.wait)
-        second = self.agreement.calibrating(self._session, counted, total)
-        calibrated, sums = await self._sum(second, self.phase, after=(counted, total))
-        self._broadcast(calibrated, sums)
-        cells = 1 << self.agreement.cells
-        return Outcome(
-            counted=tuple(sorted(counted)),
-            calibrated=tuple(sorted(calibrated)),
-            digest=shared_digest(self.agreement.settings, total[:cells], sums),
+        outcome, number = Outcome(), 0
+        everybody, before = frozenset(self.agreement.roster.ids), self.agreement.settings
+        if What.PROFILE in self.what:
+            outcome, before = await self._profile()
+            everybody, number = frozenset(outcome.calibrated), 2
+        if What.CLASSES in self.what:
+            opened = ClassRound(
+                agreement=self.agreement,
+                session=self._session,
+                sites=everybody,
+                before=before,
+                shared=self.shared.digest,
+                number=number,
+            )
+            try:
+                outcome = await self._classes(opened, outcome)
+            except ApiwatchError as error:
+                if not number:
+                    raise
+                outcome = replace(outcome, missing=str(error))
+        return replace(
+            outcome,
             bytes_up=dict(sorted(self._sent.items())),
             rejected=tuple(sorted(self._rejected)),
         )
 
-    async def _sum(
-        self, this: Sum, wait: float, after: tuple[frozenset[int], _Integers] | None = None
-    ) -> tuple[frozenset[int], _Integers]:
-        """One sum. after: what came out of the one before, which starts it."""
+    async def _profile(self) -> tuple[Outcome, bytes]:
+        """Both sums of the profile, and what names them."""
+        first = self.agreement.counting(self._session)
+        counted, total = await self._sum(first, self.wait)
+        second = self.agreement.calibrating(self._session, counted, total)
+        self._broadcast(counted, total)
+        calibrated, sums = await self._sum(second, self.phase)
+        self._broadcast(calibrated, sums)
+        cells = 1 << self.agreement.cells
+        outcome = Outcome(
+            counted=tuple(sorted(counted)),
+            calibrated=tuple(sorted(calibrated)),
+            digest=shared_digest(self.agreement.settings, total[:cells], sums),
+        )
+        return outcome, announced(second.round.model, calibrated, sums)
+
+    async def _classes(self, opened: ClassRound, outcome: Outcome) -> Outcome:
+        """The sums of names. What came out of them is kept before it is told: see `Pending`."""
+        told = await self._sum(opened.listing(), self.phase if opened.number else self.wait)
+        self._broadcast(*told)
+        listed = opened.listed(*told, self.shared)
+        if not listed.names:
+            return replace(outcome, classes=self.shared.sums_digest)
+        told = await self._sum(listed.summing(), self.phase)
+        learnt = listed.summed(*told)
+        named, shared = told[0], learnt.shared
+        if not learnt.has_level:
+            self._broadcast(*told)
+            told = await self._sum(learnt.leveling(), self.phase)
+            shared = learnt.leveled(told[1])
+        self.kept(shared)
+        self._broadcast(*told)
+        return replace(
+            outcome,
+            named=tuple(sorted(named)),
+            names=dict(listed.names),
+            classes=shared.sums_digest,
+        )
+
+    async def _sum(self, this: Sum, wait: float) -> _Announced:
         machine = this.scheme.server(this.round, self.identity, rand=self.rand)
-        if after is not None:
-            self._broadcast(*after)
         clock = asyncio.get_running_loop().time
         phase, ends = machine.phase, clock() + wait
         while not machine.ended:
@@ -169,6 +237,8 @@ class Coordinator:
         if site not in self._channels or site in self._lost:
             self._channels[site] = channel
             self._lost.discard(site)
+            if What.CLASSES in self.what:
+                channel.send(Kind.CLASSES, self.shared.content)
         if self._channels[site] is channel:
             self._sent[site] = self._sent.get(site, 0) + len(frame)
 
@@ -188,7 +258,7 @@ class Coordinator:
             if site in self._channels:
                 self._channels[site].send(Kind.FRAME, frame)
 
-    def _outcome(self, machine: Machine[Any]) -> tuple[frozenset[int], _Integers]:
+    def _outcome(self, machine: Machine[Any]) -> _Announced:
         while (event := machine.next_event()) is not None:
             if isinstance(event, PeerRejected):
                 self._rejected.add(event.peer)
@@ -217,7 +287,7 @@ class Coordinator:
         with suppress(EOFError, OSError, TimeoutError):
             async with asyncio.timeout(_HELLO_SECONDS):
                 site = int.from_bytes(await channel.expect(Kind.HELLO, 4), "big")
-            channel.send(Kind.SESSION, self._session)
+            channel.send(Kind.SESSION, self._opening)
             await self._forward(site, channel)
         await channel.close()
         del self._open[task]

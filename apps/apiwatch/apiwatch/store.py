@@ -29,7 +29,7 @@ from apiwatch.ledger import Ledger
 from apiwatch.settings import Settings
 from apiwatch.table import Table
 
-__all__ = ["Profile"]
+__all__ = ["Profile", "write_private"]
 
 _VERSION = 2
 _MAGIC = b"apiwatch profile 2\n"
@@ -69,7 +69,7 @@ class Profile:
         packed = io.BytesIO()
         np.savez_compressed(packed, allow_pickle=False, **data)
         body = packed.getvalue()
-        _replace(path, _MAGIC + sha256(body).digest() + body)
+        write_private(path, _MAGIC + sha256(body).digest() + body)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -136,7 +136,7 @@ class Profile:
         )
 
 
-def _replace(path: Path, data: bytes) -> None:
+def write_private(path: Path, data: bytes) -> None:
     """The whole file or the old one, for its owner's eyes from the first byte on."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.new")
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

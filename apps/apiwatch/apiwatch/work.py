@@ -27,6 +27,7 @@ from apiwatch.unknown import clusters
 
 __all__ = [
     "alerts_of",
+    "benign_sums",
     "explained",
     "forgotten",
     "labeled",
@@ -38,6 +39,7 @@ __all__ = [
     "set_threshold",
     "taught",
     "unknown_clusters",
+    "with_examples",
 ]
 
 _UNSET = 10.0  # standard deviations: until `threshold` is told how many alerts are wanted
@@ -198,8 +200,8 @@ def _plain_model(profile: Profile, alerts: Sequence[Alert]) -> ClassModel:
 
 def labeled(
     profile: Profile, requests: Iterable[Request], cluster: int, name: str, least: int
-) -> int:
-    """Add a cluster's values to the class sums under a name; how many."""
+) -> list[tuple[str, str]]:
+    """Add a cluster's values to the class sums under a name; these examples."""
     if not name or name in (BENIGN, "unknown", "anomaly", "structure"):
         raise ParameterError(
             f"name not in ('', '{BENIGN}', 'unknown', 'anomaly', 'structure') must hold"
@@ -209,14 +211,22 @@ def labeled(
         raise ParameterError(
             f"cluster in {sorted(c for c in found if c >= 0)} must hold, got {cluster}"
         )
-    texts = [alert.first.field.value for alert in found[cluster]]
-    sums = profile.classes or _benign_sums(profile)
-    counts = dict(zip(sums.labels, sums.counts.tolist(), strict=True)) | {name: len(texts)}
-    learnt_now = ClassSums.learn([(text, name) for text in texts], [name], class_weights(counts))
-    profile.classes = sums + learnt_now
+    examples = [(alert.first.field.value, name) for alert in found[cluster]]
+    sums = profile.classes or benign_sums(profile)
     if name not in sums.labels:
         profile.later = (*profile.later, name)
-    return len(texts)
+    profile.classes = with_examples(sums, examples)
+    return examples
+
+
+def with_examples(sums: ClassSums, examples: Sequence[tuple[str, str]]) -> ClassSums:
+    """The sums and these examples, weighted by how rare their classes are among all that are new
+    or known.
+    """
+    counts = dict(zip(sums.labels, sums.counts.tolist(), strict=True))
+    counts |= Counter(label for _, label in examples)
+    names = {label for _, label in examples}
+    return sums + ClassSums.learn(examples, names, class_weights(counts))
 
 
 def taught(profile: Profile, examples: Sequence[tuple[str, str]]) -> None:
@@ -231,7 +241,7 @@ def taught(profile: Profile, examples: Sequence[tuple[str, str]]) -> None:
     profile.classes, profile.later = ClassSums.learn(examples, weights, weights), ()
 
 
-def _benign_sums(profile: Profile) -> ClassSums:
+def benign_sums(profile: Profile) -> ClassSums:
     """Where there are no classes yet: the usual shapes stand for usual values."""
     usual = [(shape, BENIGN) for shapes in profile.usual.shapes.values() for shape in shapes]
     return ClassSums.learn(usual, [BENIGN], {BENIGN: 4})

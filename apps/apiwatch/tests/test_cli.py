@@ -13,6 +13,7 @@ from traffic import attacks, usual
 
 from apiwatch import gather
 from apiwatch.logs import Log, request_to_json
+from apiwatch.pending import Pending, pending_file
 from apiwatch.store import Profile
 from apiwatch.work import learnt
 
@@ -155,7 +156,11 @@ def test_a_cluster_gets_a_name(profile: Path, tmp_path: Path) -> None:
     found = run("clusters", attacked, "-p", profile)
     assert found.exit_code == 1
     assert "cluster 0" in found.stdout
-    assert run("label", 0, "log4shell", attacked, "-p", profile).exit_code == 0
+    done = run("label", 0, "log4shell", attacked, "-p", profile)
+    assert done.exit_code == 0
+    waiting = Pending(pending_file(profile))
+    assert f"{len(waiting.pairs)} examples of log4shell; {waiting.path} has them" in done.stderr
+    assert all("jndi" in value and label == "log4shell" for value, label in waiting.pairs)
     assert "log4shell" in run("score", attacked, "-p", profile).stdout
     assert run("label", 99, "x", attacked, "-p", profile).exit_code == 2
 

@@ -31,6 +31,7 @@ from apiwatch import Calibration, Detector, Settings, Table, gather
 from apiwatch.agreement import Agreement, load_key, new_key, write_secret
 from apiwatch.alone import learnt_alone
 from apiwatch.channel import Address, Channel, Kind, client_tls, server_tls
+from apiwatch.class_round import Opening, What
 from apiwatch.coordinator import Coordinator, Outcome
 from apiwatch.errors import AgreementUnreadable, ApiwatchError, ParameterError, RoundFailed
 from apiwatch.logs import request_to_json
@@ -225,7 +226,7 @@ def test_sites_that_were_told_different_sums_are_in_different_rounds() -> None:
     assert len(contexts) == 3
     same = agreed.calibrating(session, everybody, total.copy())
     assert same.round.model == agreed.calibrating(session, everybody, total).round.model
-    with pytest.raises(ParameterError, match="sites in the first sum >= 6"):
+    with pytest.raises(ParameterError, match="sites in the sum before >= 6"):
         agreed.calibrating(session, frozenset({1, 2, 3}), total)
 
 
@@ -234,7 +235,7 @@ def test_a_sum_without_what_this_site_added_is_not_believed() -> None:
         async def accept(reader, writer) -> None:
             channel = Channel(reader, writer)
             await channel.expect(Kind.HELLO, 4)
-            channel.send(Kind.SESSION, bytes(16))
+            channel.send(Kind.SESSION, Opening.of(bytes(16), What.PROFILE, b"").content)
             included = np.array(list(SITES), "<i8")
             total = np.zeros(2 << SETTINGS.cells, "<i8")
             content = len(included).to_bytes(4, "big") + included.tobytes() + total.tobytes()

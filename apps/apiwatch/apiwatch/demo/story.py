@@ -29,6 +29,7 @@ from apiwatch.work import alerts_of, learnt, unknown_clusters
 __all__ = ["tell"]
 
 _LEARN, _HELD, _SCORED = 110, 60, 30  # usual requests of each site
+_LEVEL = 0.6  # generated attacks are so alike that their responses are near 1
 _JUDGING = 6  # gateways that judge as requests come; each holds class sums of 33 MB
 
 
@@ -119,7 +120,7 @@ def _learn(story: _Story) -> None:
 def _score(story: _Story) -> None:
     """3. Attacks get through while nobody judges; judged afterwards, they are found"""
     stage = story.stage
-    sums, level, sent = together.learn_names(stage, story.settings)
+    names, sent = together.learn_names(stage)
     stage.send({site: usual(stage.dice, site, _SCORED) for site in stage.sites})
     stage.put_away("clean")
     planned = {s: [a for label in ATTACKS for a in story.attacks(label, s, 2)] for s in story.live}
@@ -135,7 +136,8 @@ def _score(story: _Story) -> None:
     scores = np.concatenate([story.profiles[s].detector.scores(held[s]) for s in story.live])
     threshold = threshold_for(scores, requests=200, alerts=1)
     for profile in story.profiles.values():
-        profile.threshold, profile.classes, profile.level = threshold, sums, level
+        profile.threshold, profile.classes = threshold, names.classes
+        profile.level = min(names.level, _LEVEL)
     found, false = _rates(story, "attacked", "clean")
     alone_false = _alone(story)
     stage.table(
@@ -186,6 +188,7 @@ def _publish(story: _Story) -> None:
     for site in story.judging:
         story.profiles[site].save(story.stage.file(site, "profile"))
     story.stage.published(story.judging, since)
+    story.stage.put_away("nudged")
 
 
 def _block(story: _Story) -> None:
@@ -236,10 +239,9 @@ def _unknown(story: _Story) -> None:
         f"site {first} sees {len(values)} kinds of them in clusters, {pure:.0%} of one class",
         holds=len(values) >= 5 and pure >= 0.95,
     )
-    assert profile.classes is not None
-    spread = together.spread(stage, story.settings, profile.classes, values)
+    spread = together.spread(stage, values)
     for one in story.profiles.values():
-        one.classes, one.later = spread, (UNKNOWN,)
+        one.classes, one.later = spread.classes, spread.later
     _publish(story)
     others = story.judging[1:]
     answered = stage.send({site: story.attacks(UNKNOWN, site, 6) for site in others})

@@ -9,61 +9,75 @@ import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from apiwatch.agreement import Agreement, load_key, new_key, write_secret
 from apiwatch.calibration import Calibration
-from apiwatch.classes import ClassModel, ClassSums, class_weights, learn_together
-from apiwatch.demo.sites import learnt_from
+from apiwatch.classes import ClassSums, class_weights
+from apiwatch.demo.sites import NAMES, learnt_from
 from apiwatch.demo.stage import Stage
 from apiwatch.demo.traffic import ATTACKS, UNKNOWN, examples
 from apiwatch.detector import Detector
 from apiwatch.errors import StoryFailed
 from apiwatch.event import Field
 from apiwatch.federation import Federation
-from apiwatch.naming import level_for
-from apiwatch.secure import Members, secure_sum
+from apiwatch.pending import Pending, pending_file
 from apiwatch.settings import Settings
+from apiwatch.store import Profile
 from apiwatch.table import Table, gather
 
 __all__ = ["agree", "forget", "learn", "learn_names", "pooled_digest", "spread"]
 
-# generated attacks get responses near 1; a class named from a dozen examples is not so sure
-_LEVEL = 0.6
+_ALL, _SOME = "agreement.json", "agreement of names.json"
 _HOST = 4  # sites in one process
-_NAMERS = range(1, 7)
+_NAMERS = range(1, 6)
 
 
 def agree(stage: Stage) -> Settings:
-    """Keys of everybody, a salt, and two agreements: of all sites, and of those that stay."""
+    """Keys of everybody, a salt, and two agreements: of all sites, and of those that give names."""
     salt = os.urandom(32)
     settings = Settings(cells=16, slots=11, salt=salt)
     write_secret(stage.folder / "salt", salt)
     server = new_key(stage.folder / "server.key").public
     keys = {site: new_key(stage.file(site, "key")).public for site in stage.sites}
-    Agreement.of(settings, server, keys).save(stage.folder / "agreement.json")
+    Agreement.of(settings, server, keys).save(stage.folder / _ALL)
+    some = {site: keys[site] for site in _NAMERS}
+    Agreement.of(settings, server, some).save(stage.folder / _SOME)
     return settings
 
 
 def learn(stage: Stage, suffix: str, *, kill: bool, sites: Sequence[int]) -> dict[str, Any]:
     """One learning round between real processes. kill: the last of them in mid-round."""
-    agreement = stage.folder / "agreement.json"
+    agreement = stage.folder / _ALL
     if len(sites) < len(stage.sites):
         whole = Agreement.load(agreement)
         keys = {site: load_key(stage.file(site, "key")).public for site in sites}
         salt = bytes.fromhex((stage.folder / "salt").read_text("ascii"))
         Agreement.of(whole.settings_with(salt), whole.roster.server, keys).save(agreement)
-    serving = ("round", "serve", agreement, "--key", stage.folder / "server.key")
-    with stage.process("apiwatch.cli", *serving, "--listen", "127.0.0.1:0") as server:
+    return _round(stage, _ALL, suffix, kill=kill, sites=sites)
+
+
+def _round(
+    stage: Stage, file: str, suffix: str, *, kill: bool, sites: Sequence[int]
+) -> dict[str, Any]:
+    """What the server has printed."""
+    what = "names" if suffix == NAMES else "profile"
+    serving = ("round", "serve", stage.folder / file, "--key", stage.folder / "server.key")
+    with stage.process(
+        "apiwatch.cli", *serving, "--what", what, "--listen", "127.0.0.1:0"
+    ) as server:
         assert server.stderr is not None
         address = server.stderr.readline().rpartition(" ")[2].strip()
         groups = [sites[at : at + _HOST] for at in range(0, len(sites), _HOST)]
         with ExitStack() as ending:
             hosts = [
                 ending.enter_context(
-                    stage.process("apiwatch.demo.sites", stage.folder, address, suffix, *group)
+                    stage.process(
+                        "apiwatch.demo.sites", stage.folder, file, address, suffix, *group
+                    )
                 )
                 for group in groups
             ]
@@ -99,36 +113,41 @@ def pooled_digest(stage: Stage, settings: Settings, outcome: dict[str, Any], suf
     return Detector(table, Calibration.learn(second, table)).digest
 
 
-def learn_names(stage: Stage, settings: Settings) -> tuple[ClassSums, float, int]:
-    """Class sums over six sites with two known classes each, the level of the unknown, and the
-    bytes that a site sent.
+def learn_names(stage: Stage) -> tuple[Profile, int]:
+    """A profile with names, of five sites with two known classes each, and the bytes that a site
+    sent for them.
     """
     labels = tuple(ATTACKS)
-    sites = {
+    given = {
         site: examples(stage.dice, (labels[site % 4], labels[(site + 1) % 4]), 40)
         for site in _NAMERS
     }
-    members = Members.generate(sites)
-    sums, rounds = learn_together(sites, (*labels, "benign"), members, model=settings.digest)
-    fresh = [ATTACKS[label](stage.dice) for label in labels for _ in range(60)]
-    sent = sum(max(summed.bytes_up.values()) for summed in rounds)
-    return sums, min(level_for(ClassModel(sums), fresh), _LEVEL), sent
+    for site, pairs in given.items():
+        Pending(pending_file(stage.file(site, "learnt"))).add(pairs)
+    outcome = _round(stage, _SOME, NAMES, kill=False, sites=_NAMERS)
+    pooled = list(chain(*given.values()))
+    weights = class_weights(Counter(label for _, label in pooled))
+    same = ClassSums.learn(pooled, weights, weights).digest == outcome["classes"]
+    stage.claim(
+        f"{len(outcome['named'])} sites learn names together: to the bit, those of their pooled "
+        f"{len(pooled)} examples",
+        holds=same,
+    )
+    return Profile.load(stage.file(1, "learnt")), max(outcome["bytes_up"].values())
 
 
-def spread(stage: Stage, settings: Settings, known: ClassSums, values: Sequence[str]) -> ClassSums:
-    """What one site calls a cluster of its own, added to the class sums of all by one sum.
+def spread(stage: Stage, values: Sequence[str]) -> Profile:
+    """A profile with what one site calls a cluster of its own, after one more round of names.
 
     Nobody learns which site it was: the others add nothing, and that looks the same.
     """
-    labels = (*known.labels, UNKNOWN)
-    counts = dict(zip(known.labels, known.counts.tolist(), strict=True)) | {UNKNOWN: len(values)}
-    own = ClassSums.learn([(value, UNKNOWN) for value in values], labels, class_weights(counts))
-    nothing = ClassSums.empty(labels).vector
-    vectors = {site: own.vector if site == 1 else nothing for site in _NAMERS}
-    members = Members.generate(_NAMERS)
-    summed = secure_sum(vectors, members, bound=int(own.vector.max()), model=settings.digest)
-    stage.claim(f"the sum of {len(summed.included)} sites has the new class", holds=bool(values))
-    return known + ClassSums.from_vector(summed.total, own.labels)
+    Pending(pending_file(stage.file(1, "learnt"))).add((value, UNKNOWN) for value in values)
+    outcome = _round(stage, _SOME, NAMES, kill=False, sites=_NAMERS)
+    stage.claim(
+        f"the sum of {len(outcome['named'])} sites has the new class",
+        holds=outcome["names"] == {UNKNOWN: len(values)},
+    )
+    return Profile.load(stage.file(2, "learnt"))
 
 
 def forget(stage: Stage, settings: Settings, sites: Sequence[int], gone: int) -> tuple[str, str]:
