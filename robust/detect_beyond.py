@@ -15,12 +15,17 @@ with everybody.
 
 Null law. w_i does not depend on client i. So a residual that is independent of the others still has
 a uniform direction once w_i is given, and the table of directions is taken as there, each in place
-of client i, with w_i taken off. The p-values are exact in the same sense, where w_i is well
-defined, which it is where the others have one direction in common and no second one of that size.
+of client i, with w_i taken off. That is exact where w_i is well defined, which it is where the
+others have one direction in common and no second one of that size.
 
-A clique with noise of its own in common is seen here as before, and trimmed as before; what it
-shares counts for more beside less. Whoever has nothing but the common direction, as a client of one
-class may, has nothing here: ask for evidence there *or* here.
+A clique with noise of its own in common drops out when the nearest are trimmed, but then fewer of
+the others do than for a direction of the table: its members keep honest clients that are nearer.
+Beside the common direction that hardly counts; without it, it does. So where a share t is trimmed,
+the law trims only 1 - (1 - t)/(1 - c): what is left of the others to a member of a clique of a
+share c. P-values then err upwards, and cliques of up to c gain nothing.
+
+Whoever has nothing but the common direction, as a client of one class may, has nothing here: ask
+for evidence there *or* here.
 
 Cost: m n^2 operations for n clients and a table of m.
 """
@@ -34,7 +39,7 @@ import numpy as np
 
 from robust.detect import Abstained, Detector, Reason, Scores
 from robust.detect_evidence import EvidenceOfTraining, NullLaw, table_cosines, trimmed_mean
-from robust.features import cosine_matrix
+from robust.features import cosine_matrix, proportion
 from robust.observe import Array, Sketches
 
 __all__ = ["EvidenceBeyond", "leading"]
@@ -61,12 +66,18 @@ class EvidenceBeyond(Detector[Sketches]):
     Attributes
     ----------
     evidence: the statistic that is taken again: its trimming, and the size of its table.
+    clique: share of the clients whose noise in common gains them nothing, 0 <= clique < 1; at most
+        the share that is trimmed counts.
     """
 
     name: ClassVar[str] = "beyond"
     sees: ClassVar[type[Sketches]] = Sketches
 
     evidence: EvidenceOfTraining = field(default_factory=EvidenceOfTraining)
+    clique: float = 1 / 7
+
+    def __post_init__(self) -> None:
+        proportion("clique", self.clique, 1.0)
 
     def score(self, seen: Sketches) -> Scores | Abstained:
         """Excess and p-values of every client."""
@@ -88,15 +99,17 @@ class EvidenceBeyond(Detector[Sketches]):
 
     def _compared(self, cosines: Array, table: Array) -> tuple[Array, NullLaw]:
         """Energies (n,) by cosines (n, n); their law by those of the table with clients, (m, n)."""
-        n = len(cosines)
+        n, trim = len(cosines), self.evidence.trim
+        milder = max(1.0 - (1.0 - trim) / (1.0 - self.clique), 0.0)
         rows, coefficients = np.vstack([cosines, table]), leading(cosines)
         along, theirs = rows @ coefficients.T, coefficients @ cosines
-        found = np.empty((len(rows), n))
+        energy, law = np.empty(n), np.empty((len(table), n))
         for i in range(n):
             squares = _off(rows, along[:, i], theirs[i])
             squares[:, i] = np.inf
-            found[:, i] = trimmed_mean(squares, n - 1, self.evidence.trim)
-        return found[:n].diagonal(), NullLaw(energies=found[n:])
+            energy[i] = trimmed_mean(squares[i : i + 1], n - 1, trim)[0]
+            law[:, i] = trimmed_mean(squares[n:], n - 1, milder)
+        return energy, NullLaw(energies=law)
 
 
 def leading(cosines: Array) -> Array:

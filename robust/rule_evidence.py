@@ -118,7 +118,7 @@ class TrainingRule(_ShareRule):
     floor: float = 0.19
     plausible: float = 1e-12
     poor: float = 0.1
-    doubt: float = 1e-8
+    doubt: float = 1e-7
 
     def __post_init__(self) -> None:
         super().__post_init__()

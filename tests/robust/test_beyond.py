@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import kstest
@@ -9,6 +11,7 @@ from scipy.stats import kstest
 from robust.detect import Scores
 from robust.detect_beyond import EvidenceBeyond, leading
 from robust.detect_evidence import EvidenceOfTraining, single, trimmed_mean
+from robust.errors import ParameterError
 from robust.features import cosine_matrix, orthonormal, residuals, unit_rows
 from robust.observe import Array, Public, Sketches
 from robust.testing import DetectorConformance
@@ -98,23 +101,56 @@ def test_a_balanced_client_shows_beyond_and_one_without_data_does_not() -> None:
     assert beyond[:FAKES].min() > -1.0
 
 
-def fakes(trim: float, rounds: int) -> Array:
-    detector = EvidenceBeyond(evidence=EvidenceOfTraining(trim=trim, directions=512))
+def fakes(trim: float, clique: float, rounds: int) -> Array:
+    law = EvidenceOfTraining(trim=trim, directions=512)
+    detector = EvidenceBeyond(evidence=law, clique=clique)
     return np.concatenate([p_values(detector, seed)[:FAKES] for seed in range(rounds)])
 
 
 @pytest.mark.parametrize("trim", [0.0, 0.4])
 def test_p_values_of_clients_without_data_are_near_uniform(trim: float) -> None:
-    assert kstest(fakes(trim, 60), "uniform").pvalue > 1e-3
+    assert kstest(fakes(trim, 0.0, 60), "uniform").pvalue > 1e-3
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trim", [0.0, 0.4])
 def test_p_values_of_clients_without_data_are_uniform(trim: float) -> None:
-    p = fakes(trim, 800)
+    p = fakes(trim, 0.0, 800)
     assert kstest(p, "uniform").pvalue > 1e-3
     assert 0.004 < (p <= 0.01).mean() < 0.0165
     assert (p <= 0.001).mean() < 0.003
+
+
+def test_p_values_that_allow_for_a_clique_err_upwards() -> None:
+    for trim, errs in ((0.0, False), (0.4, True)):
+        exact, mild = fakes(trim, 0.0, 10), fakes(trim, 1 / 7, 10)
+        assert (mild >= exact).all()
+        assert bool((mild > exact).any()) == errs
+
+
+def test_a_clique_of_a_seventh_gains_nothing_by_its_noise() -> None:
+    """Those without data share two thirds of the energy of their noise."""
+    logarithms = []
+    for seed in range(10):
+        seen, rng = two_classes(seed), np.random.default_rng([seed, 1])
+        rows = np.array(seen.rows)
+        rows[:FAKES] += np.sqrt(2.0) * rng.standard_normal(NUMBERS)
+        joined = replace(seen, rows=rows)
+        for clique in (0.0, 1 / 7):
+            found = EvidenceBeyond(clique=clique).score(joined)
+            assert isinstance(found, Scores)
+            assert found.p_values is not None
+            logarithms.append(np.log10(found.p_values[:FAKES]).mean())
+    unaware, aware = np.array(logarithms).reshape(-1, 2).mean(axis=0)
+    assert unaware < -0.7
+    assert aware > -0.5  # of a uniform p-value it is -0.43
+
+
+@pytest.mark.parametrize("clique", [-0.1, 1.0, True])
+def test_a_share_that_is_none_is_refused(clique: float) -> None:
+    EvidenceBeyond(clique=0.0)
+    with pytest.raises(ParameterError, match="clique"):
+        EvidenceBeyond(clique=clique)
 
 
 def test_who_has_the_common_direction_and_nothing_else_has_nothing_beyond() -> None:
