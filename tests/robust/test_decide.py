@@ -363,6 +363,7 @@ def test_a_state_that_was_changed_is_refused(federation: Make) -> None:
         (("rules", 0, "rounds"), None),
         (("rules", 0, "rounds", 0, "number"), 7),
         (("rules", 0, "rounds", 0, "clients", 0), 5),
+        (("rules", 0, "rounds", 0, "clients", 39), 1 << 53),
         (("rules", 0, "rounds", 0, "clients"), []),
         (("rules", 1, "rounds", 0, "figures", "share", 0), "1"),
         (("rules", 1, "rounds", 0, "figures", "share"), [1.0]),
@@ -374,6 +375,25 @@ def test_a_state_that_was_changed_is_refused(federation: Make) -> None:
         at[path[-1]] = value
         with pytest.raises(ObservationError):
             Screening.load(Cascade(), wrong)
+
+
+@pytest.mark.parametrize("name", ["transform", "error", "log_p"])
+def test_figures_that_no_round_gave_are_refused_when_they_are_reckoned_with(
+    federation: Make, name: str
+) -> None:
+    """A threshold that is NaN would exclude nobody, whatever they send."""
+    rounds = list(federation(seed=20).rounds(3))
+    screening = Screening(Cascade())
+    for seen in rounds[:2]:
+        screening.judge(seen)
+    state: Any = json.loads(json.dumps(screening.export()))
+    Screening.load(Cascade(), state).judge(rounds[2])
+    for rule in state["rules"]:
+        for entry in rule["rounds"]:
+            entry["figures"] |= {name: [1e308] * 40} if name in entry["figures"] else {}
+    wrong = Screening.load(Cascade(), state)
+    with pytest.raises(ObservationError, match="remembered figures out of range"):
+        wrong.judge(rounds[2])
 
 
 def test_rounds_must_ascend(federation: Make) -> None:
