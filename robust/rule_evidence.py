@@ -42,13 +42,15 @@ class _ShareRule(Rule[Sketches]):
     wander: float = 0.15
     single: float = SINGLE
     patience: int = 8
+    least: int = 5
 
     def __post_init__(self) -> None:
         between("honest", self.honest, 0.0, 1.0 + 1e-12)
         between("single", self.single, 0.0, 1.0 + 1e-12)
         proportion("floor", self.floor, self.honest)
         proportion("wander", self.wander, 1.0)
-        whole_number("patience", self.patience, 1)
+        whole_number("least", self.least, 1)
+        whole_number("patience", self.patience, self.least)
 
     def check(self, level: float, window: int) -> None:  # noqa: ARG002 -- of all rules
         """`patience` rounds must be in a window."""
@@ -59,8 +61,12 @@ class _ShareRule(Rule[Sketches]):
         return share_threshold(past, level, self.floor, self.honest, self.wander)
 
     def early(self, past: Past) -> Mask:
-        """(n,), whether fewer than `patience` rounds were seen of a client."""
-        return np.asarray(past.counts("share") < self.patience)
+        """(n,), whether fewer than `patience` rounds were judged, or `least` of a client.
+
+        Both, as who was out by an earlier rule for some rounds would win as many.
+        """
+        rounds = len(past.figures["share"])
+        return np.asarray((past.counts("share") < self.least) | (rounds < self.patience))
 
     def apart(self, past: Past) -> Mask:
         """(n,), whether all that clients have in common is one direction."""
@@ -90,10 +96,11 @@ class TrainingRule(_ShareRule):
     Where clients have one direction in common and no other (`single` in the mean over the window),
     as with two classes, an honest client may share nothing of it. Then p-values alone decide, and
     there are two: that of the energy, and that of what is shared beyond this direction
-    (`robust.detect_beyond`). After `patience` rounds, who has rejected neither at `doubt` / 2 is
-    excluded. A client without data gets by with probability `doubt` at most, as p-values below 1e-3
-    count as 1e-3, so that one round does not speak for the others. `doubt`, `patience` and `single`
-    were set by looking at two data sets of two classes and eight of more.
+    (`robust.detect_beyond`). After `patience` rounds, and `least` of its own, who has rejected
+    neither at `doubt` / 2 is excluded. A client without data gets by with probability `doubt` at
+    most, as p-values below 1e-3 count as 1e-3, so that one round does not speak for the others.
+    `doubt`, `patience`, `least` and `single` were set by looking at two data sets of two classes
+    and eight of more.
 
     p_value of a finding: Fisher's, over the window, of that hypothesis. It is exact for rounds that
     are independent, which the projections are; where p-values decide, it is an upper bound.
@@ -108,8 +115,8 @@ class TrainingRule(_ShareRule):
     poor: a share below which `plausible` does not count, 0 <= poor <= floor. Noise that is shaped
         like updates rejects in a long window, and shares little all the same.
     single: how much of what clients have in common may be one direction, in (0, 1].
-    doubt: below 1, and not below what clients can reach in `patience` rounds.
-    patience: >= 1, at most the window.
+    doubt: below 1, and not below what clients can reach in `least` rounds.
+    least, patience: 1 <= least <= patience <= window.
     """
 
     name: ClassVar[str] = "training"
@@ -122,7 +129,7 @@ class TrainingRule(_ShareRule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        reached = float(_either(np.full((2, self.patience, 1), _ONE_ROUND))[0])
+        reached = float(_either(np.full((2, self.least, 1), _ONE_ROUND))[0])
         between("doubt", self.doubt, reached, 1.0)
         proportion("plausible", self.plausible, 1.0)
         between("poor", self.poor, -1e-12, self.floor + 1e-12)
@@ -167,7 +174,8 @@ class CopyRule(_ShareRule):
     Threshold and honest model are those of `TrainingRule`, for shares beyond the neighbor. In
     addition the mean cosine with the neighbor must be at least `near`: a copy is near its original.
     Clients that have one class each, the same, share hardly more beyond each other: `floor` is low,
-    and nobody is excluded before `patience` rounds. They are not told apart from a copy for sure.
+    and nobody is excluded before `patience` rounds, `least` of its own. They are not told apart
+    from a copy for sure.
 
     Who copies with little noise (below about a third of the norm) leaves nothing beyond itself to
     the original either: both are excluded. So who can read another client's update can frame it;
@@ -181,7 +189,7 @@ class CopyRule(_ShareRule):
     detector: what is measured.
     floor, honest: 0 <= floor < honest <= 1.
     wander, near: in [0, 1).
-    patience: rounds, >= 1, at most the window.
+    least, patience: 1 <= least <= patience <= window.
     single: how much of what clients have in common may be one direction, in (0, 1].
     """
 

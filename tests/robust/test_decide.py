@@ -240,6 +240,17 @@ def test_where_all_share_one_direction_only_p_values_speak(
     assert TrainingRule().find(compared, 1e-4).excludes[0]
 
 
+@pytest.mark.parametrize(("absent", "excluded"), [(3, True), (4, False)])
+def test_who_was_not_judged_at_first_is_judged_by_five_rounds_of_the_eight(
+    absent: int, excluded: bool
+) -> None:
+    """As free-riders who were out as clones: that must not win them as many rounds."""
+    past = remembered([0.001] * 8, -0.5, single=0.95)
+    for figure in past.figures.values():
+        figure[:absent] = np.nan
+    assert bool(TrainingRule().find(past, 1e-4).excludes[0]) == excluded
+
+
 @given(st.lists(st.tuples(st.floats(1e-6, 1.0), st.floats(1e-6, 1.0)), min_size=1, max_size=12))
 def test_the_better_of_two_tests_has_its_price(p: list[tuple[float, float]]) -> None:
     """The p-value where p-values decide: no round counts below 1e-3, and the best counts twice."""
@@ -317,7 +328,9 @@ WRONG: tuple[Callable[[], object], ...] = (
     lambda: TrainingRule(poor=0.2),
     lambda: TrainingRule(single=0.0),
     lambda: TrainingRule(doubt=1.0),
-    lambda: TrainingRule(doubt=1e-12, patience=5),
+    lambda: TrainingRule(doubt=1e-12),
+    lambda: TrainingRule(least=0),
+    lambda: TrainingRule(least=9),
     lambda: TrainingRule(patience=0),
     lambda: CopyRule(single=1.1),
     lambda: CopyRule(patience=True),
