@@ -149,7 +149,9 @@ class Screening:
         """Verdicts of one round.
 
         Rules that need more than `seen` tells take no part: with `Norms`, only those on norms do.
-        Raises `ObservationError` unless round numbers ascend; nothing is remembered then.
+        Raises `ObservationError` unless round numbers ascend; nothing is remembered then. And where
+        a rule cannot reckon with what it remembers, since a state was loaded that no round gave:
+        this screening cannot go on.
         """
         if seen.number <= self._last:
             raise ObservationError(f"rounds must ascend, got {seen.number} after {self._last}")
@@ -183,7 +185,12 @@ class Screening:
         if isinstance(figures, Abstained):
             return figures
         memory.add(part.number, part.clients, figures)
-        found = rule.find(memory.past(part.clients, self.cascade.window), self.cascade.level)
+        past = memory.past(part.clients, self.cascade.window)
+        try:
+            with np.errstate(divide="raise", over="raise", invalid="raise"):
+                found = rule.find(past, self.cascade.level)
+        except FloatingPointError as error:
+            raise ObservationError(f"{rule.name}: remembered figures out of range") from error
         memory.amend(rule.remembered(found))
         return found
 

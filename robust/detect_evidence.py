@@ -67,6 +67,7 @@ __all__ = [
     "shares",
     "single",
     "spread",
+    "table_cosines",
     "trimmed_mean",
 ]
 
@@ -198,7 +199,8 @@ def trimmed_mean(squares: Array, others: int, trim: float) -> Array:
 
     What does not count is infinite: a client's own, at least.
     """
-    found: Array = np.sort(squares, axis=1)[:, : _kept(others, trim)].mean(axis=1)
+    kept = _kept(others, trim)
+    found: Array = np.partition(squares, kept - 1, axis=1)[:, :kept].mean(axis=1)
     return found
 
 
@@ -259,11 +261,17 @@ def null_law(rest: Array, basis: Array, trim: float, directions: int) -> NullLaw
     rest: (n, k), orthogonal to the orthonormal `basis` (r, k). The directions are uniform in the
     space orthogonal to `basis`. Cost: m n k products, and a sort of m rows of n.
     """
+    squares = table_cosines(rest, basis, directions) ** 2
+    return NullLaw(energies=_leave_one_out(squares, _kept(len(rest) - 1, trim)))
+
+
+def table_cosines(rest: Array, basis: Array, directions: int) -> Array:
+    """(m, n), of the table's directions off `basis` with each of `rest`; see `null_law`."""
     table = _table(rest.shape[1], directions)
     # the table's part along `basis` meets nothing in `rest`, and counts in its norms only
     squared = (table**2).sum(axis=1) - ((table @ basis.T) ** 2).sum(axis=1)
-    squares: Array = (table @ unit_rows(rest).T) ** 2 / squared[:, None]
-    return NullLaw(energies=_leave_one_out(squares, _kept(len(rest) - 1, trim)))
+    found: Array = table @ unit_rows(rest).T / np.sqrt(squared)[:, None]
+    return found
 
 
 def _leave_one_out(squares: Array, kept: int) -> Array:

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from robust.errors import ObservationError
 
 __all__ = [
+    "MOST_CLIENT",
     "Array",
     "GroupSketches",
     "Imitated",
@@ -43,6 +44,7 @@ Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
 
+MOST_CLIENT = 1 << 53
 _MOST = 1e70
 _LEAST = 1e-70
 
@@ -54,7 +56,7 @@ class Observation:
     Attributes
     ----------
     number: of the round, >= 0.
-    clients: ids of those seen, non-negative, strictly ascending, at least one. Row i of an array
+    clients: ids of those seen, in [0, 2^53), strictly ascending, at least one. Row i of an array
         belongs to clients[i].
     """
 
@@ -66,6 +68,8 @@ class Observation:
         _set(self, clients=tuple(_whole("client", client) for client in self.clients))
         _check(len(self.clients) >= 1, "clients: at least one")
         _check(_ascends(self.clients), "clients: ids must be strictly ascending")
+        # figures hold ids too, as float64
+        _check(self.clients[-1] < MOST_CLIENT, "clients: id < 2^53")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

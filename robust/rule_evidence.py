@@ -10,7 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from robust.detect import Abstained
+from robust.detect import Abstained, Scores
+from robust.detect_beyond import EvidenceBeyond
 from robust.detect_copy import CopiedTraining
 from robust.detect_evidence import EvidenceOfTraining
 from robust.errors import require
@@ -40,14 +41,16 @@ class _ShareRule(Rule[Sketches]):
     honest: float = 0.5
     wander: float = 0.15
     single: float = SINGLE
-    patience: int = 5
+    patience: int = 8
+    least: int = 5
 
     def __post_init__(self) -> None:
         between("honest", self.honest, 0.0, 1.0 + 1e-12)
         between("single", self.single, 0.0, 1.0 + 1e-12)
         proportion("floor", self.floor, self.honest)
         proportion("wander", self.wander, 1.0)
-        whole_number("patience", self.patience, 1)
+        whole_number("least", self.least, 1)
+        whole_number("patience", self.patience, self.least)
 
     def check(self, level: float, window: int) -> None:  # noqa: ARG002 -- of all rules
         """`patience` rounds must be in a window."""
@@ -58,8 +61,12 @@ class _ShareRule(Rule[Sketches]):
         return share_threshold(past, level, self.floor, self.honest, self.wander)
 
     def early(self, past: Past) -> Mask:
-        """(n,), whether fewer than `patience` rounds were seen of a client."""
-        return np.asarray(past.counts("share") < self.patience)
+        """(n,), whether fewer than `patience` rounds were judged, or `least` of a client.
+
+        Both, as who was out by an earlier rule for some rounds would win as many.
+        """
+        rounds = len(past.figures["share"])
+        return np.asarray((past.counts("share") < self.least) | (rounds < self.patience))
 
     def apart(self, past: Past) -> Mask:
         """(n,), whether all that clients have in common is one direction."""
@@ -87,11 +94,13 @@ class TrainingRule(_ShareRule):
     These five numbers were set by looking at label-skewed digits and letters, not derived.
 
     Where clients have one direction in common and no other (`single` in the mean over the window),
-    as with two classes, an honest client may share nothing. Then its p-value alone protects it, and
-    decides: after `patience` rounds, who has not rejected at `doubt` is excluded. A client without
-    data rejects with that probability at most, as p-values below 1e-3 count as 1e-3, so that one
-    round does not speak for the others. `doubt` and `single` were set by looking at two data sets
-    of two classes and eight of more.
+    as with two classes, an honest client may share nothing of it. Then p-values alone decide, and
+    there are two: that of the energy, and that of what is shared beyond this direction
+    (`robust.detect_beyond`). After `patience` rounds, and `least` of its own, who has rejected
+    neither at `doubt` / 2 is excluded. A client without data gets by with probability `doubt` at
+    most, as p-values below 1e-3 count as 1e-3, so that one round does not speak for the others.
+    `doubt`, `patience`, `least` and `single` were set by looking at two data sets of two classes
+    and eight of more.
 
     p_value of a finding: Fisher's, over the window, of that hypothesis. It is exact for rounds that
     are independent, which the projections are; where p-values decide, it is an upper bound.
@@ -106,7 +115,8 @@ class TrainingRule(_ShareRule):
     poor: a share below which `plausible` does not count, 0 <= poor <= floor. Noise that is shaped
         like updates rejects in a long window, and shares little all the same.
     single: how much of what clients have in common may be one direction, in (0, 1].
-    doubt: in [0, 1). patience: >= 1, at most the window.
+    doubt: below 1, and not below what clients can reach in `least` rounds.
+    least, patience: 1 <= least <= patience <= window.
     """
 
     name: ClassVar[str] = "training"
@@ -115,23 +125,23 @@ class TrainingRule(_ShareRule):
     floor: float = 0.19
     plausible: float = 1e-12
     poor: float = 0.1
-    doubt: float = 1e-5
+    doubt: float = 1e-7
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        proportion("doubt", self.doubt, 1.0)
+        reached = float(_either(np.full((2, self.least, 1), _ONE_ROUND))[0])
+        between("doubt", self.doubt, reached, 1.0)
         proportion("plausible", self.plausible, 1.0)
         between("poor", self.poor, -1e-12, self.floor + 1e-12)
 
     def measure(self, seen: Sketches) -> Mapping[str, Array] | Abstained:
-        """share, error, spread, single, and the logarithm of the p-value."""
+        """share, error, spread, single, and the logarithms of both p-values."""
         scores = self.detector.score(seen)
+        beyond = EvidenceBeyond(evidence=self.detector).score(seen)
         if isinstance(scores, Abstained):
             return scores
         figures = {name: scores.figures[name] for name in _KEPT}
-        if scores.p_values is not None:
-            figures["log_p"] = np.log(np.maximum(scores.p_values, 1e-300))
-        return figures
+        return figures | _logarithm("log_p", scores) | _logarithm("log_beyond", beyond)
 
     def find(self, past: Past, level: float) -> Found:
         """Whom to exclude for lack of evidence."""
@@ -139,7 +149,8 @@ class TrainingRule(_ShareRule):
         threshold, apart = self.threshold(past, level), self.apart(past)
         p = fisher(past.figures["log_p"])
         typical = (share < self.poor) | (p > self.plausible)
-        p = np.where(apart, fisher(np.maximum(past.figures["log_p"], _ONE_ROUND)), p)
+        both = np.array([past.figures["log_p"], past.figures["log_beyond"]])
+        p = np.where(apart, _either(np.maximum(both, _ONE_ROUND)), p)
         threshold[apart & self.early(past)] = 0.0  # excludes nobody, as a share is never below
         excludes = (share < threshold) & np.where(apart, p > self.doubt, typical)
         return Found(figure=share, threshold=threshold, excludes=excludes, p_values=p)
@@ -163,7 +174,8 @@ class CopyRule(_ShareRule):
     Threshold and honest model are those of `TrainingRule`, for shares beyond the neighbor. In
     addition the mean cosine with the neighbor must be at least `near`: a copy is near its original.
     Clients that have one class each, the same, share hardly more beyond each other: `floor` is low,
-    and nobody is excluded before `patience` rounds. They are not told apart from a copy for sure.
+    and nobody is excluded before `patience` rounds, `least` of its own. They are not told apart
+    from a copy for sure.
 
     Who copies with little noise (below about a third of the norm) leaves nothing beyond itself to
     the original either: both are excluded. So who can read another client's update can frame it;
@@ -177,7 +189,7 @@ class CopyRule(_ShareRule):
     detector: what is measured.
     floor, honest: 0 <= floor < honest <= 1.
     wander, near: in [0, 1).
-    patience: rounds, >= 1, at most the window.
+    least, patience: 1 <= least <= patience <= window.
     single: how much of what clients have in common may be one direction, in (0, 1].
     """
 
@@ -220,6 +232,22 @@ class CopyRule(_ShareRule):
             f"{verdict}: beyond what {found.neighbor_at(at)} sends as well, shares "
             f"{100 * share:.0f} % of what is typical; a copy with noise added would share nothing."
         )
+
+
+def _logarithm(name: str, scores: Scores | Abstained) -> dict[str, Array]:
+    """The logarithms of p-values (n,) under a name; nothing where there are none."""
+    if isinstance(scores, Abstained) or scores.p_values is None:
+        return {}
+    return {name: np.log(np.maximum(scores.p_values, 1e-300))}
+
+
+def _either(log_p: Array) -> Array:
+    """(2, rounds, n) logarithms -> (n,): of two tests over the rounds, the better, and its price.
+
+    One hypothesis is tested twice, so the smaller p-value counts double.
+    """
+    found: Array = np.minimum(2.0 * np.minimum(*map(fisher, log_p)), 1.0)
+    return found
 
 
 def mean_share(past: Past) -> Array:

@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from robust.errors import ObservationError
-from robust.observe import Array
+from robust.observe import MOST_CLIENT, Array
 
 __all__ = ["Memory", "Past"]
 
@@ -117,8 +117,8 @@ def _entry(entry: object) -> tuple[int, tuple[int, ...], dict[str, Array]]:
     if not isinstance(clients, list) or not clients or not isinstance(figures, dict):
         raise ObservationError("a remembered round must have a list of clients and named figures")
     ids = tuple(_whole(client) for client in clients)
-    if any(a >= b for a, b in pairwise(ids)):
-        raise ObservationError("remembered ids must be strictly ascending")
+    if any(a >= b for a, b in pairwise(ids)) or ids[-1] >= MOST_CLIENT:
+        raise ObservationError("remembered ids must be strictly ascending, and below 2^53")
     columns = {_name(name): _column(values, len(ids)) for name, values in figures.items()}
     return _whole(entry["number"]), ids, columns
 

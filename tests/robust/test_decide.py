@@ -191,11 +191,12 @@ def test_calibrated_p_values_are_ranks() -> None:
 # -- early rounds, and evidence beside little ---------------------------------------------------
 
 
-def remembered(share: list[float], log_p: float, single: float = 0.4) -> Past:
+def remembered(share: list[float], log_p: float, single: float = 0.4, beyond: float = -0.5) -> Past:
     """One client, seen in as many rounds, by a sketch with hardly any error."""
     column = np.array(share)[:, None]
     figures = {"share": column, "error": 0.02 + 0 * column, "spread": 0.05 + 0 * column}
     figures["single"] = single + 0 * column
+    figures["log_beyond"] = beyond + 0 * column
     return Past(figures={**figures, "log_p": log_p + 0 * column})
 
 
@@ -220,17 +221,45 @@ def test_evidence_counts_beside_a_small_share(share: float, log_p: float, exclud
 
 
 @pytest.mark.parametrize(
-    ("rounds", "log_p", "excluded"),
-    [(10, -1.0, True), (10, -4.0, False), (4, -1.0, False)],
-    ids=["none", "of its own", "early"],
+    ("rounds", "log_p", "beyond", "excluded"),
+    [
+        (10, -1.0, -1.0, True),
+        (10, -5.0, -1.0, False),
+        (10, -1.0, -5.0, False),
+        (7, -1.0, -1.0, False),
+        (8, -1.0, -1.0, True),
+    ],
+    ids=["none", "along it", "beyond it", "early", "in time"],
 )
-def test_where_all_share_one_direction_only_its_p_value_speaks(
-    rounds: int, log_p: float, excluded: bool
+def test_where_all_share_one_direction_only_p_values_speak(
+    rounds: int, log_p: float, beyond: float, excluded: bool
 ) -> None:
-    past = remembered([0.001] * rounds, log_p, single=0.95)
+    past = remembered([0.001] * rounds, log_p, 0.95, beyond)
     assert bool(TrainingRule().find(past, 1e-4).excludes[0]) == excluded
-    compared = remembered([0.001] * 10, log_p, single=0.5)
+    compared = remembered([0.001] * 10, log_p, 0.5, beyond)
     assert TrainingRule().find(compared, 1e-4).excludes[0]
+
+
+@pytest.mark.parametrize(("absent", "excluded"), [(3, True), (4, False)])
+def test_who_was_not_judged_at_first_is_judged_by_five_rounds_of_the_eight(
+    absent: int, excluded: bool
+) -> None:
+    """As free-riders who were out as clones: that must not win them as many rounds."""
+    past = remembered([0.001] * 8, -0.5, single=0.95)
+    for figure in past.figures.values():
+        figure[:absent] = np.nan
+    assert bool(TrainingRule().find(past, 1e-4).excludes[0]) == excluded
+
+
+@given(st.lists(st.tuples(st.floats(1e-6, 1.0), st.floats(1e-6, 1.0)), min_size=1, max_size=12))
+def test_the_better_of_two_tests_has_its_price(p: list[tuple[float, float]]) -> None:
+    """The p-value where p-values decide: no round counts below 1e-3, and the best counts twice."""
+    table = np.log(p)
+    past = remembered([0.001] * len(p), 0.0, single=0.95)
+    past.figures["log_p"][:, 0], past.figures["log_beyond"][:, 0] = table.T
+    found = TrainingRule().find(past, 1e-4).p_at(0)
+    sums = np.maximum(table, np.log(1e-3)).sum(axis=0)
+    assert found == pytest.approx(min(2 * chi2.sf(-2 * sums.min(), 2 * len(p)), 1.0), rel=1e-9)
 
 
 def test_before_p_values_decide_nothing_is_said_of_training() -> None:
@@ -238,7 +267,7 @@ def test_before_p_values_decide_nothing_is_said_of_training() -> None:
     rule = TrainingRule()
     early, late = (
         rule.finding(rule.find(remembered([0.001] * rounds, -1.0, single=0.95), 1e-4), 0)
-        for rounds in (4, 5)
+        for rounds in (7, 8)
     )
     assert early.threshold == 0
     assert early.in_words.startswith("Too little seen to judge the training")
@@ -249,13 +278,13 @@ def test_one_round_of_training_does_not_speak_for_nine() -> None:
     past = remembered([0.001] * 10, -0.5, single=0.95)
     past.figures["log_p"][0] = -500.0
     assert TrainingRule().find(past, 1e-4).excludes[0]
-    past.figures["log_p"][:5] = -500.0
+    past.figures["log_p"][:8] = -500.0
     assert not TrainingRule().find(past, 1e-4).excludes[0]
 
 
 @pytest.mark.parametrize(
     ("rounds", "share", "single", "excluded"),
-    [(5, 0.02, 0.4, True), (4, 0.02, 0.4, False), (5, 0.08, 0.4, False), (5, 0.02, 0.9, False)],
+    [(8, 0.02, 0.4, True), (7, 0.02, 0.4, False), (8, 0.08, 0.4, False), (8, 0.02, 0.9, False)],
     ids=["copy", "early", "more than nothing", "one direction"],
 )
 def test_a_copy_shows_after_some_rounds(
@@ -268,7 +297,7 @@ def test_a_copy_shows_after_some_rounds(
     rule = CopyRule()
     found = rule.find(past, 0.2)
     assert bool(found.excludes[0]) == excluded
-    judged = rounds >= 5 and single < 0.8
+    judged = rounds >= 8 and single < 0.8
     assert rule.words(found, 0).startswith("Nothing is concluded") == (not judged)
 
 
@@ -299,10 +328,13 @@ WRONG: tuple[Callable[[], object], ...] = (
     lambda: TrainingRule(poor=0.2),
     lambda: TrainingRule(single=0.0),
     lambda: TrainingRule(doubt=1.0),
+    lambda: TrainingRule(doubt=1e-12),
+    lambda: TrainingRule(least=0),
+    lambda: TrainingRule(least=9),
     lambda: TrainingRule(patience=0),
     lambda: CopyRule(single=1.1),
     lambda: CopyRule(patience=True),
-    lambda: Cascade(window=4),
+    lambda: Cascade(window=7),
     lambda: CopyRule(wander=-0.1),
     lambda: CopyRule(near=1.0),
     lambda: CloneRule(honest=1.0),
@@ -344,6 +376,7 @@ def test_a_state_that_was_changed_is_refused(federation: Make) -> None:
         (("rules", 0, "rounds"), None),
         (("rules", 0, "rounds", 0, "number"), 7),
         (("rules", 0, "rounds", 0, "clients", 0), 5),
+        (("rules", 0, "rounds", 0, "clients", 39), 1 << 53),
         (("rules", 0, "rounds", 0, "clients"), []),
         (("rules", 1, "rounds", 0, "figures", "share", 0), "1"),
         (("rules", 1, "rounds", 0, "figures", "share"), [1.0]),
@@ -355,6 +388,25 @@ def test_a_state_that_was_changed_is_refused(federation: Make) -> None:
         at[path[-1]] = value
         with pytest.raises(ObservationError):
             Screening.load(Cascade(), wrong)
+
+
+@pytest.mark.parametrize("name", ["transform", "error", "log_p"])
+def test_figures_that_no_round_gave_are_refused_when_they_are_reckoned_with(
+    federation: Make, name: str
+) -> None:
+    """A threshold that is NaN would exclude nobody, whatever they send."""
+    rounds = list(federation(seed=20).rounds(3))
+    screening = Screening(Cascade())
+    for seen in rounds[:2]:
+        screening.judge(seen)
+    state: Any = json.loads(json.dumps(screening.export()))
+    Screening.load(Cascade(), state).judge(rounds[2])
+    for rule in state["rules"]:
+        for entry in rule["rounds"]:
+            entry["figures"] |= {name: [1e308] * 40} if name in entry["figures"] else {}
+    wrong = Screening.load(Cascade(), state)
+    with pytest.raises(ObservationError, match="remembered figures out of range"):
+        wrong.judge(rounds[2])
 
 
 def test_rounds_must_ascend(federation: Make) -> None:

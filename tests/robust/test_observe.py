@@ -59,6 +59,7 @@ GOOD: dict[str, Any] = {
         ("clients", (-1, 1)),
         ("clients", ()),
         ("clients", (1, 2.0)),
+        ("clients", (1, 1 << 53)),
         ("rows", np.ones((3, 4))),
         ("rows", np.ones((2, 5))),
         ("rows", np.ones(8)),

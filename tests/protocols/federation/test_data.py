@@ -77,6 +77,7 @@ def test_without_keel_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         ("penbased", (10992, 16), 10),
         ("satimage", (6435, 36), 6),
         ("texture", (5500, 40), 11),
+        ("segment0", (2308, 19), 2),
     ],
 )
 def test_the_keel_sets_are_there(name: str, shape: tuple[int, int], classes: int) -> None:

@@ -150,6 +150,10 @@ def test_documents_that_are_no_run(played: Run, change: dict[str, Any], message:
 # -- grids ------------------------------------------------------------------------------------
 
 
+EVIDENCE = "follow-up-4", "follow-up-5", "follow-up-6"
+"""Of the rules on evidence, one after the other."""
+
+
 def test_grids_are_disjoint_and_complete() -> None:
     development, held_out = grid_of("development"), grid_of("held-out")
     assert held_out.held_out
@@ -172,8 +176,9 @@ def test_the_second_held_out_grid_has_sets_of_its_own_and_the_attacks_that_adapt
     assert second.held_out
     assert len(set(second.cases)) == len(second.cases)
     later = grids["follow-up-2"]
-    after = (second, later, grids["follow-up-4"], grids["mending"])
-    others = {c.data for grid in GRIDS if grid not in after for c in grid.cases}
+    after = (second, later, grids["mending"])
+    before = [grid for grid in GRIDS if grid not in after and grid.name not in EVIDENCE]
+    others = {c.data for grid in before for c in grid.cases}
     assert not {case.data for case in second.cases} & others
     assert {(c.data, c.seed) for c in later.cases} == {(c.data, c.seed) for c in second.cases}
     attacked = {case.attack for case in second.cases}
@@ -187,11 +192,12 @@ def test_the_second_held_out_grid_has_sets_of_its_own_and_the_attacks_that_adapt
 
 
 def test_the_third_held_out_grid_has_sets_that_no_other_has() -> None:
-    third, last = grid_of("held-out-3"), grid_of("follow-up-4")
+    third = grid_of("held-out-3")
     assert third.held_out
     assert len(set(third.cases)) == len(third.cases)
-    after = (third, last, grid_of("mending"))
-    others = {case.data for grid in GRIDS if grid not in after for case in grid.cases}
+    after = (third, grid_of("mending"))
+    before = [grid for grid in GRIDS if grid not in after and grid.name not in EVIDENCE]
+    others = {case.data for grid in before for case in grid.cases}
     assert not {case.data for case in third.cases} & others
     named = {case.attack for case in third.cases}
     assert named == {case.attack for case in grid_of("held-out-2").cases}
@@ -218,12 +224,17 @@ def test_mending_is_run_where_others_were_and_then_on_a_set_that_no_other_grid_h
     assert "mnist" not in others
 
 
-def test_what_followed_has_two_sets_that_no_other_grid_has() -> None:
-    last = grid_of("follow-up-4")
-    others = {case.data for grid in GRIDS if grid is not last for case in grid.cases}
-    assert {case.data for case in last.cases} - others == {"twonorm", "wdbc"}
-    seeds = {case.seed for grid in GRIDS if grid is not last for case in grid.cases}
-    assert not {case.seed for case in last.cases} & seeds
+def test_what_followed_has_two_sets_that_no_grid_had_before_and_then_three() -> None:
+    seen = {case.data for grid in GRIDS if grid.name not in EVIDENCE for case in grid.cases}
+    new = [{"twonorm", "wdbc"}, {"segment0", "ionosphere", "bands"}, set()]
+    for name, added in zip(EVIDENCE, new, strict=True):
+        grid = grid_of(name)
+        assert len(set(grid.cases)) == len(grid.cases)
+        assert {case.data for case in grid.cases} - seen == added
+        seen |= added
+        seeds = {case.seed for other in GRIDS if other is not grid for case in other.cases}
+        assert not {case.seed for case in grid.cases} & seeds
+    assert [name for name in EVIDENCE if grid_of(name).held_out] == ["follow-up-5"]
 
 
 def test_the_benchmark_of_free_riders_has_both_cohorts_and_all_shares() -> None:
