@@ -88,7 +88,7 @@ def test_bounds_leave_out_who_is_beyond_them_and_nobody_else() -> None:
 
 def test_ours_leaves_out_who_sends_noise_and_its_bounds_do_not() -> None:
     noise = np.random.default_rng(5).normal(size=(ATTACKERS, SIZE)) / np.sqrt(SIZE)
-    data = rounds(noise, count=6)
+    data = rounds(noise, count=9)
     ours, bounds = (method_of(name).start(SETTING) for name in ("ours", "bounds"))
     last = [ours.take(one) for one in data][-1]
     assert last.left_out == {1, 2}
