@@ -147,7 +147,7 @@ def test_bad_options_are_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_verdicts_with_words(tmp_path: Path) -> None:
-    result = secagg("screen", saved(tmp_path / "rounds.json", *range(6)))
+    result = secagg("screen", saved(tmp_path / "rounds.json", *range(10)))
     assert (result.exit_code, result.stderr) == (0, "")
     assert "client 1  excluded in" in result.stdout
     assert "No evidence of training" in result.stdout
@@ -156,21 +156,21 @@ def test_verdicts_with_words(tmp_path: Path) -> None:
 
 
 def test_verdicts_for_machines_go_on_from_a_state(tmp_path: Path) -> None:
-    whole = secagg("screen", saved(tmp_path / "all.json", *range(6)), "--json", "--rounds", 10)
+    whole = secagg("screen", saved(tmp_path / "all.json", *range(10)), "--json", "--rounds", 10)
     state = tmp_path / "state.json"
     first = saved(tmp_path / "first.json", 0, 1)
     assert secagg("screen", first, "--rounds", 10, "--save-state", state).exit_code == 0
-    second = saved(tmp_path / "second.json", *range(2, 6))
+    second = saved(tmp_path / "second.json", *range(2, 10))
     rest = secagg("screen", second, "--state", state, "--save-state", state, "--json")
     due = json.loads(whole.stdout)["rounds"]
     assert json.loads(rest.stdout)["rounds"] == due[2:]
     assert due[-1]["excluded"] == [1, 2]
-    refused(secagg("screen", second, "--state", state), "rounds must ascend, got 2 after 5")
+    refused(secagg("screen", second, "--state", state), "rounds must ascend, got 2 after 9")
 
 
 def test_reasons_as_a_page(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    rounds = saved(tmp_path / "rounds.json", *range(6))
+    rounds = saved(tmp_path / "rounds.json", *range(10))
     assert secagg("screen", rounds, "--html", page).exit_code == 0
     text = page.read_text("utf-8")
     assert text.startswith("<!doctype html>")

@@ -55,7 +55,7 @@ with warnings.catch_warnings():
 
 plots = pytest.mark.skipif(not can_plot(), reason="needs matplotlib, the extra `report`")
 CASE = Case(
-    data="digits", alpha=0.3, attack="fr_delta", share=0.2, method="ours", seed=0, rounds=5,
+    data="digits", alpha=0.3, attack="fr_delta", share=0.2, method="ours", seed=0, rounds=9,
     clients=20, rows=64,
 )  # fmt: skip
 

@@ -178,7 +178,7 @@ def test_a_file_may_be_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_saved_state_goes_on_where_it_ended(tmp_path: Path) -> None:
-    rounds = [sketches(number) for number in range(6)]
+    rounds = [sketches(number) for number in range(10)]
     whole = screening_of(None, rounds=10, budget=0.05)
     due = judged(tmp_path, whole, rounds)
     first = screening_of(None, rounds=10, budget=0.05)
@@ -223,7 +223,7 @@ def test_rounds_must_ascend(tmp_path: Path) -> None:
 
 
 def test_fairness_is_reported_where_something_was_declared(tmp_path: Path) -> None:
-    rounds = tuple(sketches(number) for number in range(12))
+    rounds = tuple(sketches(number) for number in range(16))
     history = judged(tmp_path, screening_of(None), rounds)
     assert fairness_of(Recorded(rounds=rounds), history) is None
     report = fairness_of(Recorded(rounds=rounds, subgroups={1: "a", 2: "a"}), history)
