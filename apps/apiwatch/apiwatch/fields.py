@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from apiwatch.event import Field, Place, Request
+from apiwatch.markup import is_xml, leaves
 from apiwatch.normalize import decode, fold, template
 
 __all__ = ["endpoint_of", "fields"]
@@ -88,6 +89,9 @@ def _of_body(request: Request) -> Iterator[_Pair]:
     document = _json(body) if body.lstrip()[:1] in ("{", "[") else None
     if document is not None:
         yield from _leaves(document)
+    elif is_xml(kind, body):
+        for path, text in leaves(body):
+            yield Place.XML, path, decode(text, plus=False)
     elif boundary:
         yield from _multipart(body, boundary[1])
     elif "=" in body and "xml" not in kind.lower() and body.lstrip()[:1] != "<":
