@@ -236,7 +236,7 @@ def _crs_values(folder: Path) -> Iterator[Value]:
 
 
 def _texts_of(request: Request) -> dict[str, bool]:
-    """Every text that may be named, and whether it is the path."""
+    """Every text that may be named, and whether it is of the path."""
     found = [field for field in fields(request)[1] if not field.place.is_atom]
     return {text_of(request, field): field.place is Place.PATH for field in found}
 

@@ -45,13 +45,16 @@ def tag_of(label: str) -> Tag | None:
 
 
 def text_of(request: Request, field: Field) -> str:
-    """What a name is given to: the value of a field, and of a segment the whole path it is in.
+    """What a name is given to: the value of a field; of a path that climbs, all of it from there.
 
-    A traversal is in no single one of its segments.
+    A traversal is in no single segment. Other paths are not shown whole: their slashes alone would
+    make them look like one.
     """
     if field.place is not Place.PATH:
         return field.value
-    return decode(request.target.partition("?")[0].partition("#")[0], plus=False)
+    path = decode(request.target.partition("?")[0].partition("#")[0], plus=False)
+    climbs = path.find("..")
+    return path[climbs:] if climbs >= 0 else field.value
 
 
 @dataclass(frozen=True, slots=True)
