@@ -177,7 +177,7 @@ def test_single_alerts_are_proposed_and_named(profile: Path, tmp_path: Path) -> 
     assert run("label", ids[0], "benign", attacked, "-p", profile).exit_code == 2
 
 
-def test_a_traversal_is_named_by_all_of_it_and_another_path_by_its_segment(profile: Path, tmp_path: Path) -> None:
+def test_a_path_is_named_from_where_it_climbs_or_by_its_segment(profile: Path) -> None:
     loaded = Profile.load(profile)
     paths = [f"/items/{'../' * n}etc/passwd?x" for n in range(2, 8)]
     requests = [Request(method="GET", target=path) for path in paths]
