@@ -66,7 +66,7 @@ def test_without_the_extra_the_network_is_skipped_by_name(
 def test_twenty_examples_of_a_class_nobody_knew_are_enough(data: Path) -> None:
     taught, tested = taught_and_tested(data)
     development = [value for value in tested if half_of(value) == "development"]
-    found = _held_out("rce", taught, development)
+    found = _held_out("xss", taught, development)
     assert found["by response"] > 0.93
     assert found["purity of its cluster"] >= 0.95
     assert found["recall from 20 proposed"] >= 0.8
