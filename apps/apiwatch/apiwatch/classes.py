@@ -1,8 +1,8 @@
 """C names: a closed-form ridge classifier on hashed characters, learnt from sums of integers.
 
-A value becomes 2048 small integers, its one to three neighboring bytes hashed, and one constant.
-Sites sum the products of these with each other and with the class; the solution of the normal
-equations follows from the sums, so what sites learn together is what their pooled examples give
+A value becomes 2048 small integers, hashes of its bytes, words and tokens, and one constant. Sites
+sum the products of these with each other and with the class; the solution of the normal equations
+follows from the sums, so what sites learn together is what their pooled examples give
 [Golub13, §5.3], and a class that is new is one more sum. Everything up to that solution is exact.
 """
 
@@ -18,8 +18,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from apiwatch.encode import NORM, SIZE, encode
 from apiwatch.errors import ParameterError, ProfileMismatch
-from apiwatch.hashing import U64, mix
+from apiwatch.hashing import mix
 from apiwatch.secure import Members, Summed, secure_sum
 
 __all__ = [
@@ -28,58 +29,22 @@ __all__ = [
     "ClassModel",
     "ClassSums",
     "class_weights",
-    "encode",
     "largest_entry",
     "learn_together",
 ]
 
 BENIGN = "benign"
-_BITS = 11
-_WIDTH = 1 << _BITS
-SIZE = _WIDTH + 1
-_NORM = 32  # of an encoded value, before rounding; also its constant
-_GRAM = 3
 _BATCH = 2048
 MOST_WEIGHT = 64
 _RIDGE = 1e-3  # of the mean eigenvalue
 _WHITE = 1e-2  # the same where directions are compared: those that no example has are noise
-_ABOVE = 1.645  # standard deviations that 95 of 100 are below
+_ABOVE = 1.282  # standard deviations that 9 of 10 are below
 _MOST_LEVERAGE = 0.95
 _PROBES = 16
 _LEAST_USUAL = 0.2  # the estimate is rough where examples are few
 MOST_EXAMPLES = 1 << 20
 _Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
-
-
-def encode(texts: Sequence[str]) -> NDArray[np.float64]:
-    """(n, 2049) integers in [0, 32], in float64 so that products of them are exact."""
-    out = np.zeros((len(texts), SIZE))
-    owner, code = _grams(texts)
-    bucket = (code >> np.uint64(64 - _BITS)).astype(np.int64)
-    flat = np.bincount(owner * _WIDTH + bucket, minlength=len(texts) * _WIDTH)
-    roots = np.sqrt(flat.reshape(len(texts), _WIDTH))
-    norms = np.maximum(np.linalg.norm(roots, axis=1, keepdims=True), 1e-9)
-    out[:, :_WIDTH] = np.rint(_NORM * roots / norms)
-    out[:, _WIDTH] = _NORM
-    return out
-
-
-def _grams(texts: Sequence[str]) -> tuple[_Integers, U64]:
-    """Of every one to three neighboring bytes, between two ends: whose they are, and their hash."""
-    framed = [f"\x02{text.lower()}\x03".encode("utf-8", "surrogatepass") for text in texts]
-    data = np.frombuffer(b"".join(framed), np.uint8).astype(np.uint64)
-    owner = np.repeat(np.arange(len(framed)), [len(part) for part in framed])
-    owners, codes = [], []
-    for n in range(1, _GRAM + 1):
-        count = max(data.size - n + 1, 0)
-        code = np.zeros(count, np.uint64)
-        for offset in range(n):
-            code = (code << np.uint64(8)) | data[offset : offset + count]
-        inside = owner[:count] == owner[n - 1 :]
-        owners.append(owner[:count][inside])
-        codes.append(mix(np.full(int(inside.sum()), n, np.uint64), code[inside]))
-    return np.concatenate(owners), np.concatenate(codes)
 
 
 def class_weights(counts: Mapping[str, int]) -> dict[str, int]:
@@ -93,7 +58,7 @@ def class_weights(counts: Mapping[str, int]) -> dict[str, int]:
 
 def largest_entry(counts: Mapping[str, int], weights: Mapping[str, int]) -> int:
     """What no entry of the sums of so many examples exceeds."""
-    return _NORM**2 * sum(weights[label] * count for label, count in counts.items())
+    return NORM**2 * sum(weights[label] * count for label, count in counts.items())
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +219,7 @@ class ClassModel:
 
     @property
     def floors(self) -> _Floats:
-        """(a,) what 95 of 100 examples of all classes respond less than, as a normal law has it."""
+        """(a,) what 9 of 10 examples of all classes respond less than, as a normal law has it."""
         solution, weight = self._solved[0], self._weights.sum()
         mean = solution @ self._center
         square = ((solution @ self.sums.products) * solution).sum(axis=1) / weight
@@ -274,7 +239,7 @@ class ClassModel:
     @cached_property
     def _weights(self) -> _Floats:
         """(c,) of all examples of a class; every example has the same constant."""
-        return np.maximum(self.sums.moments[:, _WIDTH] / _NORM, 1e-9)
+        return np.maximum(self.sums.moments[:, -1] / NORM, 1e-9)
 
     @cached_property
     def _center(self) -> _Floats:
@@ -361,6 +326,6 @@ def learn_together(
     learnt = {
         site: ClassSums.learn(sites[site], names, weights).vector for site in sorted(first.included)
     }
-    most = max(MOST_WEIGHT * _NORM**2 * MOST_EXAMPLES, 1)
+    most = max(MOST_WEIGHT * NORM**2 * MOST_EXAMPLES, 1)
     second = secure_sum(learnt, members.only(first.included), bound=most, model=model, drops=drops)
     return ClassSums.from_vector(second.total, names), [first, second]

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,6 +49,7 @@ from apiwatch.work import (
     labeled,
     learnt,
     learnt_together,
+    proposals,
     set_threshold,
     taught,
     unknown_clusters,
@@ -208,9 +209,10 @@ def clusters(
     *,
     profile: ProfileFile = PROFILE,
     least: Annotated[int, typer.Option(help="Alerts that make a cluster.", min=2)] = 5,
+    propose: Annotated[int, typer.Option(help="Alerts to name first, with ids.", min=0)] = 0,
     log_format: LogFormat = None,
 ) -> None:
-    """Which unknown attacks belong together."""
+    """Which unknown attacks belong together, and which show the most different kinds."""
     loaded = Profile.load(profile)
     found = unknown_clusters(loaded, requests_of(logs, log_format), least)
     for number, alerts in found.items():
@@ -219,13 +221,15 @@ def clusters(
         name = "alone" if number < 0 else f"cluster {number}"
         common = ", ".join(shape for shape, _ in shapes.most_common(3))
         typer.echo(f"{name}: {len(alerts)} groups in {places.most_common(1)[0][0]}; {common}")
+    for alert in islice(proposals(loaded, found), propose):
+        typer.echo(f"{alert.id}  {alert.title}  {alert.shown(redact=True)[:40]}")
     if found:
         raise typer.Exit(_ALERTS)
 
 
 @app.command()
 def label(
-    cluster: Annotated[int, typer.Argument(help="As `clusters` numbers them.", min=0)],
+    which: Annotated[str, typer.Argument(help="A cluster's number, or ids of alerts: ID,ID,…")],
     name: Annotated[str, typer.Argument(help="What this kind of attack is called.")],
     logs: Logs,
     *,
@@ -233,12 +237,12 @@ def label(
     least: Annotated[int, typer.Option(help="As given to `clusters`.", min=2)] = 5,
     log_format: LogFormat = None,
 ) -> None:
-    """Give a cluster a name; from then on values like it carry it, and after the next round of
-    names those of all sites.
+    """Give a cluster, or single alerts, a name; from then on values like it carry it, and after the
+    next round of names those of all sites.
     """
     loaded = Profile.load(profile)
-    examples = labeled(loaded, requests_of(logs, log_format), cluster, name, least)
     pending = Pending(pending_file(profile))
+    examples = labeled(loaded, requests_of(logs, log_format), which, name, least)
     pending.add(examples)
     loaded.save(profile)
     say(f"{len(examples)} examples of {name}; {pending.path} has them for `round join`")

@@ -18,8 +18,10 @@ from typing import Any
 from apiwatch.calibration import total
 from apiwatch.detector import Detector
 from apiwatch.errors import DataMissing
-from apiwatch.event import Request
+from apiwatch.event import Place, Request
 from apiwatch.fields import fields
+from apiwatch.naming import text_of
+from apiwatch.near import apart
 from apiwatch.normalize import fold, template
 from apiwatch.settings import Settings
 
@@ -31,6 +33,7 @@ __all__ = [
     "csic_repeated",
     "csic_stream",
     "half_of",
+    "left_out",
     "part",
     "records",
     "training",
@@ -148,6 +151,7 @@ class Value:
 
 
 _HTTPPARAMS = {"norm": "benign", "path-traversal": "lfi", "cmdi": "rce"}
+_FEW_TESTS = 20
 _CRS = ("sqli", "xss", "rce", "lfi", "java", "php")
 _ATRDF = {
     "Benign": "benign",
@@ -160,20 +164,49 @@ _ATRDF = {
 
 
 def values(folder: Path) -> list[Value]:
-    """Values of benign requests and of seven classes of attacks, near-duplicates folded to one.
+    """Values of benign requests and of seven classes of attacks.
 
     HttpParams has values; of the others the most unusual field is taken: of CRS tests the longest
-    that is not in every test, of ATRDF the text that is strangest to a profile of benign requests.
+    that few tests have, the path last, of ATRDF the text that is strangest to a profile of benign
+    requests. Of values that are equal up to case, spaces, numbers and tokens there is one, and
+    none where they have several labels. Of attacks that are nearly the same there is one, of the
+    earliest part: to learn from, the development half, the final one.
     """
+    return _values(folder)[0]
+
+
+def left_out(folder: Path) -> dict[str, int]:
+    """How many values there were before those of several labels and near-equal ones went."""
+    return _values(folder)[1]
+
+
+def _values(folder: Path) -> tuple[list[Value], dict[str, int]]:
     found = [
         Value(fold(row["value"]), _HTTPPARAMS.get(row["label"], row["label"]), "httpparams")
         for row in records(folder, "httpparams")
     ]
     found += [*_crs_values(folder), *_atrdf_values(folder), *_csic_values(folder)]
     first: dict[str, Value] = {}
+    labels: dict[str, set[str]] = {}
     for value in found:
         first.setdefault(_folded(value.text), value)
-    return list(first.values())
+        labels.setdefault(_folded(value.text), set()).add(value.label)
+    clear = [value for key, value in first.items() if len(labels[key]) == 1]
+    attacks = sorted((value for value in clear if value.label != "benign"), key=_part_of)
+    usual = [value for value in clear if value.label == "benign"]
+    kept = [attacks[i] for i in apart([_folded(value.text) for value in attacks])]
+    counts = {
+        "distinct values": len(first),
+        "of several labels": len(first) - len(clear),
+        "distinct attacks of one label": len(attacks),
+        "of them not nearly another": len(kept),
+    }
+    return usual + kept, counts
+
+
+def _part_of(value: Value) -> int:
+    """0 to learn from, 1 of the development half, 2 of the final one."""
+    return 0 if training(value) else 1 + int(half_of(value) == "final")
 
 
 def training(value: Value) -> bool:
@@ -191,23 +224,30 @@ def _folded(text: str) -> str:
 
 
 def _crs_values(folder: Path) -> Iterator[Value]:
-    rows = [row for row in records(folder, "crs_tests") if row["label"] in _CRS]
-    split = [
-        fields(
-            Request(
-                method=row["method"],
-                target=row["uri"],
-                headers=tuple(row["headers"].items()),
-                body=row["body"],
-            )
-        )[1]
-        for row in rows
-    ]
-    common = Counter(field.value for found in split for field in found)
+    rows = list(records(folder, "crs_tests"))
+    split = [_texts_of(_crs_request(row)) for row in rows]
+    common = Counter(text for found in split for text in set(found))
     for row, found in zip(rows, split, strict=True):
-        own = [f.value for f in found if not f.place.is_atom and common[f.value] <= 20]
-        if own:
-            yield Value(max(own, key=len), row["label"], "crs")
+        own = [text for text in found if common[text] <= _FEW_TESTS]
+        if row["label"] in _CRS and own:
+            yield Value(
+                max(own, key=lambda text: (not found[text], len(text))), row["label"], "crs"
+            )
+
+
+def _texts_of(request: Request) -> dict[str, bool]:
+    """Every text that may be named, and whether it is of the path."""
+    found = [field for field in fields(request)[1] if not field.place.is_atom]
+    return {text_of(request, field): field.place is Place.PATH for field in found}
+
+
+def _crs_request(row: dict[str, Any]) -> Request:
+    return Request(
+        method=row["method"],
+        target=row["uri"],
+        headers=tuple(row["headers"].items()),
+        body=row["body"],
+    )
 
 
 def _atrdf_values(folder: Path) -> Iterator[Value]:
@@ -218,11 +258,13 @@ def _atrdf_values(folder: Path) -> Iterator[Value]:
     split_up = [[f for f in fields(request)[1] if not f.place.is_atom] for request in requests]
     texts = list({field: None for found in split_up for field in found})
     scores = dict(zip(texts, total(detector.field_scores(texts)).tolist(), strict=True))
-    for found, label in zip(split_up, labels, strict=True):
+    for request, found, label in zip(requests, split_up, labels, strict=True):
         if label in _ATRDF:
-            yield Value(max(found, key=scores.__getitem__).value, _ATRDF[label], "atrdf")
+            strangest = max(found, key=scores.__getitem__)
+            yield Value(text_of(request, strangest), _ATRDF[label], "atrdf")
 
 
 def _csic_values(folder: Path) -> Iterator[Value]:
-    distinct = {f.value for r in csic(folder, half="both").train for f in fields(r)[1]}
+    train = csic(folder, half="both").train
+    distinct = {text_of(request, field) for request in train for field in fields(request)[1]}
     yield from (Value(value, "benign", "csic") for value in sorted(distinct) if value)

@@ -22,6 +22,7 @@ class Place(IntEnum):
     BODY = 7
     NAMES = 8
     NAME = 9
+    XML = 10
 
     __hash__ = int.__hash__  # as fast as a number's: fields are looked up by the million
 

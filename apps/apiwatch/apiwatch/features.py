@@ -49,7 +49,7 @@ _SLICE = 1 << 20  # characters at a time: memory does not grow with what one val
 CLOSED = (Place.METHOD, Place.PATH, Place.NAMES, Place.NAME)
 """Structure: its values are a closed set, so one that was seen once is known."""
 
-_KIND = {Place.FORM: Place.QUERY, Place.JSON: Place.QUERY}
+_KIND = {Place.FORM: Place.QUERY, Place.JSON: Place.QUERY, Place.XML: Place.QUERY}
 """Places whose texts are alike where nothing is known of a parameter."""
 
 

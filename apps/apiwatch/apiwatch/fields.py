@@ -15,6 +15,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 from apiwatch.event import Field, Place, Request
+from apiwatch.markup import is_xml, leaves
 from apiwatch.normalize import decode, fold, template
 
 __all__ = ["Group", "Groups", "endpoint_of", "fields", "split"]
@@ -116,6 +117,8 @@ def _of_body(request: Request) -> Iterable[_Pair]:
     document = _json(body) if first in ("{", "[") else None
     if document is not None:
         return _leaves(document)
+    if is_xml(kind, body):
+        return [(Place.XML, path, decode(text, plus=False)) for path, text in leaves(body)]
     if boundary:
         return _multipart(body, boundary[1])
     if "=" in body and "xml" not in kind.lower() and first != "<":

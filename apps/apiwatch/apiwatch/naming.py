@@ -9,9 +9,11 @@ import numpy as np
 
 from apiwatch.classes import ClassModel
 from apiwatch.errors import ParameterError
+from apiwatch.event import Field, Place, Request
+from apiwatch.normalize import decode
 from apiwatch.settings import require
 
-__all__ = ["TECHNIQUE", "Name", "Namer", "Tag", "level_for", "tag_of"]
+__all__ = ["TECHNIQUE", "Name", "Namer", "Tag", "level_for", "tag_of", "text_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class Tag:
     title: str
 
 
+_MOST_LEVEL = 0.8
 TECHNIQUE = ("T1190", "Exploit Public-Facing Application", "TA0001", "Initial Access")
 """The technique and tactic of ATT&CK that all of these are."""
 
@@ -39,6 +42,19 @@ _TAGS = {
 def tag_of(label: str) -> Tag | None:
     """The pattern of a class; None for one that somebody here gave a name to."""
     return _TAGS.get(label)
+
+
+def text_of(request: Request, field: Field) -> str:
+    """What a name is given to: the value of a field; of a path that climbs, all of it from there.
+
+    A traversal is in no single segment. Other paths are not shown whole: their slashes alone would
+    make them look like one.
+    """
+    if field.place is not Place.PATH:
+        return field.value
+    path = decode(request.target.partition("?")[0].partition("#")[0], plus=False)
+    climbs = path.find("..")
+    return path[climbs:] if climbs >= 0 else field.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +103,10 @@ class Namer:
 
 
 def level_for(model: ClassModel, attacks: Sequence[str]) -> float:
-    """What 95 % of known attacks exceed; they must not be in the model."""
+    """What 95 % of known attacks exceed, 0.8 at most; they must not be in the model.
+
+    Where all examples are alike, all responses are 1 but for rounding, which must not decide.
+    """
     if not attacks:
         raise ParameterError("len(attacks) >= 1 must hold: no level without them")
-    return float(np.quantile(model.attacked(attacks).max(axis=1), 0.05))
+    return min(float(np.quantile(model.attacked(attacks).max(axis=1), 0.05)), _MOST_LEVEL)

@@ -16,6 +16,7 @@ from apiwatch.detector import Detector, Judged
 from apiwatch.event import Field, Place
 from apiwatch.features import events
 from apiwatch.ledger import Ledger
+from apiwatch.naming import text_of
 from apiwatch.plots import scatter, timeline
 from apiwatch.store import Profile
 from apiwatch.table import cells_of
@@ -76,7 +77,7 @@ def per_day(judged: Sequence[Judged], above: int) -> str:
 def mapped(profile: Profile, alerts: Sequence[Alert], *, redact: bool) -> str:
     """Alerts that no class responds to: near each other where they are alike."""
     unknown = [a for a in alerts if a.name.label in ("unknown", "anomaly")][:_MOST_MAPPED]
-    texts = [alert.first.field.value for alert in unknown]
+    texts = [text_of(alert.first.request, alert.first.field) for alert in unknown]
     if profile.classes is None or len(set(texts)) < 3:
         return "<p class=note>Needs names from `apiwatch teach`, and three alerts without one.</p>"
     model = ClassModel(profile.classes)

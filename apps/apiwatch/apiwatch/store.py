@@ -31,8 +31,8 @@ from apiwatch.table import Table
 
 __all__ = ["Profile", "write_private"]
 
-_VERSION = 2
-_MAGIC = b"apiwatch profile 2\n"
+_VERSION = 3
+_MAGIC = b"apiwatch profile 3\n"
 
 
 @dataclass(kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from rich.text import Text
@@ -17,13 +17,13 @@ from apiwatch.errors import ParameterError, ProfileMismatch
 from apiwatch.event import Field, Request
 from apiwatch.explain import Usual, explain
 from apiwatch.federation import Federation
-from apiwatch.naming import Name, Namer, level_for, tag_of
+from apiwatch.naming import Name, Namer, level_for, tag_of, text_of
 from apiwatch.private import Privacy, PrivateFederation
 from apiwatch.proved import ProvedFederation
 from apiwatch.settings import Settings, require
 from apiwatch.store import Profile
 from apiwatch.table import Table
-from apiwatch.unknown import clusters
+from apiwatch.unknown import clusters, covering
 
 __all__ = [
     "alerts_of",
@@ -36,6 +36,7 @@ __all__ = [
     "learnt_together",
     "namer_of",
     "names_of",
+    "proposals",
     "set_threshold",
     "taught",
     "unknown_clusters",
@@ -44,6 +45,7 @@ __all__ = [
 
 _UNSET = 10.0  # standard deviations: until `threshold` is told how many alerts are wanted
 _DAY = 86_400.0
+_ID = 16  # digits of an alert's id
 _STRUCTURE = Name("structure", 0.0)
 
 
@@ -170,7 +172,7 @@ def namer_of(profile: Profile) -> Callable[[Sequence[Judged]], list[Name]]:
 
     def names(judged: Sequence[Judged]) -> list[Name]:
         # C knows texts: of a method or a parameter's name it could only guess
-        texts = [one.field.value for one in judged if not one.field.place.is_atom]
+        texts = [text_of(one.request, one.field) for one in judged if not one.field.place.is_atom]
         named = iter(namer.names(texts))
         return [_STRUCTURE if one.field.place.is_atom else next(named) for one in judged]
 
@@ -182,36 +184,45 @@ def unknown_clusters(
 ) -> dict[int, list[Alert]]:
     """Alerts without a known name by cluster, largest first; -1 holds those that are alone."""
     unknown = [a for a in alerts_of(profile, requests) if a.name.label in ("unknown", "anomaly")]
-    model = ClassModel(profile.classes) if profile.classes else _plain_model(profile, unknown)
-    texts = [alert.first.field.value for alert in unknown]
+    model, texts = _model(profile), [_text(alert) for alert in unknown]
     found: dict[int, list[Alert]] = {}
     for alert, number in zip(unknown, clusters(model, texts, least=least).tolist(), strict=True):
         found.setdefault(number, []).append(alert)
     return dict(sorted(found.items(), key=lambda item: (item[0] < 0, item[0])))
 
 
-def _plain_model(profile: Profile, alerts: Sequence[Alert]) -> ClassModel:
-    """Directions for a site that has no classes yet: usual shapes against what alerted."""
-    usual = [(shape, BENIGN) for shapes in profile.usual.shapes.values() for shape in shapes]
-    strange = [(alert.first.field.value, "unknown") for alert in alerts]
-    weights = {BENIGN: 1, "unknown": 1}
-    return ClassModel(ClassSums.learn([*usual, *strange], weights, weights))
+def proposals(profile: Profile, found: Mapping[int, Sequence[Alert]]) -> Iterator[Alert]:
+    """All alerts of `unknown_clusters`, those first that show the most different kinds."""
+    alerts = [alert for together in found.values() for alert in together]
+    texts = [_text(alert) for alert in alerts]
+    return (alerts[number] for number in covering(_model(profile), texts))
+
+
+def _text(alert: Alert) -> str:
+    return text_of(alert.first.request, alert.first.field)
+
+
+def _model(profile: Profile) -> ClassModel:
+    """Of a site that has no classes yet, directions of its usual shapes."""
+    if profile.classes is not None:
+        return ClassModel(profile.classes)
+    return ClassModel(benign_sums(profile) + ClassSums.empty(["unknown"]))
 
 
 def labeled(
-    profile: Profile, requests: Iterable[Request], cluster: int, name: str, least: int
+    profile: Profile, requests: Iterable[Request], which: str, name: str, least: int
 ) -> list[tuple[str, str]]:
-    """Add a cluster's values to the class sums under a name; these examples."""
+    """Add values of unknown alerts to the class sums under a name; these examples.
+
+    which: a cluster, or ids of alerts with commas between. Raises `ParameterError` for one that is
+    not there, or a name that means something else.
+    """
     if not name or name in (BENIGN, "unknown", "anomaly", "structure"):
         raise ParameterError(
             f"name not in ('', '{BENIGN}', 'unknown', 'anomaly', 'structure') must hold"
         )
-    found = unknown_clusters(profile, requests, least)
-    if cluster not in found:
-        raise ParameterError(
-            f"cluster in {sorted(c for c in found if c >= 0)} must hold, got {cluster}"
-        )
-    examples = [(alert.first.field.value, name) for alert in found[cluster]]
+    texts = [_text(alert) for alert in _chosen(unknown_clusters(profile, requests, least), which)]
+    examples = [(text, name) for text in texts]
     sums = profile.classes or benign_sums(profile)
     if name not in sums.labels:
         profile.later = (*profile.later, name)
@@ -227,6 +238,19 @@ def with_examples(sums: ClassSums, examples: Sequence[tuple[str, str]]) -> Class
     counts |= Counter(label for _, label in examples)
     names = {label for _, label in examples}
     return sums + ClassSums.learn(examples, names, class_weights(counts))
+
+
+def _chosen(found: Mapping[int, Sequence[Alert]], which: str) -> list[Alert]:
+    if which.isdecimal() and len(which) < _ID:
+        if int(which) not in found:
+            numbers = sorted(number for number in found if number >= 0)
+            raise ParameterError(f"cluster in {numbers} must hold, got {which}")
+        return list(found[int(which)])
+    known = {alert.id: alert for alerts in found.values() for alert in alerts}
+    ids = dict.fromkeys(which.split(","))
+    if missing := [one for one in ids if one not in known]:
+        raise ParameterError(f"ids of unknown alerts must be given, got {missing}")
+    return [known[one] for one in ids]
 
 
 def taught(profile: Profile, examples: Sequence[tuple[str, str]]) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from apiwatch.bench import BENCHES
 from apiwatch.bench_names import taught_and_tested
-from apiwatch.bench_unknown import _clustered, _held_out
-from apiwatch.classes import BENIGN
-from apiwatch.datasets import Value, half_of
+from apiwatch.bench_unknown import _clustered, _held_out, _Known, _proposed
+from apiwatch.classes import BENIGN, ClassSums
+from apiwatch.datasets import Value, _folded, half_of, values
+from apiwatch.near import apart
 
 
 def test_the_cluster_of_a_class_is_the_one_with_most_of_it() -> None:
@@ -22,7 +23,24 @@ def test_the_cluster_of_a_class_is_the_one_with_most_of_it() -> None:
     assert counted["purity of its cluster"] == round(2 / 3, 3)
     assert (counted["size"], counted["rank among"]) == (3, (2, 3))
     assert counted["of it in pure clusters"] == round(2 / 6, 3)
-    assert _clustered(np.full(3, -1), np.ones(3, bool)) == {"purity of its cluster": None}
+    assert counted["of it in clusters"] == round(5 / 6, 3)
+    for nowhere in (np.full(3, -1), np.array([-1, 0, 0])):
+        assert _clustered(nowhere, np.array([1, 0, 0], bool)) == {"purity of its cluster": None}
+
+
+def test_proposals_come_from_what_is_in_doubt_and_count_what_somebody_looks_at() -> None:
+    usual = [Value(f"anna {i} lives at mill road {i * 7}", BENIGN, "made") for i in range(60)]
+    taught = [Value(f"{i}' or {i}={i} union select {i}", "sqli", "made") for i in range(40)]
+    known = _Known.learn([*usual, *taught])
+    assert (known.before + ClassSums.empty([])).counts.tolist() == [48, 32]
+    assert known.sums.counts.tolist() == [60, 40]
+    own = [f"<script>alert({i})</script>" for i in range(25)]
+    few, shown = _proposed(known, own)
+    assert len(set(few)) == 20 <= shown
+    assert set(few) <= set(own)
+    short, everything = _proposed(known, own[:3])
+    assert sorted(short) == sorted(own[:3])
+    assert everything >= 3
 
 
 def test_halves_are_of_what_near_duplicates_share() -> None:
@@ -48,9 +66,22 @@ def test_without_the_extra_the_network_is_skipped_by_name(
 @pytest.mark.slow
 def test_twenty_examples_of_a_class_nobody_knew_are_enough(data: Path) -> None:
     taught, tested = taught_and_tested(data)
-    development = [v for v in tested if v.label != BENIGN and half_of(v) == "development"]
+    development = [value for value in tested if half_of(value) == "development"]
     found = _held_out("xss", taught, development)
-    assert found["by response"] > 0.95
+    assert found["by response"] > 0.93
     assert found["purity of its cluster"] >= 0.95
-    assert found["recall from 20"] >= 0.8
-    assert found["of the others so named"] < 0.02
+    assert found["recall from 20 proposed"] >= 0.8
+    assert found["proposals"] < 40
+    assert found["other attacks so named"] < 0.025
+    assert found["benign so named"] < 0.06
+
+
+@pytest.mark.slow
+def test_no_value_of_one_part_is_nearly_one_of_another(data: Path) -> None:
+    found = values(data)
+    attacks = [value for value in found if value.label != BENIGN]
+    assert len(apart([_folded(value.text) for value in attacks])) == len(attacks)
+    labels: dict[str, set[str]] = {}
+    for value in found:
+        labels.setdefault(_folded(value.text), set()).add(value.label)
+    assert all(len(several) == 1 for several in labels.values())

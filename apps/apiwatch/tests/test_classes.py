@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from apiwatch.classes import (
     BENIGN,
     ClassModel,
     ClassSums,
     class_weights,
-    encode,
     learn_together,
 )
 from apiwatch.errors import ParameterError, ProfileMismatch
 from apiwatch.naming import Name, Namer, level_for, tag_of
 from apiwatch.secure import Members
-from apiwatch.unknown import clusters, novelty
+from apiwatch.unknown import clusters, covering, novelty
 
 SQLI = [f"{i}' or {i}={i} union select name from users--" for i in range(40)]
 XSS = [f"<script>alert({i})</script>" for i in range(40)]
@@ -92,9 +89,12 @@ def _triples(dice: np.random.Generator, count: int) -> list[list[str]]:
 
 
 def calls(count: int, seed: int) -> list[str]:
-    """Values of one class that have little more in common than signs."""
-    triples = _triples(np.random.default_rng(seed), count)
-    return [f"{a}({b}[{c}]);" if a < "n" else f"${a}->{b}" for a, b, c in triples]
+    """Values of one class that have little more in common than that words and signs alternate."""
+    dice, signs = np.random.default_rng(seed), "$[{(;@^~!|&`"
+    return [
+        "".join(w + signs[i] for w, i in zip(_words(dice, 3), dice.integers(0, 12, 3), strict=True))
+        for _ in range(count)
+    ]
 
 
 def test_the_more_examples_a_class_has_the_more_fresh_ones_get(many: ClassSums) -> None:
@@ -105,8 +105,8 @@ def test_the_more_examples_a_class_has_the_more_fresh_ones_get(many: ClassSums) 
         assert model.attacks[0] == "call"
         assert 0.2 <= model.usual[0] < model.attacked(seen)[:, 0].mean()
         found.append(model.usual[0])
-    assert found[0] < 0.3
-    assert found[1] > 0.6
+    assert found[0] < 0.8
+    assert found[1] > 0.9
 
 
 def test_a_class_of_few_examples_answers_above_its_own_floor(many: ClassSums) -> None:
@@ -118,7 +118,7 @@ def test_a_class_of_few_examples_answers_above_its_own_floor(many: ClassSums) ->
         later: [name.label for name in Namer(model, level, later).names(fresh + known)]
         for later in ((), ("call",))
     }
-    assert names[()][:200].count("call") < 120
+    assert names[()][:200].count("call") < 170
     assert names[("call",)][:200].count("call") > 180
     assert names[("call",)][200:].count("call") == 0
     with pytest.raises(ParameterError, match="later <= attacks"):
@@ -141,16 +141,44 @@ def test_the_unknown_is_told_from_the_known() -> None:
         level_for(model, [])
 
 
-def test_clusters_hold_what_is_alike() -> None:
-    model = ClassModel(learn([(t, "sqli") for t in SQLI] + [(t, BENIGN) for t in USUAL]))
-    paths = [f"../../../../etc/passwd{i}" for i in range(12)]
-    found = clusters(model, XSS[:20] + paths)
-    assert len(set(found[:20].tolist())) == 1
-    assert len(set(found[20:].tolist())) == 1
-    assert (found[0], found[20]) == (0, 1)
-    assert set(clusters(model, paths).tolist()) <= {0, -1}
-    assert (clusters(model, paths) == 0).sum() >= 5
-    assert clusters(model, paths[:2]).tolist() == [-1, -1]
+PATHS = [f"../../../../etc/passwd{i}" for i in range(12)]
+LOOKUPS = [f"${{jndi:ldap://h{i}/x}}" for i in range(8)]
+
+
+@pytest.mark.parametrize("known", ["few", "many"])
+def test_clusters_hold_what_is_alike(known: str, many: ClassSums) -> None:
+    few = learn([(t, "sqli") for t in SQLI] + [(t, BENIGN) for t in USUAL])
+    model = ClassModel(many if known == "many" else few)
+    odd = ["%s%n%x" * 5, "{{7*7}}", "<!--#exec cmd-->"]
+    found = clusters(model, [*LOOKUPS, *PATHS, *odd]).tolist()
+    assert found == [1] * len(LOOKUPS) + [0] * len(PATHS) + [-1] * len(odd)
+    assert clusters(model, PATHS).tolist() == [0] * len(PATHS)
+    assert clusters(model, ["x"] * 5).tolist() == [0] * 5
+    assert clusters(model, PATHS[:4]).tolist() == [-1] * 4
+    assert clusters(model, PATHS[:2], least=2).tolist() == [0, 0]
+    assert clusters(model, []).tolist() == []
+    with pytest.raises(ParameterError, match="least >= 2"):
+        clusters(model, PATHS, least=1)
+
+
+def test_rounding_does_not_set_the_level() -> None:
+    model = ClassModel(learn(PAIRS))
+    assert model.attacked(SQLI).max(axis=1).min() > 0.9
+    assert level_for(model, SQLI) == 0.8
+    odd = ["%s%n%x", "{{7*7}}"]
+    assert level_for(model, odd) < model.attacked(odd).max(axis=1).max() < 0.8
+
+
+def test_what_shows_most_kinds_comes_first(many: ClassSums) -> None:
+    model = ClassModel(many)
+    texts = [*PATHS, *LOOKUPS, "%s%n%x" * 5, "{{7*7}}"]
+    order = list(covering(model, texts))
+    kinds = [0] * len(PATHS) + [1] * len(LOOKUPS) + [2, 3]
+    assert {kinds[number] for number in order[:4]} == {0, 1, 2, 3}
+    assert kinds[order[0]] == 0
+    assert sorted(order) == list(range(len(texts)))
+    assert list(covering(model, [])) == []
+    assert sorted(covering(model, ["x", "x"])) == [0, 1]
 
 
 def test_rare_classes_weigh_more_within_bounds() -> None:
@@ -175,15 +203,6 @@ def test_examples_are_checked(pairs, weights, problem) -> None:
 def test_a_model_needs_benign_examples() -> None:
     with pytest.raises(ParameterError, match="benign"):
         ClassModel(learn(PAIRS[:40], {"sqli": 4}))
-
-
-@given(st.lists(st.text(), max_size=5))
-def test_encodings_are_small_integers(texts: list[str]) -> None:
-    encoded = encode(texts)
-    assert encoded.shape == (len(texts), 2049)
-    assert np.array_equal(encoded, np.rint(encoded))
-    assert encoded.min(initial=0) >= 0
-    assert encoded.max(initial=0) <= 32
 
 
 def test_tags() -> None:

@@ -12,7 +12,9 @@ import pytest
 from traffic import attacks, usual
 
 from apiwatch import gather
+from apiwatch.event import Field, Place, Request
 from apiwatch.logs import Log, request_to_json
+from apiwatch.naming import text_of
 from apiwatch.pending import Pending, pending_file
 from apiwatch.store import Profile
 from apiwatch.work import learnt
@@ -163,6 +165,38 @@ def test_a_cluster_gets_a_name(profile: Path, tmp_path: Path) -> None:
     assert all("jndi" in value and label == "log4shell" for value, label in waiting.pairs)
     assert "log4shell" in run("score", attacked, "-p", profile).stdout
     assert run("label", 99, "x", attacked, "-p", profile).exit_code == 2
+
+
+def test_single_alerts_are_proposed_and_named(profile: Path, tmp_path: Path) -> None:
+    (one,) = usual(1)
+    values = [f"${{jndi:ldap://h{'.a' * i}}}" for i in range(6)] + ["%25s%25n" * 3]
+    strange = [one.__class__(method="GET", target=f"/items/1?sort={value}") for value in values]
+    attacked = log(tmp_path / "attacked", strange)
+    shown = run("clusters", attacked, "-p", profile, "--propose", 3).stdout.splitlines()
+    ids = [line.split()[0] for line in shown if " in query:sort of " in line]
+    assert len(ids) == 3
+    assert run("label", "0123456789abcdef", "x", attacked, "-p", profile).exit_code == 2
+    named = run("label", ",".join([*ids, ids[0]]), "lookup", attacked, "-p", profile)
+    assert (named.exit_code, "3 examples" in named.stderr) == (0, True)
+    assert Profile.load(profile).classes.counts[1:].sum() == 3
+    assert run("label", ids[0], "benign", attacked, "-p", profile).exit_code == 2
+
+
+def test_a_path_is_named_from_where_it_climbs_or_by_its_segment(profile: Path) -> None:
+    loaded = Profile.load(profile)
+    paths = [f"/items/{'../' * n}etc/passwd?x" for n in range(2, 8)]
+    requests = [Request(method="GET", target=path) for path in paths]
+    texts = {
+        text_of(judged.request, judged.field)
+        for judged in loaded.detector.judge(requests)
+        if judged.field.place is Place.PATH
+    }
+    assert texts
+    assert all(text.startswith("../") and text.endswith("etc/passwd") for text in texts)
+    segment = Field(Place.PATH, "/items/", "", "17")
+    assert text_of(Request(method="GET", target="/items/17?x=.."), segment) == "17"
+    field = Field(Place.QUERY, "/a", "b", "value")
+    assert text_of(requests[0], field) == "value"
 
 
 def test_drift_is_seen_where_it_is(folder: Path, profile: Path, tmp_path: Path) -> None:

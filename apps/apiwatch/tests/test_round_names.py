@@ -19,7 +19,7 @@ from secagg import Identity
 from test_round import Listening
 from traffic import usual
 
-from apiwatch import Settings, classes, gather
+from apiwatch import Settings, classes, encode, gather
 from apiwatch.agreement import Agreement, Sum
 from apiwatch.channel import Address, Channel, Kind
 from apiwatch.class_round import ClassRound, Listed, Opening, What, largest_sums
@@ -52,7 +52,8 @@ def small() -> Iterator[None]:
     """Class sums of 65 features: of rounds, their size shows nothing but time."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("_BITS", 6), ("_WIDTH", 64), ("SIZE", 65)):
-            patch.setattr(classes, name, value)
+            patch.setattr(encode, name, value)
+        patch.setattr(classes, "SIZE", 65)
         layout.cache_clear()
         class_vector_size.cache_clear()
         yield

@@ -20,6 +20,7 @@ from apiwatch.demo.traffic import ATTACKS, KINDS, UNKNOWN, Asked, attack, change
 from apiwatch.detector import Detector, Judged, threshold_for
 from apiwatch.drift import changes
 from apiwatch.event import Request
+from apiwatch.naming import text_of
 from apiwatch.report import page
 from apiwatch.settings import Settings
 from apiwatch.store import Profile
@@ -232,7 +233,7 @@ def _unknown(story: _Story) -> None:
     requests = _requests(stage, first, "strange")
     clusters = unknown_clusters(profile, requests, 5)
     found = [alert for number, alerts in clusters.items() if number >= 0 for alert in alerts]
-    values = [alert.first.field.value for alert in found]
+    values = [text_of(alert.first.request, alert.first.field) for alert in found]
     pure = sum("{{" in value for value in values) / max(len(values), 1)
     stage.claim(f"{through:.0%} get through: P alone refuses nothing", holds=through > 0.5)
     stage.claim(
