@@ -77,6 +77,9 @@ class TriggerSearch:
     best `most` of all classes are suspects; and those of one class together are another one, as
     parts of a trigger may be taught by different clients [Xie20dba], or have different signs.
 
+    It keeps nothing: what a server that starts again needs is the rounds of its window. For cohorts
+    of up to a few hundred, as it holds f n^2 numbers for each class.
+
     Attributes
     ----------
     own: variance of a mean over a client's examples of a class, over that of one example; > 0.

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robust.errors import ObservationError, ParameterError
@@ -30,12 +30,13 @@ def test_a_planted_block_is_found_whole() -> None:
 
 
 def test_chance_scores_about_nothing() -> None:
-    scores = [densest(table(seed, (40, 60)), rows=20, columns=8).score for seed in range(200)]
+    scores = [densest(table(seed, (40, 60)), rows=20, columns=8).score for seed in range(100)]
     # the score pays for all choices of rows and columns of one size; sizes are 160
     assert np.mean(np.array(scores) > math.log(160)) <= 0.01
     assert np.median(scores) < math.log(160) / 2
 
 
+@settings(max_examples=30)
 @given(SEEDS)
 def test_the_score_is_what_it_says_and_never_more(seed: int) -> None:
     values = table(seed) + (table(seed + 1, (20, 1)) > 1)
@@ -50,7 +51,7 @@ def test_the_score_is_what_it_says_and_never_more(seed: int) -> None:
 
 
 def test_no_block_of_a_small_table_is_much_better() -> None:
-    for seed in range(20):
+    for seed in range(5):
         values = table(seed, (6, 5))
         values[:3, :2] += 2
 
@@ -69,8 +70,9 @@ def test_no_block_of_a_small_table_is_much_better() -> None:
         assert densest(values, rows=6, columns=5).score >= best - 2.5
 
 
-@given(SEEDS, st.randoms(use_true_random=False))
-def test_relabeling_rows_and_columns_relabels_the_block(seed: int, order: object) -> None:
+@settings(max_examples=30)
+@given(SEEDS)
+def test_relabeling_rows_and_columns_relabels_the_block(seed: int) -> None:
     rng = np.random.default_rng(seed)
     values, rows, columns = table(seed), rng.permutation(20), rng.permutation(15)
     values[:4, :3] += 4

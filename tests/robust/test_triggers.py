@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robust.errors import ObservationError, ParameterError
@@ -53,8 +53,8 @@ def rounds(
 
 
 def test_entries_are_standard_normal_under_the_null_hypothesis() -> None:
-    entries = np.array([TriggerSearch().deviations(rounds(1, seed=seed)[0]) for seed in range(40)])
-    assert entries.std() == pytest.approx(1, abs=0.03)
+    entries = np.array([TriggerSearch().deviations(rounds(1, seed=seed)[0]) for seed in range(15)])
+    assert entries.std() == pytest.approx(1, abs=0.05)
     assert np.mean(np.abs(entries) > 3) == pytest.approx(0.0027, abs=0.002)
 
 
@@ -77,7 +77,7 @@ def test_a_trigger_is_read_from_pulls(sign: int) -> None:
 def test_without_a_trigger_little_is_suspected() -> None:
     scores = [
         max((one.score for one in TriggerSearch().suspects(rounds(3, seed=seed))), default=0.0)
-        for seed in range(30)
+        for seed in range(12)
     ]
     assert np.median(scores) < 8
     assert max(scores) < 25
@@ -132,6 +132,7 @@ def test_clients_that_come_and_go_count_by_the_rounds_they_were_in() -> None:
     assert set(last[0].clients) <= set(some[0].clients)
 
 
+@settings(max_examples=10)
 @given(st.integers(0, 2**32 - 1))
 def test_relabeling_clients_relabels_the_suspects(seed: int) -> None:
     past = rounds(3, shift=2.0)
