@@ -17,7 +17,9 @@ hypothesis these numbers are normal with covariance
 
 over features and clients, for each class t: W[i, y] is how far what client i has of class y pushes
 towards t; r examples of a class miss 1/r of its variance, for all clients alike; and the examples
-of a client are worth 1/own independent ones. Entries are multiplied by the inverse of that
+of a client are worth 1/own independent ones. The noise of the sketch is taken as each client's own.
+It is not: those whose updates have a direction in common share its noise, so blocks of such clients
+score high by chance. Entries are multiplied by the inverse of that
 covariance and divided by their deviations, which is the best that can be done for few and weak
 shifts of correlated numbers [Hall10]. The scale of the whole, that real data have more variety than
 a few examples, is set by the median of all entries. Blocks are found by `robust.scan`.
@@ -30,8 +32,10 @@ a few examples, is set by the median of all entries. Blocks are found by `robust
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -60,6 +64,8 @@ class Suspect:
     score: of the block, see `robust.scan`; of several blocks, their sum.
     clients: ids of those whose pulls agree, ascending. Not all of them teach it, nor are all who do
         among them.
+
+    Raises `ObservationError` for anything else.
     """
 
     features: tuple[int, ...]
@@ -67,6 +73,17 @@ class Suspect:
     target: int
     score: float
     clients: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for name, ids in (("features", self.features), ("clients", self.clients)):
+            if any(one < 0 for one in ids) or any(a >= b for a, b in pairwise(ids)):
+                raise ObservationError(f"{name} must be >= 0 and ascend")
+        if not self.features:
+            raise ObservationError("features: at least one must be there")
+        if len(self.signs) != len(self.features) or not set(self.signs) <= {-1, 1}:
+            raise ObservationError("a sign, +1 or -1, of each feature must be there")
+        if self.target < 0 or not math.isfinite(self.score):
+            raise ObservationError("0 <= target and a finite score must hold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +95,10 @@ class TriggerSearch:
     parts of a trigger may be taught by different clients [Xie20dba], or have different signs.
 
     It keeps nothing: what a server that starts again needs is the rounds of its window. For cohorts
-    of up to a few hundred, as it holds f n^2 numbers for each class.
+    of up to a few hundred, as it holds f n^2 numbers some times over, for one class after another.
+
+    Who is louder is looked at first: `most` blocks that mean nothing hide a trigger. A block has at
+    most half of the clients. And whoever pushes more in all classes is expected to pull more.
 
     Attributes
     ----------
@@ -113,7 +133,8 @@ class TriggerSearch:
         """Of the clients of the last round: over all rounds of `past` in which each was seen, and
         in the last alone, as little is pulled once the model does what a trigger commands.
 
-        Of either by score, the largest first. None where fewer than three clients are seen.
+        Of either, blocks by score, the largest first, and then those that are several together.
+        None where fewer than three clients are seen.
         Permutation equivariant but for ties. Raises `ObservationError` for no round, and for rounds
         that do not ascend or have other shapes.
         """
@@ -196,11 +217,16 @@ def pulls_of(
     pull: updates (n, d) -> (n, f, c), inner products with directions of norm 1.
     pushes: (c, c), [y, t] how far the server's update for class y pushes towards class t.
 
-    Raises `ObservationError` without class updates, and as `Pulls` does.
+    Raises `ObservationError` without class updates, for sketches of no more numbers than classes,
+    of which these updates explain everything, for other pushes, and as `Pulls` does.
     """
     if seen.public.classes is None:
         raise ObservationError("class updates of a root set must be there")
     known = seen.public.classes
+    if len(known) >= seen.public.size:
+        raise ObservationError("classes < numbers of a sketch must hold")
+    if pushes.shape != (len(known), len(known)):
+        raise ObservationError("pushes must have shape (classes, classes)")
     shares = np.linalg.lstsq(known.T, seen.rows.T, rcond=None)[0].T
     rest = seen.rows - shares @ known
     return Pulls(

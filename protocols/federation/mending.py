@@ -52,7 +52,8 @@ class Mending:
     others: random patterns, >= 1.
     steps: of SGD between two looks at what still commands. looks: >= 1.
     batch: examples without a pattern in a step, and about as many with patterns; >= 1.
-    rate: of learning, > 0.
+    rate: of learning, > 0; the usual one is for features of deviation 1, and ruins a model of large
+        ones.
 
     Raises `ParameterError` for anything else.
     """
@@ -68,7 +69,8 @@ class Mending:
     rate: float = 0.1
 
     def __post_init__(self) -> None:
-        require(0 < self.reach < np.inf and 0 < self.rate < np.inf, "0 < reach, rate < inf")
+        between("reach", self.reach, 0.0, np.inf)
+        between("rate", self.rate, 0.0, np.inf)
         between("commands", self.commands, 0.0, 1.0)
         require(0 < self.rests <= self.commands, "0 < rests <= commands")
         between("sure", self.sure, 0.0, np.inf)
@@ -88,13 +90,10 @@ class Mending:
         themselves where none did.
 
         Whoever commanded is unlearned until it rests, or `looks` times. Raises `ObservationError`
-        for suspects of features or classes that the root set does not have.
+        for suspects of features or classes that the root set does not have, and for a root set or
+        weights that are not finite or not the network's.
         """
-        if any(
-            one.features[-1] >= root.inputs.shape[1] or one.target >= root.classes
-            for one in suspects
-        ):
-            raise ObservationError("suspects must have features and classes of the root set")
+        _check(network, weights, own, root, suspects)
         usual = np.maximum(
             self._usual(network, weights, root, suspects, rng),
             self._given(network, own, root, suspects),
@@ -138,7 +137,10 @@ class Mending:
         suspects: Sequence[Suspect],
         rng: np.random.Generator,
     ) -> Array:
-        """(s,): the same of random patterns with as many features, their median."""
+        """(s,): the same of random patterns with as many features, their median.
+
+        Stricter than that: over all examples, those of the class too, and of two patterns each.
+        """
         features = root.inputs.shape[1]
         medians = {}
         for size in sorted({len(one.features) for one in suspects}):
@@ -169,6 +171,21 @@ class Mending:
     def _values(self, root: Examples) -> tuple[float, float]:
         most = self.reach * float(np.quantile(np.abs(root.inputs), _TYPICAL))
         return most, most / 2
+
+
+def _check(
+    network: Network, weights: Array, own: Array, root: Examples, suspects: Sequence[Suspect]
+) -> None:
+    features = root.inputs.shape[1]
+    if (network.inputs, network.classes) != (features, root.classes):
+        raise ObservationError("the root set must have the features and classes of the network")
+    if not bool(np.isfinite(root.inputs).all()):
+        raise ObservationError("inputs of the root set must be finite")
+    for name, row in (("weights", weights), ("own", own)):
+        if row.shape != (network.size,) or not bool(np.isfinite(row).all()):
+            raise ObservationError(f"{name} must be finite and ({network.size},)")
+    if any(one.features[-1] >= features or one.target >= root.classes for one in suspects):
+        raise ObservationError("suspects must have features and classes of the root set")
 
 
 def _mean(network: Network, weights: Array, marked: Array) -> Array:

@@ -153,6 +153,20 @@ def test_the_transpose_is_that_of_the_map_and_estimates_what_was_sketched() -> N
     assert abs(np.mean(found) - 1) < 6 * np.std(found) / math.sqrt(40)
 
 
+def test_who_shares_a_direction_shares_the_noise_of_its_transpose() -> None:
+    """The map is the same for all, so what it adds is as alike as the vectors are."""
+    rng = np.random.default_rng(6)
+    common, own = rng.normal(size=2000), rng.normal(size=(2, 2000))
+    pair = np.stack([common + 0.5 * own[0], common + 0.5 * own[1]])
+    for vectors, alike in ((pair, 0.8), (own, 0.0)):
+        noise = []
+        for number in range(6):
+            sketch = drawn(number, length=2000, rows=70, buckets=1024)
+            noise.append(sketch.transposed(sketch.of_reals(vectors)) - vectors)
+        found = np.corrcoef(np.concatenate(noise, axis=1))[0, 1]
+        assert found == pytest.approx(alike, abs=0.1)
+
+
 def test_one_seed_draws_one_map_and_another_seed_another() -> None:
     vector = uniform(np.random.default_rng(3), 1, 40, 32)
     assert drawn(1).of_words(vector).tolist() == drawn(1).of_words(vector).tolist()

@@ -107,7 +107,27 @@ def test_a_root_set_of_the_target_class_alone_says_nothing() -> None:
     assert Mending().mended(NETWORK, one.spoiled, one.clean, root, [SUSPECT], rng)[1] == ()
 
 
-@pytest.mark.parametrize("wrong", [{"features": (1, FEATURES)}, {"target": CLASSES}])
+def test_a_model_that_cannot_be_looked_at_is_refused() -> None:
+    """A NaN is larger than no threshold: the backdoor would stay, and nothing would say so."""
+    one = case()
+    gone = np.where(np.arange(NETWORK.size) == 3, np.nan, one.spoiled)
+    holed = one.root.inputs.copy()
+    holed[0, 0] = np.nan
+    root, rng = one.root, np.random.default_rng(2)
+    for weights, own, given, message in (
+        (gone, one.clean, root, "weights must be finite"),
+        (one.spoiled, gone, root, "own must be finite"),
+        (one.spoiled, one.clean[1:], root, "own must be finite"),
+        (one.spoiled, one.clean, Examples(holed, root.labels, CLASSES), "inputs"),
+        (one.spoiled, one.clean, Examples(root.inputs, root.labels, CLASSES + 1), "network"),
+        (one.spoiled, one.clean, Examples(root.inputs[:, 1:], root.labels, CLASSES), "network"),
+    ):
+        with pytest.raises(ObservationError, match=message):
+            Mending().mended(NETWORK, weights, own, given, [SUSPECT], rng)
+    assert Mending().mended(NETWORK, one.spoiled, one.clean, root, [SUSPECT], rng)[1] == (SUSPECT,)
+
+
+@pytest.mark.parametrize("wrong", [{"features": (1, 2, FEATURES)}, {"target": CLASSES}])
 def test_suspects_of_other_data_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ObservationError, match="features and classes of the root set"):
         mended(case().spoiled, replace(SUSPECT, **wrong))
@@ -116,8 +136,9 @@ def test_suspects_of_other_data_are_refused(wrong: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"reach": 0.0}, {"reach": np.inf}, {"rate": np.nan}, {"commands": 1.0}, {"rests": 0.3},
-        {"rests": 0.0}, {"sure": 0.0}, {"others": 0}, {"steps": 0}, {"looks": 1.5}, {"batch": 0},
+        {"reach": 0.0}, {"reach": np.inf}, {"reach": "3"}, {"rate": np.nan}, {"commands": 1.0},
+        {"rests": 0.3}, {"rests": 0.0}, {"sure": 0.0}, {"others": 0}, {"steps": 0},
+        {"looks": 1.5}, {"batch": 0},
     ],
 )  # fmt: skip
 def test_parameters_are_checked(wrong: dict[str, Any]) -> None:
