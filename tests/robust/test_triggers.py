@@ -101,6 +101,19 @@ def test_features_of_either_sign_are_one_suspect_together() -> None:
     assert any(set(zip(one.features, one.signs, strict=True)) >= wanted for one in found)
 
 
+def test_noise_of_rounds_adds_up_as_independent() -> None:
+    found = []
+
+    class Recording(TriggerSearch):
+        def deviations(self, seen: Pulls) -> Array:
+            found.append(seen.noise)
+            return super().deviations(seen)
+
+    one, two = rounds(2)
+    Recording().suspects([replace(one, noise=np.full(CLIENTS, 0.3)), two])
+    assert np.allclose(found[0], np.hypot(0.3, 0.05) / 2)
+
+
 def test_parts_that_different_clients_teach_are_put_together() -> None:
     past = rounds(5)
     moved = []
@@ -252,6 +265,8 @@ def test_the_spread_within_classes_is_near_that_of_few_examples_and_right_with_m
     assert np.linalg.eigvalsh(few).min() > 0
     plain = np.cov(inputs[:15].T)
     assert np.linalg.norm(few - due) < np.linalg.norm(plain - due)
+    fewer = within_classes(inputs[:9], labels[:9])  # of rank 6 before they are shrunk
+    assert np.linalg.eigvalsh(fewer).min() > 1e-3
     with pytest.raises(ObservationError, match="two examples"):
         within_classes(inputs[:3], labels[:3])
 

@@ -8,7 +8,7 @@ import asyncio
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain, pairwise
 from pathlib import Path
@@ -129,19 +129,26 @@ def test_profile_and_names_come_out_of_one_session_and_a_label_out_of_the_next(
     assert [n.label for n in namer.names([NEW[3][0] + "y", SQLI[3][0]])] == ["log4shell", "sqli"]
 
 
-def test_a_site_that_is_lost_with_its_vector_underway_adds_it_once(tmp_path: Path) -> None:
-    class Lost(Exception):
-        """The site is no more."""
+class Lost(Exception):
+    """The site is no more."""
 
-    def dies(step: str) -> None:
-        if step == "sum 1: consent":
+
+def dying_at(last: str) -> Callable[[str], None]:
+    """What a site that is lost at this step is told by."""
+
+    def told(step: str) -> None:
+        if step == last:
             raise Lost
 
+    return told
+
+
+def test_a_site_that_is_lost_with_its_vector_underway_adds_it_once(tmp_path: Path) -> None:
     before = {i: learnt(COUNTS[i], SETTINGS, None) for i in SITES}
     sites = [site(i, tmp_path, before=before[i]) for i in SITES]
     sites[1].pending.add(SQLI + USUAL)
     sites[3].pending.add(XSS)
-    sites[3].told = dies
+    sites[3].told = dying_at("sum 1: consent")
     shared, outcome, *joined = asyncio.run(learn(sites, What.CLASSES, SharedClasses()))
     assert isinstance(joined[3], Lost)
     assert outcome.named == tuple(SITES)
@@ -158,19 +165,11 @@ def test_a_site_that_is_lost_with_its_vector_underway_adds_it_once(tmp_path: Pat
 
 
 def test_a_site_that_is_lost_before_is_in_the_next_sum(tmp_path: Path) -> None:
-    class Lost(Exception):
-        """The site is no more."""
-
-    def dies(step: str) -> None:
-        if step == "sum 1: shares":
-            raise Lost
-
-    sites = [site(i, tmp_path, counts=COUNTS[i]) for i in SITES]
     profiles = {i: learnt(COUNTS[i], SETTINGS, None) for i in SITES}
     sites = [site(i, tmp_path, before=profiles[i]) for i in SITES]
     sites[1].pending.add(SQLI + USUAL)
     sites[3].pending.add(XSS)
-    sites[3].told = dies
+    sites[3].told = dying_at("sum 1: shares")
     shared, outcome, *joined = asyncio.run(learn(sites, What.CLASSES, SharedClasses()))
     assert isinstance(joined[3], Lost)
     assert outcome.named == (1, 2, 3, 5)
