@@ -127,6 +127,18 @@ def test_cases_that_cannot_be(change: dict[str, Any], message: str) -> None:
         dataclasses.replace(FAST, **change)
 
 
+def test_a_backdoor_is_unlearned_in_the_loop() -> None:
+    case = Case(
+        data="digits", alpha=0.3, attack="bd_norm-matched", share=0.2, method="ours", seed=0,
+        rounds=4, clients=20,
+    )  # fmt: skip
+    kept, mended = run(case), run(dataclasses.replace(case, method="ours+mending"))
+    assert kept.success[-1] > 0.9
+    assert mended.success[-1] < 0.3
+    assert mended.accuracy[-1] > kept.accuracy[-1] - 0.05
+    assert mended.caught == kept.caught  # nobody is excluded for it
+
+
 def test_a_run_survives_json(played: Run) -> None:
     assert Run.from_document(json.loads(json.dumps(played.document()))) == played
 
