@@ -264,7 +264,9 @@ class Pulls(Observation):
     pulls: (n, f, c), how much it makes feature j speak for class t: inner products with directions
         of norm 1, estimated from a sketch.
     pushes: (n, c, c), [i, y, t] how far what client i has of class y pushes towards class t.
-    noise: (n,), the standard deviation of each pull that the sketch adds, >= 0.
+    noise: (n, n), the covariance between clients of what the sketch adds to the pulls of a feature;
+        symmetric, and nowhere negative on the diagonal. One map sketches all: clients whose updates
+        have a direction in common share its noise.
     spread: (f, f), covariance of the features within a class; symmetric.
     examples: of a class in the root set, on the average, > 0.
     """
@@ -282,10 +284,11 @@ class Pulls(Observation):
         _, features, classes = self.pulls.shape
         _check(min(features, classes) >= 1, "pulls: at least one feature and one class")
         _set(self, pushes=_array("pushes", self.pushes, (count, classes, classes)))
-        _set(self, noise=_array("noise", self.noise, (count,)))
+        _set(self, noise=_array("noise", self.noise, (count, count)))
         _set(self, spread=_array("spread", self.spread, (features, features)))
         _set(self, examples=_real("examples", self.examples))
-        _check(bool((self.noise >= 0).all()), "noise: 0 <= noise")
+        _check(bool(np.allclose(self.noise, self.noise.T)), "noise: symmetric")
+        _check(bool((np.diag(self.noise) >= 0).all()), "noise: 0 <= its diagonal")
         _check(bool(np.allclose(self.spread, self.spread.T)), "spread: symmetric")
         _check(self.examples > 0, "examples: 0 < examples")
 

@@ -17,12 +17,16 @@ hypothesis these numbers are normal with covariance
 
 over features and clients, for each class t: W[i, y] is how far what client i has of class y pushes
 towards t; r examples of a class miss 1/r of its variance, for all clients alike; and the examples
-of a client are worth 1/own independent ones. The noise of the sketch is taken as each client's own.
-It is not: those whose updates have a direction in common share its noise, so blocks of such clients
-score high by chance. Entries are multiplied by the inverse of that
-covariance and divided by their deviations, which is the best that can be done for few and weak
-shifts of correlated numbers [Hall10]. The scale of the whole, that real data have more variety than
-a few examples, is set by the median of all entries. Blocks are found by `robust.scan`.
+of a client are worth 1/own independent ones. Entries are multiplied by the inverse of that
+covariance, which is the best that can be done for few and weak shifts of correlated numbers
+[Hall10]. Real data have more variety than a few examples; the scale of all entries of a class is
+set by the median of its clients', which less than half of them do not move. Blocks are found by
+`robust.scan`, under the covariance that the entries then have.
+
+`noise` is shared: one map sketches all, so clients whose updates have a direction in common err in
+the same way, and those who teach the same trigger are noise to each other. With all of that no
+blend was found on the sets that this was built with, and with none of it blocks of such clients
+score high by chance. A fifth of it finds what none finds; what that costs is for unlearning to say.
 
 [Hall10]    Hall, Jin: Innovated Higher Criticism for Detecting Sparse Signals in Correlated Noise,
             Annals of Statistics 38, 2010.
@@ -33,21 +37,24 @@ a few examples, is set by the median of all entries. Blocks are found by `robust
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from robust.errors import ObservationError
+from robust.errors import ObservationError, require
 from robust.features import between, whole_number
 from robust.observe import Array, Pulls, Sketches
-from robust.scan import Block, densest
+from robust.scan import Block, Law, densest
 
-__all__ = ["Suspect", "TriggerSearch", "pulls_of", "within_classes"]
+__all__ = ["Suspect", "TriggerSearch", "distinct", "pulls_of", "within_classes"]
 
 _TO_DEVIATION = 1.4826
 """Standard deviation over median absolute value, of a normal law."""
+
+_MOST_PUSHED = 2.0
+"""Over the median of all clients."""
 
 _LEAST_VARIANCE = 1e-12
 """Of the largest: what keeps the covariance of clients without any push invertible."""
@@ -94,20 +101,23 @@ class TriggerSearch:
     best `most` of all classes are suspects; and those of one class together are another one, as
     parts of a trigger may be taught by different clients [Xie20dba], or have different signs.
 
-    It keeps nothing: what a server that starts again needs is the rounds of its window. For cohorts
-    of up to a few hundred, as it holds f n^2 numbers some times over, for one class after another.
+    It keeps nothing: what a server that starts again needs is the rounds of its window. For up to a
+    few hundred clients, those of all rounds of the window together, as it holds f n^2 numbers some
+    times over, for one class after another.
 
-    Who is louder is looked at first: `most` blocks that mean nothing hide a trigger. A block has at
-    most half of the clients. And whoever pushes more in all classes is expected to pull more.
+    Who is louder is looked at first: `blocks` louder blocks of the same class and sign, or `most`
+    of all, can hide a trigger. A block has at most half of the clients. And whoever pushes more is
+    expected to pull more, up to twice what half of the clients push.
 
     Attributes
     ----------
     own: variance of a mean over a client's examples of a class, over that of one example; > 0.
+    shared: how much of the noise that clients share is taken for such, in [0, 1]; see the module.
     clip: deviations from which an entry counts no more; > 0.
     columns: features in a block, at most, >= 1.
     blocks: of one class and sign, >= 1.
     most: blocks of all classes, >= 1.
-    least: score of a block, in nats, >= 0.
+    least: score of a block, in nats, >= 0. joined: of one that is put together with others, >= 0.
 
     Raises `ParameterError` for anything else.
 
@@ -115,23 +125,28 @@ class TriggerSearch:
     """
 
     own: float = 0.2
+    shared: float = 0.2
     clip: float = 8.0
     columns: int = 8
     blocks: int = 4
-    most: int = 8
-    least: float = 8.0
+    most: int = 32
+    least: float = 1.0
+    joined: float = 8.0
 
     def __post_init__(self) -> None:
         between("own", self.own, 0.0, np.inf)
+        real = isinstance(self.shared, int | float)
+        require(real and 0 <= self.shared <= 1, "0 <= shared <= 1")
         between("clip", self.clip, 0.0, np.inf)
         between("least", self.least, -1e-300, np.inf)
+        between("joined", self.joined, -1e-300, np.inf)
         whole_number("columns", self.columns, 1)
         whole_number("blocks", self.blocks, 1)
         whole_number("most", self.most, 1)
 
     def suspects(self, past: Sequence[Pulls]) -> tuple[Suspect, ...]:
-        """Of the clients of the last round: over all rounds of `past` in which each was seen, and
-        in the last alone, as little is pulled once the model does what a trigger commands.
+        """Over all rounds of `past`, each client by those in which it was seen, and in the last
+        alone, as little is pulled once the model does what a trigger commands.
 
         Of either, blocks by score, the largest first, and then those that are several together.
         None where fewer than three clients are seen.
@@ -141,40 +156,39 @@ class TriggerSearch:
         found = self._found(_together(past))
         if len(past) > 1:
             found += self._found(past[-1])
-        return tuple(dict.fromkeys(found))
+        return distinct(found)
 
     def _found(self, seen: Pulls) -> list[Suspect]:
         if len(seen.clients) < 3:
             return []
-        deviations = self.deviations(seen)
-        found = [
-            one for target in range(len(deviations)) for one in self._of(seen, deviations, target)
-        ]
+        values, basis = np.linalg.eigh(seen.spread)
+        spread = np.maximum(values, 0.0), basis
+        targets = range(seen.pulls.shape[2])
+        found = [one for target in targets for one in self._of(seen, spread, target)]
         found.sort(key=lambda one: (-one.score, one.target, one.features))
         kept = found[: self.most]
-        return [*kept, *_joined(kept)]
+        return [*kept, *_joined([one for one in kept if one.score >= self.joined])]
 
-    def deviations(self, seen: Pulls) -> Array:
-        """(c, n, f): entries under the null hypothesis nearly standard normal; see the module."""
-        values, basis = np.linalg.eigh(seen.spread)
-        values = np.maximum(values, 0.0)
-        rotated = np.einsum("fg,nfc->cgn", basis, seen.pulls)
-        own = np.diag(seen.noise**2)
-        found = np.empty((seen.pulls.shape[2], *seen.pulls.shape[:2]))
-        for target, entries in enumerate(rotated):
-            pushes = seen.pushes[:, :, target]
-            missed = pushes @ pushes.T / seen.examples
-            varied = missed + self.own * np.diag((pushes**2).sum(axis=1))
-            inverse = _inverse(values[:, None, None] * varied + own)
-            shifts = np.einsum("gij,gj->ig", inverse, entries) @ basis.T
-            precision = np.einsum("gii->ig", inverse) @ (basis**2).T
-            found[target] = shifts / np.sqrt(precision)
-        scale = _TO_DEVIATION * float(np.median(np.abs(found)))
-        return found / scale if scale > 0 else np.zeros_like(found)
+    def shifts(self, seen: Pulls, spread: tuple[Array, Array], target: int) -> tuple[Array, Law]:
+        """(n, f): the inverse covariance times what is pulled towards a class, and its law, but for
+        a scale; see the module. spread: its eigenvalues, >= 0, and eigenvectors.
+        """
+        values, basis = spread
+        pushes = _bounded(seen.pushes)[:, :, target]
+        missed = pushes @ pushes.T / seen.examples
+        varied = missed + self.own * np.diag((pushes**2).sum(axis=1))
+        noise = self.shared * seen.noise + (1 - self.shared) * np.diag(np.diag(seen.noise))
+        precision = _inverse(values[:, None, None] * varied + noise)
+        entries = (seen.pulls[:, :, target] @ basis).T
+        shifts = np.einsum("gij,gj->ig", precision, entries) @ basis.T
+        return shifts, Law(rows=precision, basis=basis)
 
-    def _of(self, seen: Pulls, deviations: Array, target: int) -> list[Suspect]:
-        table = np.clip(deviations[target], -self.clip, self.clip)
-        blocks = [block for sign in (1.0, -1.0) for block in self._blocks(sign * table)]
+    def _of(self, seen: Pulls, spread: tuple[Array, Array], target: int) -> list[Suspect]:
+        shifts, law = self.shifts(seen, spread, target)
+        most = self.clip * law.deviations
+        scale = _scale(shifts / law.deviations)
+        table = np.clip(shifts / scale, -most, most) if scale > 0 else np.zeros_like(shifts)
+        blocks = [block for sign in (1.0, -1.0) for block in self._blocks(sign * table, law)]
         found = []
         for block in blocks:
             # the sign of what is pulled says which values are to command the class
@@ -190,11 +204,11 @@ class TriggerSearch:
             )
         return found
 
-    def _blocks(self, table: Array) -> Iterator[Block]:
+    def _blocks(self, table: Array, law: Law) -> Iterator[Block]:
         """One after the other, without what those before it have of large entries."""
         left = table.copy()
         for _ in range(self.blocks):
-            block = densest(left, rows=max(len(left) // 2, 1), columns=self.columns)
+            block = densest(left, law, rows=max(len(left) // 2, 1), columns=self.columns)
             if block.score < self.least:
                 return
             cells = np.ix_(block.rows, block.columns)
@@ -205,7 +219,6 @@ class TriggerSearch:
 def pulls_of(
     seen: Sketches,
     *,
-    back: Callable[[Array], Array],
     pull: Callable[[Array], Array],
     pushes: Array,
     spread: Array,
@@ -213,8 +226,8 @@ def pulls_of(
 ) -> Pulls:
     """What the sketches of a round say of pulls.
 
-    back: sketches (n, k) -> estimates of the updates (n, d), the transpose of the map.
-    pull: updates (n, d) -> (n, f, c), inner products with directions of norm 1.
+    pull: sketches (n, k) -> (n, f, c), inner products of the updates that the transpose of the map
+        estimates with directions of norm 1.
     pushes: (c, c), [y, t] how far the server's update for class y pushes towards class t.
 
     Raises `ObservationError` without class updates, for sketches of no more numbers than classes,
@@ -232,9 +245,9 @@ def pulls_of(
     return Pulls(
         number=seen.number,
         clients=seen.clients,
-        pulls=pull(back(rest)),
+        pulls=pull(rest),
         pushes=shares[:, :, None] * pushes,
-        noise=np.linalg.norm(rest, axis=1) / np.sqrt(seen.public.size),
+        noise=rest @ rest.T / seen.public.size,
         spread=spread,
         examples=examples,
     )
@@ -263,8 +276,18 @@ def within_classes(inputs: Array, labels: np.ndarray[tuple[int], np.dtype[np.int
     return np.asarray((1.0 - share) * covariance + share * level * np.eye(size))
 
 
+def distinct(suspects: Iterable[Suspect]) -> tuple[Suspect, ...]:
+    """Of those that are the same pattern for the same class, the one of highest score."""
+    found: dict[object, Suspect] = {}
+    for one in suspects:
+        pattern = one.features, one.signs, one.target
+        if pattern not in found or found[pattern].score < one.score:
+            found[pattern] = one
+    return tuple(found.values())
+
+
 def _together(past: Sequence[Pulls]) -> Pulls:
-    """The means of each client of the last round over the rounds in which it was seen."""
+    """The means of each client over the rounds in which it was seen."""
     if not past:
         raise ObservationError("at least one round must be there")
     last = past[-1]
@@ -273,22 +296,23 @@ def _together(past: Sequence[Pulls]) -> Pulls:
         raise ObservationError("rounds must ascend")
     if any(one.pulls.shape[1:] != last.pulls.shape[1:] for one in past):
         raise ObservationError("rounds must have the same features and classes")
-    place = {client: at for at, client in enumerate(last.clients)}
-    pulls, pushes = np.zeros_like(last.pulls), np.zeros_like(last.pushes)
-    squares, count = np.zeros(len(place)), np.zeros(len(place))
+    clients = sorted({client for one in past for client in one.clients})
+    place = {client: at for at, client in enumerate(clients)}
+    pulls = np.zeros((len(clients), *last.pulls.shape[1:]))
+    pushes = np.zeros((len(clients), *last.pushes.shape[1:]))
+    noise, count = np.zeros((len(clients), len(clients))), np.zeros(len(clients))
     for one in past:
-        here = [at for at, client in enumerate(one.clients) if client in place]
-        there = [place[one.clients[at]] for at in here]
-        pulls[there] += one.pulls[here]
-        pushes[there] += one.pushes[here]
-        squares[there] += one.noise[here] ** 2
+        there = [place[client] for client in one.clients]
+        pulls[there] += one.pulls
+        pushes[there] += one.pushes
+        noise[np.ix_(there, there)] += one.noise
         count[there] += 1
     return Pulls(
         number=last.number,
-        clients=last.clients,
+        clients=tuple(clients),
         pulls=pulls / count[:, None, None],
         pushes=pushes / count[:, None, None],
-        noise=np.sqrt(squares) / count,
+        noise=noise / np.outer(count, count),
         spread=last.spread,
         examples=last.examples,
     )
@@ -313,6 +337,19 @@ def _joined(suspects: Sequence[Suspect]) -> list[Suspect]:
                 )
             )
     return found
+
+
+def _bounded(pushes: Array) -> Array:
+    """Those of clients that push more than twice as much as half of them do, as twice as much."""
+    sizes = np.linalg.norm(pushes, axis=(1, 2))
+    most = _MOST_PUSHED * np.median(sizes)
+    shares = np.divide(most, sizes, out=np.ones_like(sizes), where=sizes > most)
+    return np.asarray(pushes * shares[:, None, None])
+
+
+def _scale(entries: Array) -> float:
+    """Of entries (n, f) that should have deviation 1: half of the clients do not move it."""
+    return _TO_DEVIATION * float(np.median(np.median(np.abs(entries), axis=1)))
 
 
 def _inverse(covariances: Array) -> Array:

@@ -28,7 +28,7 @@ from secagg.primitives.ring import Words, check_width, reduce, word
 __all__ = ["Folding", "SketchMap", "chance", "check_shape", "most_norm", "slack", "spike_bound"]
 
 _CHUNK = 1 << 14  # coordinates: their bucket numbers stay in the second-level cache
-_BATCH = 64  # vectors at a time, each with tables of its own
+_BATCH = 64  # limbs of vectors at a time, each with tables of its own
 _LIMB = 16  # bits: products of limbs with ternary rows are exact in float64
 _ROWS = 64  # ternary rows that are floating-point numbers at a time
 _HONEST = 32  # an honest client is refused with probability 2**-32
@@ -114,13 +114,14 @@ class SketchMap:
         """The ternary rows (n, rows) of tables (n, tables, 2 * buckets)."""
         signed = tables[..., : self._buckets] - tables[..., self._buckets :]
         flat = signed.reshape(len(tables), self.tables * self._buckets)
-        out = np.zeros((len(tables), self.rows), np.uint64)
-        for shift in range(0, 8 * flat.itemsize, _LIMB):
-            limbs = ((flat >> flat.dtype.type(shift)) & flat.dtype.type((1 << _LIMB) - 1)).astype(
-                np.float64
-            )
-            out += self.products(limbs).astype(np.int64).view(np.uint64) << np.uint64(shift)
-        return reduce(out.astype(word(self.width)), self.width)
+        shifts = range(0, 8 * flat.itemsize, _LIMB)
+        low = flat.dtype.type((1 << _LIMB) - 1)
+        # stacked: each ternary row becomes floating-point numbers once, not once a limb
+        limbs = np.concatenate([(flat >> flat.dtype.type(shift)) & low for shift in shifts])
+        found = self.products(limbs.astype(np.float64)).astype(np.int64).view(np.uint64)
+        parts = np.split(found, len(shifts))
+        out = sum(part << np.uint64(shift) for part, shift in zip(parts, shifts, strict=True))
+        return reduce(np.asarray(out).astype(word(self.width)), self.width)
 
     def empty(self, count: int) -> Words:
         """Tables (count, tables, 2 * buckets) to add to."""
@@ -160,9 +161,10 @@ class Folding:
 
     def rows(self) -> Words:
         """The sketches (count, rows)."""
+        batch = max(_BATCH * _LIMB // (8 * self._tables.itemsize), 1)
         pieces = [
-            self._sketch.combined(self._tables[at : at + _BATCH])
-            for at in range(0, len(self._tables), _BATCH)
+            self._sketch.combined(self._tables[at : at + batch])
+            for at in range(0, len(self._tables), batch)
         ]
         return np.concatenate(pieces) if pieces else self._sketch.combined(self._tables)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 
 from robust.observe import Array, Public, Sketches
 
-CLASSES, PIXELS = 10, 64
+CLASSES, PIXELS, BATCH = 10, 64, 16
 SIZE = CLASSES * (PIXELS + 1)
 
 
@@ -67,22 +67,32 @@ class Federation:
         chosen = [own if len(own) >= 12 else extra for own, extra in zip(parts, spare, strict=True)]
         return [(inputs[rows], labels[rows]) for rows in chosen]
 
-    def train(self, weights: Array, data: tuple[Array, Array], steps: int = 10) -> Array:
-        matrix = weights.reshape(CLASSES, PIXELS + 1).copy()
-        inputs, labels = data
-        for _ in range(steps):
-            batch = self.rng.choice(len(labels), 16)
-            logits = inputs[batch] @ matrix.T
-            chance = np.exp(logits - logits.max(axis=1, keepdims=True))
-            chance /= chance.sum(axis=1, keepdims=True)
-            chance[np.arange(16), labels[batch]] -= 1.0
-            matrix -= 0.3 * chance.T @ inputs[batch] / 16
-        return matrix.ravel() - weights
+    def train(self, weights: Array, data: tuple[Array, Array]) -> Array:
+        (update,) = self.train_each(weights, [data])
+        return update
+
+    def train_each(
+        self, weights: Array, parts: Sequence[tuple[Array, Array]], steps: int = 10
+    ) -> Array:
+        """An update of each part (n, d): all take a step at a time, of batches drawn in turn."""
+        drawn = [self.rng.integers(0, len(labels), (steps, BATCH)) for _, labels in parts]
+        inputs = np.array([part[0][rows] for part, rows in zip(parts, drawn, strict=True)])
+        labels = np.array([part[1][rows] for part, rows in zip(parts, drawn, strict=True)])
+        each, of_batch = np.arange(len(parts))[:, None], np.arange(BATCH)
+        matrices = np.tile(weights.reshape(CLASSES, PIXELS + 1), (len(parts), 1, 1))
+        for step in range(steps):
+            batch = inputs[:, step]
+            logits = batch @ matrices.transpose(0, 2, 1)
+            chance = np.exp(logits - logits.max(axis=2, keepdims=True))
+            chance /= chance.sum(axis=2, keepdims=True)
+            chance[each, of_batch, labels[:, step]] -= 1.0
+            matrices -= 0.3 * chance.transpose(0, 2, 1) @ batch / BATCH
+        return matrices.reshape(len(parts), -1) - weights
 
     def rounds(self, count: int) -> Iterator[Sketches]:
         history = History(weights=np.zeros(SIZE))
         for number in range(count):
-            updates = np.array([self.train(history.weights, part) for part in self.parts])
+            updates = self.train_each(history.weights, self.parts)
             if self.attack is not None and number >= 2:
                 honest = updates[self.attackers :]
                 updates[: self.attackers] = self.attack(history, honest, self.rng)
@@ -98,14 +108,12 @@ class Federation:
         self, number: int, updates: Array, history: History, projection: Array
     ) -> Sketches:
         inputs, labels = self.root
-        classes = [
-            self.train(history.weights, (inputs[labels == one], labels[labels == one]), 3)
-            for one in range(CLASSES)
-        ]
+        each = [(inputs[labels == one], labels[labels == one]) for one in range(CLASSES)]
+        classes = self.train_each(history.weights, each, steps=3)
         public = Public(
             known=history.public() @ projection,
             root=self.train(history.weights, self.root) @ projection,
-            classes=np.array(classes) @ projection,
+            classes=classes @ projection,
         )
         rows = updates @ projection
         rows += self.noise * self.rng.standard_normal(rows.shape)

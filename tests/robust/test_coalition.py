@@ -271,6 +271,7 @@ def test_a_weak_aim_is_found_over_rounds_and_nobody_else_is_excluded(seed: int) 
     assert "Not one" in last.by_client[0].findings[0].in_words
 
 
+@pytest.mark.slow
 def test_honest_clients_seldom_exceed_imitations() -> None:
     trials = 30
     history = (rounds(1, aim=0.0, splits=2, seed=seed) for seed in range(trials))
