@@ -12,6 +12,7 @@ updates are committed; what an early draw costs is in the tests of the attack.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 from robust.attacks.attack import Access, Attack, Goal
 from robust.attacks.catalog import adaptive_backdoors, backdoors, free_riders, poisoners
@@ -54,6 +55,7 @@ def attacks(features: int, classes: int) -> Mapping[str, Attack]:
     }
 
 
+@cache  # grids of thousands of cases ask for each case
 def attack_names() -> tuple[str, ...]:
     """The same names for every data set, in the order of tables."""
     return tuple(attacks(_MARKED, 3))

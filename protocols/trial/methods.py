@@ -19,22 +19,18 @@ over rounds. What it does not give them: FLAME clusters updates and not models, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 
 from protocols.federation.federation import RoundData
-from protocols.federation.mending import Mending
-from protocols.federation.model import Training
+from protocols.federation.unlearning import Unlearning, transposed
 from protocols.plan import RoundPlan
-from protocols.trial.statistics import encoded, opened, plan_for, pulled, released, seen
+from protocols.trial.statistics import encoded, opened, plan_for, released, seen
 from robust.decide import Cascade, Screening, rooted
 from robust.gram import Gram
-from robust.observe import Array, Pulls, Sketches
-from robust.triggers import Suspect, TriggerSearch
+from robust.observe import Array, Sketches
 from robust.weigh import Weigher
 from robust.weigh_flame import Flame
 from robust.weigh_fltrust import FLTrust
@@ -43,6 +39,7 @@ from robust.weigh_krum import Krum, MultiKrum
 from robust.weigh_median import GeometricMedian
 from robust.weigh_mixing import NearestNeighborMixing
 from secagg.errors import ParameterError
+from secagg.event import Statistics
 from secagg.identity import PartyId
 
 __all__ = [
@@ -57,11 +54,8 @@ __all__ = [
     "method_of",
 ]
 
-_OWN = Training(steps=30)
-"""Of the server's own model in a round."""
-
 _MENDING = 1
-"""The stream of the server's own training."""
+"""The stream of the server's own training, and of what is planted."""
 
 _CLIP_FACTOR = 4.0
 """The bound, over the norm of the server's own first update on its root set: known before round 0,
@@ -232,9 +226,7 @@ class _Screened(Defense):
         cascade = rooted(setting.rounds) if method.root else Cascade(rounds=setting.rounds)
         self._screening = Screening(cascade)
         self._plan: RoundPlan | None = None
-        self._pulls: deque[Pulls] = deque(maxlen=cascade.window)
-        self._own: Array | None = None
-        self._commanded: deque[tuple[Suspect, ...]] = deque(maxlen=cascade.window)
+        self._unlearning: Unlearning | None = None
 
     def take(self, data: RoundData) -> Taken:
         plan = self._plan = self._plan or self._planned(data)
@@ -246,8 +238,10 @@ class _Screened(Defense):
         accepted = statistics.eligible - excluded
         mean = released(plan, data.clients, vectors, accepted)
         update = np.zeros_like(data.weights) if mean is None else mean
-        if self._method.mends and sketches is not None:
-            self._pulls.append(pulled(plan, statistics, data, sketches))
+        if self._method.mends and sketches is not None and accepted:
+            # what is not summed teaches the model nothing
+            summed = sketches.only(np.isin(sketches.clients, list(accepted)))
+            self._look(plan, statistics, summed, data)
             update = self._mended(data, update)
         return Taken(
             update=update,
@@ -255,24 +249,18 @@ class _Screened(Defense):
             short=mean is None or len(accepted) < plan.scheme.survivors,
         )
 
-    def _mended(self, data: RoundData, update: Array) -> Array:
-        """The update, with what unlearns new suspects and those of the window that commanded."""
-        found = TriggerSearch().suspects(tuple(self._pulls))
-        suspects = tuple(dict.fromkeys(chain(found, *self._commanded)))
-        rng = np.random.default_rng([self._setting.seed, data.number, _MENDING])
-        after = data.weights + update
-        self._own = self._trained(data, rng)
-        mended, guilty = Mending().mended(
-            data.network, after, self._own, data.examples, suspects, rng
-        )
-        self._commanded.append(guilty)
-        return mended - data.weights
+    def _look(
+        self, plan: RoundPlan, statistics: Statistics, sketches: Sketches, data: RoundData
+    ) -> None:
+        if self._unlearning is None:
+            self._unlearning = Unlearning(model=data.network, root=data.examples)
+        back = transposed(plan, statistics)
+        self._unlearning.see(sketches, back=back, weights=data.weights, classes=data.classes)
 
-    def _trained(self, data: RoundData, rng: np.random.Generator) -> Array:
-        """The server's own model, which no client had a part in, after one more round."""
-        before = data.weights if self._own is None else self._own
-        (row,) = data.network.trained(before, [data.examples], _OWN, [rng])
-        return np.asarray(before + row)
+    def _mended(self, data: RoundData, update: Array) -> Array:
+        assert self._unlearning is not None, "a round was looked at"
+        rng = np.random.default_rng([self._setting.seed, data.number, _MENDING])
+        return self._unlearning.mended(data.weights + update, rng).weights - data.weights
 
     def _planned(self, data: RoundData) -> RoundPlan:
         bound = _CLIP_FACTOR * float(np.linalg.norm(data.root))

@@ -14,15 +14,17 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import process_time
+from typing import Any
 
 from protocols.files import append
+from protocols.lines import Lines
 from protocols.trial.trial import Case, Run, run
 from secagg.errors import ParameterError
 
 __all__ = ["Results", "Timed", "ran"]
 
 _FORMAT = 1
-_FIELDS = {"format", "sources", "seconds", "run"}
+_FIELDS = frozenset({"seconds", "run"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +44,12 @@ class Results:
     """
 
     def __init__(self, path: Path | None, sources: str) -> None:
-        self._path, self._sources = path, sources
+        self._path = path
+        self._lines = Lines(format=_FORMAT, sources=sources, fields=_FIELDS)
         self._runs: dict[Case, Timed] = {}
         self._size = 0
         if path is not None and path.exists():
-            self._read(path)
+            self._size = self._lines.read(path, self._take)
 
     @property
     def runs(self) -> Mapping[Case, Timed]:
@@ -66,41 +69,18 @@ class Results:
         self._runs[timed.run.case] = timed
         if self._path is None:
             return
-        document = {
-            "format": _FORMAT,
-            "sources": self._sources,
-            "seconds": round(timed.seconds, 3),
-            "run": timed.run.document(),
-        }
+        found = {"seconds": round(timed.seconds, 3), "run": timed.run.document()}
+        document = self._lines.head | found
         line = json.dumps(document, allow_nan=False).encode() + b"\n"
         append(self._path, self._size, line)
         self._size += len(line)
 
-    def _read(self, path: Path) -> None:
-        whole, newline, _ = path.read_bytes().rpartition(b"\n")
-        self._size = len(whole) + len(newline)
-        for number, line in enumerate(whole.split(b"\n") if newline else [], 1):
-            try:
-                timed = self._parsed(line)
-            except (ParameterError, ValueError) as error:
-                raise ParameterError(f"{path}, line {number}: {error}") from None
-            self._runs[timed.run.case] = timed
-
-    def _parsed(self, line: bytes) -> Timed:
-        document = json.loads(line)
-        if not isinstance(document, dict) or set(document) != _FIELDS:
-            raise ParameterError(f"a line has the fields {', '.join(sorted(_FIELDS))}")
-        if document["format"] != _FORMAT:
-            raise ParameterError(f"format must be {_FORMAT}")
-        if document["sources"] != self._sources:
-            raise ParameterError(
-                f"a result of other sources: sources {str(document['sources'])[:12]} where "
-                f"{self._sources[:12]} must hold"
-            )
+    def _take(self, document: Mapping[str, Any]) -> None:
         seconds = document["seconds"]
         if type(seconds) not in (int, float) or not 0 <= seconds < 1e9:
             raise ParameterError("seconds must be a number >= 0")
-        return Timed(run=Run.from_document(document["run"]), seconds=float(seconds))
+        timed = Timed(run=Run.from_document(document["run"]), seconds=float(seconds))
+        self._runs[timed.run.case] = timed
 
 
 def ran(cases: Sequence[Case], jobs: int = 1) -> Iterator[Timed]:

@@ -18,8 +18,7 @@ import numpy as np
 from protocols.federation.federation import RoundData
 from protocols.plan import RoundPlan
 from protocols.screening import SketchScreen, observed
-from robust.observe import Array, Pulls, Sketches
-from robust.triggers import pulls_of, within_classes
+from robust.observe import Array, Sketches
 from secagg.errors import IntegrityError, ParameterError
 from secagg.event import Statistics
 from secagg.identity import PartyId
@@ -28,7 +27,7 @@ from secagg.quantize import FixedPoint, NormClip
 from secagg.rand import Rand
 from secagg.schemes.secagg_plus.verified import SecAggPlusVerified
 
-__all__ = ["encoded", "opened", "plan_for", "pulled", "released", "seen", "unclipped"]
+__all__ = ["encoded", "opened", "plan_for", "released", "seen", "unclipped"]
 
 _NO_CONTEXT = bytes(32)
 """A plan without noise does not use it."""
@@ -105,20 +104,6 @@ def seen(
     if not isinstance(found, Sketches):
         raise ParameterError("screen: a SketchScreen must hold")
     return found
-
-
-def pulled(plan: RoundPlan, statistics: Statistics, data: RoundData, sketches: Sketches) -> Pulls:
-    """What the same numbers say of what each update makes the model look at."""
-    assert isinstance(plan.scheme, SecAggPlusVerified), "a plan that opens sketches"
-    network, root = data.network, data.examples
-    return pulls_of(
-        sketches,
-        back=plan.scheme.opened_map(statistics.seed).sketch.transposed,
-        pull=lambda rows: network.pulls(data.weights, root.inputs, rows)[:, :-1],
-        pushes=network.pulls(data.weights, root.inputs, data.classes)[:, -1],
-        spread=within_classes(root.inputs, root.labels),
-        examples=len(root) / root.classes,
-    )
 
 
 def released(

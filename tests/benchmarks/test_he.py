@@ -23,6 +23,7 @@ ROWS = (
 )
 
 
+@pytest.mark.slow
 def test_it_compares_ours_with_the_peer_and_with_masks() -> None:
     """All rows but the last, which is the one before it with four times the numbers."""
     options = ("--size", "4000", "--clients", "3", "--repeats", "1", "--only", *ROWS)

@@ -23,6 +23,7 @@ def run(half: str, found: Path) -> dict[str, Any]:
     return json.loads(found.read_text())
 
 
+@pytest.mark.slow
 def test_scale_measures_both_sides_and_gets_the_mean_right(tmp_path: Path) -> None:
     report = run("scale", tmp_path / "found.json")
     assert report["peers"] == []
@@ -37,6 +38,7 @@ def test_scale_measures_both_sides_and_gets_the_mean_right(tmp_path: Path) -> No
     assert all(speed > 0 for speed in report["speeds"].values())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("flwr") is None, reason="needs the extra [flower]")
 def test_peers_compute_the_same_mean(tmp_path: Path) -> None:
     report = run("peers", tmp_path / "found.json")
@@ -60,6 +62,16 @@ def test_screens_of_two_aggregators_has_its_costs() -> None:
     for name in ("cosine", "sketch 64"):
         leader, helper, held = pine_screen.measure(600, 4, screens[name])
         assert min(leader, helper, held) > 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs the extra [torch]")
+def test_unlearning_has_its_costs() -> None:
+    from benchmarks import unlearning  # noqa: PLC0415  # imports torch
+
+    cost = unlearning.measured(30, 64, 6)
+    assert min(cost.look, cost.mended) > 0
+    assert cost.size == 31 * 64 + 65 * 10
+    assert cost.memory > 8 * 6 * cost.size
 
 
 def test_attacks_over_many_rounds_print_their_table() -> None:

@@ -20,6 +20,7 @@ from typing import Protocol
 from protocols.adapters.flower.call import Call, invitation
 from protocols.adapters.flower.exchange import never
 from protocols.round import Result, ServerRound
+from robust.triggers import Suspect
 from secagg.errors import Aborted, DecodeError, ParameterError
 from secagg.event import FraudProven, GroupStatistics, Statistics
 from secagg.frame import parse_header
@@ -43,7 +44,8 @@ class RoundReport:
     epsilon: spent by the session with this round, at the delta of the server's ledger; None where
     it keeps none. refused: who was screened and left out of the sum; none where the plan has no
     screen. weights: by client, the public weight that it multiplied by; none where the round has
-    none. audit: whether this was an audit round, whose sum is not applied.
+    none. audit: whether this was an audit round, whose sum is not applied. unlearned: suspected
+    triggers that the model obeyed after this round, and was made to unlearn.
     """
 
     exchanges: int = 0
@@ -56,6 +58,7 @@ class RoundReport:
     refused: frozenset[PartyId] = frozenset()
     weights: Mapping[PartyId, int] = field(default_factory=dict)
     audit: bool = False
+    unlearned: tuple[Suspect, ...] = ()
 
 
 @dataclass(frozen=True)

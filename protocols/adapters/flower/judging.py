@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from protocols.adapters.flower.call import Call
+from protocols.adapters.flower.mending import Mender
 from protocols.adapters.flower.terms import Layout, SecurePlan
 from protocols.adapters.flower.weights import Weighing, Weights
 from protocols.plan import RoundPlan
@@ -57,7 +58,7 @@ class Judging:
     """A judge, a rule for the weights, and the public vectors that they are shown.
 
     root: the server's own update, given the model: the change of each of its arrays. classes: the
-    same for each class of the server's own data.
+    same for each class of the server's own data. mender: shown what was opened of whom the sum is.
 
     Raises `ParameterError` for a judge, weights or vectors that do not fit the plan.
     """
@@ -69,8 +70,10 @@ class Judging:
         weights: Weights | None,
         root: Root | None,
         classes: Classes | None,
+        mender: Mender | None = None,
     ) -> None:
         _check(plan, judge, weights, root, classes)
+        self._mender = mender
         self.verdict: Verdict | None = None  # of the round at hand
         self._judge = Screening(judge) if isinstance(judge, Cascade) else judge
         self._weighing = None if weights is None else Weighing(plan, weights)
@@ -83,6 +86,7 @@ class Judging:
         self._layout: Layout | None = None
         self._added: NDArray[np.float64] | None = None
         self._server: ServerRound | None = None
+        self._statistics: Statistics | None = None
 
     # -- a round ----------------------------------------------------------------------------
 
@@ -110,11 +114,11 @@ class Judging:
         """Whom to accept. Raises `Aborted` where a rule finds no weights, and `ParameterError` for
         a judge that returns other than a collection of ids.
         """
-        self._server = server
+        self._server, self._statistics = server, statistics
         accepted = statistics.eligible - self._excluded(server, statistics)
-        if self._weighing is None:
-            return accepted
-        return accepted & self._weighing.accepted(server.plan, call, statistics, self._own())
+        if self._weighing is not None:
+            accepted &= self._weighing.accepted(server.plan, call, statistics, self._own())
+        return accepted
 
     def see(self, groups: GroupStatistics) -> None:
         """What was opened of groups in the round that `accepted` was last asked about, of which
@@ -129,6 +133,19 @@ class Judging:
             self.verdict = _ranking(self._judge, seen)
         elif callable(self._judge):
             self.verdict = self._suspected = _checked(self._judge(seen), "of the next round ")
+
+    def look(self, included: Collection[PartyId]) -> None:
+        """Have the mender, if there is one, read the pulls of those who are in the sum. Raises
+        `IntegrityError` where that is impossible.
+
+        Not of those accepted: who is then proven to have lied is not in it, and of some rounds
+        there is no sum. Their sketches teach the model nothing.
+        """
+        if self._mender is None:
+            return
+        assert self._server is not None, "a sum comes after the decision"
+        assert self._statistics is not None, "a decision comes after them"
+        self._mender.look(self._server, self._statistics, self._of_round(), included)
 
     def learn(self, mean: NDArray[np.float64]) -> None:
         """Remember the mean update (d,) of a round, which is public from now on."""

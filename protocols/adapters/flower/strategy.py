@@ -31,10 +31,12 @@ from protocols.adapters.flower.coordinator_screened import ScreenedCoordinator
 from protocols.adapters.flower.exchange import Gathered, exchange, wait_for
 from protocols.adapters.flower.inner import check_inner
 from protocols.adapters.flower.judging import Classes, Judge, Judging, Root, Verdict
+from protocols.adapters.flower.mending import Arrays, Mender
 from protocols.adapters.flower.messages import answer_of, one_model
 from protocols.adapters.flower.terms import Layout, SecurePlan
 from protocols.adapters.flower.weights import Weights
 from protocols.enrollment import load_identity, load_roster
+from protocols.federation.unlearning import Unlearning
 from protocols.ledger import PrivacyLedger
 from protocols.private import Privacy
 from protocols.round import Result
@@ -79,11 +81,15 @@ class SecureAggregation(Strategy):
 
     The sum of an audit round is not applied: the model stays, as its metric `secagg.audit` says.
 
+    unlearning: experimental, for a plan with a `SketchScreen`: suspected triggers are unlearned
+    before what the inner strategy returns is the model, see `mending`. Those that commanded it are
+    in the round's report, their number in its metrics, `secagg.unlearned`.
+
     A round that cannot be finished leaves the model as it is: it is logged, listed in `failures`,
     and training goes on. `reports` has what each round took whose sum was released. Such a round is
-    in `failures` as well where the model's dtypes cannot hold the mean, or the inner strategy
-    returns other arrays than the model's. What the inner strategy or a judge raises, `start`
-    raises.
+    in `failures` as well where the model's dtypes cannot hold the mean, the inner strategy returns
+    other arrays than the model's, or triggers cannot be looked for or unlearned. What the inner
+    strategy or a judge raises, `start` raises.
 
     Raises `ParameterError` for a strategy that needs single updates, with the reason, and for an
     identity, roster, ledger or judge that does not fit. `start` raises `InputRefused` for a model
@@ -107,6 +113,7 @@ class SecureAggregation(Strategy):
         root: Root | None = None,
         classes: Classes | None = None,
         weights: Weights | None = None,
+        unlearning: Unlearning | None = None,
     ) -> None:
         check_inner(strategy)
         if ledger is not None and plan.privacy is None:
@@ -121,7 +128,8 @@ class SecureAggregation(Strategy):
         key = identity if isinstance(identity, Identity) else load_identity(identity)
         people = roster if isinstance(roster, Roster) else load_roster(roster)
         self._deadline, self._train_deadline, self._poll = deadline, train_deadline, poll
-        self._judging = Judging(plan, judge, weights, root, classes)
+        self._mender = None if unlearning is None else Mender(plan, unlearning, rand)
+        self._judging = Judging(plan, judge, weights, root, classes, self._mender)
         self._coordinator = self._coordinating(key, people, rand, ledger)
         self._ledger = ledger
         self._round = 0
@@ -175,6 +183,7 @@ class SecureAggregation(Strategy):
             return None, self._counted(report, None)
         self._judging.learn(result.mean["update"])
         try:
+            self._judging.look(result.included)
             synthetic = self._synthetic(self._layout, self._template, result)
         except IntegrityError as error:
             return self._fail(server_round, error)
@@ -222,6 +231,8 @@ class SecureAggregation(Strategy):
         _log.info("\t│\t├── Withstands: corrupt %.2f | dropout %.2f", plan.corrupt, plan.dropout)
         if plan.screen is not None:
             _log.info("\t│\t├── Opened of each update: %s", plan.screen)
+        if self._mender is not None:
+            _log.info("\t│\t├── Suspected triggers are unlearned (experimental)")
         if plan.audit is not None:
             _log.info("\t│\t├── Audit rounds: every %d", plan.audit.every)
         _log.info("\t│\t└── Privacy: %s", _protection(plan.privacy, self._ledger))
@@ -251,6 +262,8 @@ class SecureAggregation(Strategy):
             return metrics
         found = {} if metrics is None else dict(metrics)
         found |= {"secagg.included": len(report.included), "secagg.refused": len(report.refused)}
+        if self._mender is not None:
+            found["secagg.unlearned"] = len(report.unlearned)
         return MetricRecord(found | ({"secagg.audit": 1} if report.audit else {}))
 
     def _gathered(self, grid: Grid, minimum: str, least: int | None = None) -> Gathered:
@@ -271,6 +284,8 @@ class SecureAggregation(Strategy):
 
     def _secured(self, messages: list[Message]) -> list[Message]:
         layout = Layout.of(self.plan, one_model(messages))
+        if self._mender is not None:
+            self._mender.begin(layout)
         weighted_by = str(getattr(self.inner, "weighted_by_key", "num-examples"))
         call = Call(
             stage="train",
@@ -342,9 +357,14 @@ class SecureAggregation(Strategy):
 
     def _like_the_model(self, layout: Layout, arrays: ArrayRecord | None) -> ArrayRecord | None:
         """In the model's dtypes: averaging leaves float64 where integers were, and a model that
-        changes its structure could not use the deals that were made ahead.
+        changes its structure could not use the deals that were made ahead. Mended, where it is.
         """
-        return None if arrays is None else arrays_record(layout.like(numpy_arrays(arrays)))
+        if arrays is None:
+            return None
+        model: Arrays = layout.like(numpy_arrays(arrays))
+        if self._mender is not None:
+            model, self._coordinator.report.unlearned = self._mender.mended(layout, model)
+        return arrays_record(model)
 
     def _report(self, server_round: int, report: RoundReport) -> None:
         self.reports[server_round] = report

@@ -241,6 +241,15 @@ class Layout:
         """The tree of the server's own update, under the clip as a client's."""
         return self.public(self._clipped(self.coordinates(changes)))
 
+    def moved_to(self, arrays: Arrays, update: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+        """`arrays` with these floating-point coordinates (d,). Raises `InputRefused` for other
+        arrays than the model's, and `IntegrityError` where its dtypes cannot hold them.
+        """
+        vector = self._trained(arrays)
+        vector[~self._is_integer] = update
+        restored: dict[str, NDArray[Any]] = self.structure.restore(vector)
+        return restored
+
     def like(self, arrays: Arrays) -> dict[str, NDArray[Any]]:
         """`arrays` in the dtypes of the model, as a server's optimizer may have changed them."""
         vector = flatten({name: np.asarray(array) for name, array in arrays.items()})[0]

@@ -127,6 +127,7 @@ def test_cases_that_cannot_be(change: dict[str, Any], message: str) -> None:
         dataclasses.replace(FAST, **change)
 
 
+@pytest.mark.slow
 def test_a_backdoor_is_unlearned_in_the_loop() -> None:
     case = Case(
         data="digits", alpha=0.3, attack="bd_norm-matched", share=0.2, method="ours", seed=0,
@@ -236,6 +237,16 @@ def test_mending_is_run_where_others_were_and_then_on_a_set_that_no_other_grid_h
     assert "mnist" not in others
 
 
+def test_the_fifth_held_out_grid_has_sets_on_which_nothing_was_unlearned() -> None:
+    fifth = grid_of("held-out-5")
+    assert fifth.held_out
+    assert len(set(fifth.cases)) == len(fifth.cases)
+    others = [case for grid in GRIDS if grid is not fifth for case in grid.cases]
+    assert fifth.cases[0].seed not in {case.seed for case in others}
+    mended = {case.data for case in others if case.method.endswith("mending")}
+    assert not {case.data for case in fifth.cases} & mended
+
+
 def test_what_followed_has_two_sets_that_no_grid_had_before_and_then_three() -> None:
     seen = {case.data for grid in GRIDS if grid.name not in EVIDENCE for case in grid.cases}
     new = [{"twonorm", "wdbc"}, {"segment0", "ionosphere", "bands"}, set()]
@@ -281,7 +292,7 @@ def test_unknown_grids_are_refused() -> None:
     assert [grid_of(grid.name) for grid in GRIDS] == list(GRIDS)
     names = "one of quick, preview, development, follow-up, free-rider-benchmark, held-out, "
     names += "coalitions, held-out-2, follow-up-2, follow-up-3, held-out-3, follow-up-4, mending, "
-    names += "held-out-4"
+    names += "held-out-4, held-out-5"
     with pytest.raises(ParameterError, match=names):
         grid_of("all")
 
@@ -316,6 +327,18 @@ def test_a_line_that_was_cut_off_is_overwritten(tmp_path: Path) -> None:
     assert book.missing(chosen) == chosen[1:]
     book.add(Timed(run=made(chosen[1]), seconds=0.0))
     assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("text", [b'{"mine": 1}', b"notes", b'{"format": 1, "sources": "cd'])
+def test_a_last_line_of_another_kind_is_not_overwritten(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "runs.jsonl"
+    path.write_bytes(text)
+    with pytest.raises(ParameterError, match="would be written over"):
+        Results(path, SOURCES)
+    assert path.read_bytes() == text
+    path.write_bytes(b'{"format": 1, "sour')
+    Results(path, SOURCES).add(Timed(run=made(FAST), seconds=0.0))
+    assert len(Results(path, SOURCES).runs) == 1
 
 
 def test_results_of_other_sources_are_refused(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
+import os
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -43,6 +44,16 @@ from protocols.testing import Arrays, Fault, Reply, RoundOutcome, Train
 from secagg.quantize import NormClip
 
 SUPERLINK = 1
+
+
+@pytest.fixture(scope="module", autouse=True)
+def power_that_does_not_fail() -> Iterator[None]:
+    """Nodes here die and come back, machines do not, so what is written needs no `fsync`: the
+    tests of journals, ledgers and keys wait for it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @dataclass

@@ -34,6 +34,7 @@ OLD = (ROOT / "docs" / "how-to" / "migrate-from-flower-secagg.md").read_text("ut
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the blocks of the page define, one after the other."""
+    pytest.importorskip("torch", reason="torch is not installed: pip install 'secagg[torch]'")
     monkeypatch.chdir(tmp_path)
     enroll("keys", 5)
     names: dict[str, Any] = {}
@@ -93,6 +94,34 @@ def test_the_screened_strategy_of_the_page_judges_every_round(
     assert isinstance(strategy.failures[3], Aborted), "what clients open is at its end"
     assert not any(report.refused for report in strategy.reports.values())
     np.testing.assert_allclose(result.arrays["weights"].numpy().mean(), 0.1, atol=0.01)
+
+
+def test_the_mending_strategy_of_the_page_looks_at_the_round(
+    page: dict[str, Any], grid_of: Any, to_record: Any, tmp_path: Path
+) -> None:
+    model = {name: each.numpy() for name, each in page["network"].state_dict().items()}
+    app = page["ClientApp"](mods=[page["secure_aggregation_mod"]])
+
+    @app.train()
+    def train(message: Any, context: Any) -> Any:
+        party = int(context.node_config["partition-id"])
+        drawn = np.random.default_rng(party)
+        after = {
+            name: each.numpy() + np.float32(drawn.normal(0, 0.01, each.shape))
+            for name, each in message.content["arrays"].items()
+        }
+        reply = {"arrays": to_record(after), "metrics": page["MetricRecord"]({"num-examples": 9})}
+        return page["Message"](page["RecordDict"](reply), reply_to=message)
+
+    grid = grid_of(app, tmp_path / "keys", first=1)
+    for context in grid.contexts.values():
+        context.node_config["secagg-floor-opened"] = 257
+    strategy = page["mending_strategy"]
+    result = strategy.start(grid, to_record(model), num_rounds=1)
+    assert not strategy.failures
+    assert result.train_metrics_clientapp[1]["secagg.unlearned"] == len(
+        strategy.reports[1].unlearned
+    )
 
 
 def test_the_page_quotes_what_a_server_is_told() -> None:

@@ -289,7 +289,8 @@ def test_a_rule_with_a_root_draws_whom_to_accept(screened: Run, screened_grid: A
     assert included < EVERYBODY
     assert 8 not in included
     mean = sum(step(party) for party in included) / len(included)
-    np.testing.assert_allclose(run.models[1]["w"], mean, atol=1e-5)
+    # every client rounds by less than one unit
+    np.testing.assert_allclose(run.models[1]["w"], mean, atol=2.0**-16)
 
 
 def test_weights_that_are_no_selection_fail_the_round_by_name(
