@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from protocols.files import replace as write_whole
 from secagg import Floors, Identity, Rand, Roster, Round
 from secagg import ParameterError as Refused
 from secagg.schemes.secagg_plus import SecAggPlus
@@ -29,6 +30,7 @@ __all__ = [
     "Agreement",
     "Sum",
     "announced",
+    "first_era",
     "load_key",
     "new_key",
     "shared_digest",
@@ -38,6 +40,16 @@ __all__ = [
 _VERSION = 1
 _NUMBERS = ("cells", "slots", "support", "corrupt", "dropout")
 _Integers = NDArray[np.int64]
+
+
+def _era_of(settings: bytes, left: Iterable[bytes]) -> str:
+    parts = b"".join((settings, *left))
+    return blake2b(parts, digest_size=16, person=b"apiwatch era").hexdigest()
+
+
+def first_era(settings: bytes) -> str:
+    """Of an agreement on settings of this digest, before anybody has left."""
+    return _era_of(settings, ())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +77,8 @@ class Sum:
 class Agreement:
     """cells, slots, support: of the settings. settings: their digest, which has the salt in it.
     roster: public keys of server and sites. corrupt, dropout: fractions of the sites that may
-    collude with the server, and that may be lost in each sum.
+    collude with the server, and that may be lost in each sum. left: public keys of sites that have
+    left, in their order.
     """
 
     cells: int
@@ -75,12 +88,18 @@ class Agreement:
     roster: Roster
     corrupt: float = 0.2
     dropout: float = 0.25
+    left: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
         require(len(self.settings) == 32, "len(settings) == 32", len(self.settings))
         require(len(self.roster.clients) >= 5, "sites >= 5", len(self.roster.clients))
         for name in ("cells", "slots", "support"):
             require(type(getattr(self, name)) is int, f"type({name}) is int", getattr(self, name))
+        require(all(len(key) == 32 for key in self.left), "len(key) == 32 of who left", self.left)
+        keys = [*self.left, *self.roster.clients.values()]
+        require(
+            len(set(keys)) == len(keys), "keys of who left and of sites are distinct", len(keys)
+        )
         self._scheme(len(self.roster.clients), 1, 32)
 
     @classmethod
@@ -101,6 +120,29 @@ class Agreement:
         except Refused as error:
             raise ParameterError(str(error)) from None
 
+    @property
+    def eras(self) -> tuple[str, ...]:
+        """A name of the time before the first site left, and of that after each; the last is now.
+
+        What was learned in one is in no sum of the next, nor in any under another salt.
+        """
+        ends = range(len(self.left) + 1)
+        return tuple(_era_of(self.settings, self.left[:end]) for end in ends)
+
+    @property
+    def era(self) -> str:
+        """The present one."""
+        return self.eras[-1]
+
+    def without(self, site: int) -> Self:
+        """That of those who stay. Raises `ParameterError` for a site that is not in it, or where
+        fewer than five would stay.
+        """
+        keys = dict(self.roster.clients)
+        require(site in keys, f"site in {sorted(keys)}", site)
+        gone = keys.pop(site)
+        return replace(self, roster=Roster(self.roster.server, keys), left=(*self.left, gone))
+
     def settings_with(self, salt: bytes) -> Settings:
         """The settings that a site counts under. Raises `ParameterError` for another salt."""
         made = Settings(cells=self.cells, slots=self.slots, support=self.support, salt=salt)
@@ -109,9 +151,11 @@ class Agreement:
         return made
 
     def counting(self, session: bytes) -> Sum:
-        """The first sum: counters, and which of them are set."""
+        """The first sum: counters, and which of them are set. All of the agreement is in its
+        context, who has left as well.
+        """
         n = len(self.roster.clients)
-        this = Round(session=session, number=0, model=self.settings, roster=self.roster)
+        this = Round(session=session, number=0, model=self.digest, roster=self.roster)
         scheme = self._scheme(n, 2 << self.cells, 32)
         bound = ((1 << 32) - 1) // n
         return Sum(what="counters and support", scheme=scheme, round=this, bound=bound)
@@ -123,7 +167,7 @@ class Agreement:
         different sites in it, are not in one round. Raises `ParameterError` where fewer sites are
         left than the agreement allows.
         """
-        model = announced(self.settings, included, counted)
+        model = announced(self.digest, included, counted)
         length, most = (1 + 2 * len(KINDS)) << self.slots, (1 << 63) - 1
         return self.among(
             included,
@@ -170,15 +214,24 @@ class Agreement:
             dropout=self.dropout,
         )
 
-    def save(self, path: Path) -> None:
-        """As JSON, for everybody's eyes."""
+    @property
+    def _document(self) -> dict[str, Any]:
         entry = {
             "apiwatch agreement": _VERSION,
             "settings": self.settings.hex(),
             "server": self.roster.server.hex(),
             "sites": {str(site): key.hex() for site, key in self.roster.clients.items()},
         } | {name: getattr(self, name) for name in _NUMBERS}
-        path.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
+        return entry | {"left": [key.hex() for key in self.left]} if self.left else entry
+
+    @property
+    def digest(self) -> bytes:
+        """32 bytes that name all of it."""
+        return sha256(json.dumps(self._document, sort_keys=True).encode()).digest()
+
+    def save(self, path: Path) -> None:
+        """As JSON, for everybody's eyes; after a crash the old file is still there, whole."""
+        write_whole(path, (json.dumps(self._document, indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -191,10 +244,18 @@ class Agreement:
             return cls(
                 settings=bytes.fromhex(entry["settings"]),
                 roster=Roster(bytes.fromhex(entry["server"]), sites),
+                left=_keys(entry.get("left", [])),
                 **{name: entry[name] for name in _NUMBERS},
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise AgreementUnreadable(f"{path}: {type(error).__name__}: {error}") from None
+
+
+def _keys(entry: object) -> tuple[bytes, ...]:
+    """Raises `TypeError` for no list: it would be nobody, or letters."""
+    if not isinstance(entry, list):
+        raise TypeError(f"no list of keys: {entry!r}")
+    return tuple(bytes.fromhex(key) for key in entry)
 
 
 def announced(model: bytes, included: frozenset[int], total: _Integers) -> bytes:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -21,24 +21,29 @@ from urllib.parse import quote
 import numpy as np
 import typer
 from numpy.typing import NDArray
+from protocols.files import locked
 from rich.console import Console
 from rich.table import Table as Grid
 from sklearn.metrics import roc_auc_score
 
 from apiwatch.bench_cost import bench_cost
 from apiwatch.bench_crs import bench_crs
+from apiwatch.bench_level import bench_level
 from apiwatch.bench_names import bench_classes
+from apiwatch.bench_parts import Bench, Part, Results, rows_of, sources, whole
 from apiwatch.bench_privacy import bench_leaks, bench_privacy, bench_proofs
 from apiwatch.bench_support import bench_support
-from apiwatch.bench_unknown import bench_unknown
+from apiwatch.bench_unknown import bench_later, bench_unknown
 from apiwatch.calibration import Calibration
-from apiwatch.datasets import Split, atrdf, csic, csic_stream
+from apiwatch.cli_shared import ResultsFile, say
+from apiwatch.datasets import HALVES, Split, atrdf, csic, csic_stream
 from apiwatch.detector import Detector
+from apiwatch.errors import ParameterError
 from apiwatch.event import Place, Request
 from apiwatch.explain import score_without
 from apiwatch.federation import Federation
 from apiwatch.figures import Figures
-from apiwatch.settings import Settings
+from apiwatch.settings import Settings, require
 from apiwatch.splits import DROPS, SALT, SITES, by_endpoint, dealt, injections, site_of
 from apiwatch.table import Table, gather
 
@@ -197,51 +202,39 @@ def _speed(folder: Path, split: Split, detector: Detector) -> dict[str, Any]:
     return rates
 
 
-def _bench_neural(folder: Path, half: str) -> list[Any]:
-    try:
-        from apiwatch.bench_neural import bench_neural  # noqa: PLC0415 -- an extra
-    except ModuleNotFoundError as error:
-        return _skipped(error)
-    return bench_neural(folder, half)
+def _neural(bench: Callable[[Any, Path, str], Iterable[Part]]) -> Bench:
+    """One of the module that needs an extra, or a row that says why there is none."""
+
+    def parts(folder: Path, half: str) -> Iterable[Part]:
+        try:
+            from apiwatch import bench_neural  # noqa: PLC0415 -- an extra
+        except ModuleNotFoundError as error:
+            row = {"model": "averaged CNN", "skipped": f"{error}: pip install 'apiwatch[neural]'"}
+            return [Part.of("", lambda: [row])]
+        return bench(bench_neural, folder, half)
+
+    return parts
 
 
-def _bench_flower(folder: Path, half: str) -> list[Any]:
-    try:
-        from apiwatch.bench_neural import bench_flower  # noqa: PLC0415 -- an extra
-    except ModuleNotFoundError as error:
-        return _skipped(error)
-    return bench_flower(folder, half)
-
-
-def _bench_rates(folder: Path, half: str, *, contrast: float = 0.0) -> list[Any]:
-    try:
-        from apiwatch.bench_neural import bench_rates  # noqa: PLC0415 -- an extra
-    except ModuleNotFoundError as error:
-        return _skipped(error)
-    return bench_rates(folder, half, contrast=contrast)
-
-
-def _skipped(error: ModuleNotFoundError) -> list[Any]:
-    return [{"model": "averaged CNN", "skipped": f"{error}: pip install 'apiwatch[neural]'"}]
-
-
-BENCHES: dict[str, Callable[[Path, str], list[Any]]] = {
-    "csic": bench_csic,
-    "atrdf": bench_atrdf,
-    "classes": bench_classes,
+BENCHES: dict[str, Bench] = {
+    "csic": whole(bench_csic),
+    "atrdf": whole(bench_atrdf),
+    "classes": whole(bench_classes),
+    "level": whole(bench_level),
     "unknown": bench_unknown,
-    "poison": bench_poison,
-    "evasion": bench_evasion,
-    "privacy": bench_privacy,
-    "leaks": bench_leaks,
-    "proofs": bench_proofs,
-    "support": bench_support,
-    "cost": bench_cost,
-    "crs": bench_crs,
-    "neural": _bench_neural,
-    "flower": _bench_flower,
-    "rates": _bench_rates,
-    "rates_contrast": partial(_bench_rates, contrast=0.5),
+    "later": bench_later,
+    "poison": whole(bench_poison),
+    "evasion": whole(bench_evasion),
+    "privacy": whole(bench_privacy),
+    "leaks": whole(bench_leaks),
+    "proofs": whole(bench_proofs),
+    "support": whole(bench_support),
+    "cost": whole(bench_cost),
+    "crs": whole(bench_crs),
+    "neural": _neural(lambda made, *given: made.bench_neural(*given)),
+    "flower": _neural(lambda made, *given: made.bench_flower(*given)),
+    "rates": _neural(lambda made, *given: made.bench_rates(*given)),
+    "rates_contrast": _neural(lambda made, *given: made.bench_rates(*given, contrast=0.5)),
 }
 
 
@@ -251,17 +244,33 @@ def run(
     *,
     half: Annotated[str, typer.Option(help="development, final or both of the test.")] = "final",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    results: ResultsFile = None,
 ) -> None:
     """Measure what the documentation says."""
-    results = {name: BENCHES[name](folder, half) for name in names or BENCHES}
+    chosen = names or list(BENCHES)
+    if missing := sorted(set(chosen) - set(BENCHES)):
+        raise ParameterError(f"names in {', '.join(BENCHES)} must hold, got {', '.join(missing)}")
+    require(half in HALVES, f"half in {', '.join(HALVES)}", half)
+    # alone with the file from reading it on: what others add in between would be overwritten
+    with nullcontext() if results is None else locked(results):
+        book = Results(results, "" if results is None else sources(folder))
+        found = {name: _measured_parts(name, folder, half, book) for name in chosen}
     if as_json:
         rows = {
-            n: [asdict(r) if isinstance(r, Figures) else r for r in v] for n, v in results.items()
+            n: [asdict(r) if isinstance(r, Figures) else r for r in v] for n, v in found.items()
         }
         typer.echo(json.dumps(rows, indent=1))
         return
-    for name, found in results.items():
-        _show(name, found)
+    for name, measured in found.items():
+        _show(name, measured)
+
+
+def _measured_parts(name: str, folder: Path, half: str, book: Results) -> list[Any]:
+    found: list[Any] = []
+    for part, rows in rows_of(name, BENCHES[name], folder, half, book):
+        found += rows
+        say(f"{name} {part}".strip() + ": done")
+    return found
 
 
 _COLUMNS = (

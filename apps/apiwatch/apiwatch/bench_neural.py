@@ -4,9 +4,12 @@ sums, on the same examples.
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,15 +18,26 @@ from numpy.typing import NDArray
 from sklearn.metrics import f1_score, roc_auc_score
 
 from apiwatch.bench_names import by_class, disguised_values, taught_and_tested
+from apiwatch.bench_parts import Part
 from apiwatch.classes import BENIGN, ClassModel, learn_together
 from apiwatch.datasets import Value, half_of
-from apiwatch.neural import ByteNetwork, Learning, averages, fitted, responses
+from apiwatch.neural import (
+    Arrays,
+    ByteNetwork,
+    Learning,
+    arrays_of,
+    averages,
+    fitted,
+    network_of,
+    responses,
+)
 from apiwatch.neural_flower import averaged
 from apiwatch.secure import Members
 
 __all__ = ["bench_flower", "bench_neural", "bench_rates"]
 
 _MOST = 300  # examples of each attack, four times as many benign: minutes of training
+_AT_ONCE = 5  # rounds in Flower
 _RATES = (2e-3, 4e-3, 8e-3, 16e-3)
 _CHOSEN = Learning(rounds=20, rate=8e-3)
 _CONTRAST = Learning(rounds=20, rate=8e-3, contrast=0.5)
@@ -68,51 +82,95 @@ class _Split:
         return _judged(found, truth, self.labels.index(BENIGN))
 
 
-def bench_neural(folder: Path, half: str) -> list[Any]:
+def bench_neural(folder: Path, half: str) -> Iterator[Part]:
     """Twelve sites with one or two classes each; one site alone; all in one place. Averaging is in
     the clear here: `bench_flower` has the same over secure sums.
     """
     split = _Split.of(folder, half)
     count, numbered = len(split.labels), split.numbered
-    members = Members.generate(split.sites)
-    sums, rounds = learn_together(split.sites, split.labels, members, model=bytes(32))
     everything = [pair for pairs in numbered.values() for pair in pairs]
     largest = max(numbered.values(), key=len)
+    models: dict[str, Callable[[], ByteNetwork]] = {
+        "averaged CNN": lambda: [*averages(numbered, count, _CHOSEN)][-1],
+        "averaged CNN, contrast": lambda: [*averages(numbered, count, _CONTRAST)][-1],
+        "CNN in one place": lambda: fitted(everything, count, _CHOSEN),
+        "CNN of the largest site": lambda: fitted(largest, count, _CHOSEN),
+    }
+    yield Part.of("closed form", lambda: [_closed_form(split)])
+    for name, learn in models.items():
+        yield Part.of(name, partial(_answered, split, name, learn))
+
+
+def _answered(split: _Split, name: str, learn: Callable[[], ByteNetwork]) -> list[Any]:
+    return [split.row(name, _of(learn()))]
+
+
+def _closed_form(split: _Split) -> dict[str, Any]:
+    members = Members.generate(split.sites)
+    sums, rounds = learn_together(split.sites, split.labels, members, model=bytes(32))
     sent = round(sum(max(summed.bytes_up.values()) for summed in rounds) / 1e6, 2)
-    row = split.row
-    return [
-        row("closed form, 2 sums", ClassModel(sums).responses) | {"MB sent by one site": sent},
-        row("averaged CNN", _of([*averages(numbered, count, _CHOSEN)][-1])),
-        row("averaged CNN, contrast", _of([*averages(numbered, count, _CONTRAST)][-1])),
-        row("CNN in one place", _of(fitted(everything, count, _CHOSEN))),
-        row("CNN of the largest site", _of(fitted(largest, count, _CHOSEN))),
-    ]
+    row = split.row("closed form, 2 sums", ClassModel(sums).responses)
+    return row | {"MB sent by one site": sent}
 
 
-def bench_flower(folder: Path, half: str) -> list[Any]:
-    """The averaged network over secure sums in Flower, and how far it is from that in the clear."""
+def bench_flower(folder: Path, half: str) -> Iterator[Part]:
+    """The averaged network over secure sums in Flower, and how far it is from that in the clear.
+
+    Five rounds at a time: a part goes on with the weights that the one before has left.
+    """
     split = _Split.of(folder, half)
-    count, numbered = len(split.labels), split.numbered
-    network, sent = averaged(numbered, count, _CHOSEN)
-    clear = [*averages(numbered, count, _CHOSEN)][-1]
+    for done in range(0, _CHOSEN.rounds, _AT_ONCE):
+        name = f"rounds {done + 1} to {done + _AT_ONCE}"
+        yield Part(name=name, run=partial(_rounds, split, done))
+    yield Part(name="beside the clear", run=partial(_beside_the_clear, split))
+
+
+def _rounds(split: _Split, done: int, state: str) -> tuple[list[Any], str]:
+    how = replace(_CHOSEN, rounds=_AT_ONCE)
+    start, before = _unpacked(state) if done else (None, 0)
+    network, sent = averaged(split.numbered, len(split.labels), how, start, done)
+    return [], _packed(arrays_of(network), before + sent)
+
+
+def _beside_the_clear(split: _Split, state: str) -> tuple[list[Any], str]:
+    weights, sent = _unpacked(state)
+    network = network_of(weights, len(split.labels))
+    clear = [*averages(split.numbered, len(split.labels), _CHOSEN)][-1]
     texts = [value.text for value in split.tested]
     apart = np.abs(responses(network, texts) - responses(clear, texts)).max()
     cost = {"MB sent by one site": round(sent / 1e6, 2), "largest difference": float(apart)}
-    return [split.row("averaged CNN, in Flower", _of(network)) | cost]
+    return [split.row("averaged CNN, in Flower", _of(network)) | cost], ""
 
 
-def bench_rates(folder: Path, _half: str, *, contrast: float = 0.0) -> list[Any]:
+def _packed(weights: Arrays, sent: int) -> str:
+    """Weights, and the bytes that one site has sent for them, as text."""
+    file = BytesIO()
+    np.savez_compressed(file, allow_pickle=False, sent=np.int64(sent), **weights)
+    return b64encode(file.getvalue()).decode()
+
+
+def _unpacked(state: str) -> tuple[Arrays, int]:
+    """The inverse of `_packed`."""
+    with np.load(BytesIO(b64decode(state)), allow_pickle=False) as found:
+        return {name: found[name] for name in found.files if name != "sent"}, int(found["sent"])
+
+
+def bench_rates(folder: Path, _half: str, *, contrast: float = 0.0) -> Iterator[Part]:
     """Averaging in the clear, by the rate and the rounds, on the development half: what
     `bench_neural` uses is chosen here.
     """
     split = _Split.of(folder, "development")
-    rows: list[Any] = []
     for rate in _RATES:
         how = Learning(rounds=_CHOSEN.rounds, rate=rate, contrast=contrast)
-        for number, network in enumerate(averages(split.numbered, len(split.labels), how), 1):
-            if number % 10 == 0:
-                found = split.judged(_of(network))
-                rows.append({"rate": rate, "contrast": contrast, "rounds": number} | found)
+        yield Part.of(f"{rate:g}", partial(_rated, split, how))
+
+
+def _rated(split: _Split, how: Learning) -> list[Any]:
+    rows: list[Any] = []
+    for number, network in enumerate(averages(split.numbered, len(split.labels), how), 1):
+        if number % 10 == 0:
+            found = split.judged(_of(network))
+            rows.append({"rate": how.rate, "contrast": how.contrast, "rounds": number} | found)
     return rows
 
 

@@ -7,8 +7,9 @@ Everything is decided as the commands `teach`, `clusters` and `label` do.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,21 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from apiwatch.bench_names import taught_and_tested
+from apiwatch.bench_parts import Part
 from apiwatch.classes import BENIGN, ClassModel, ClassSums, class_weights
-from apiwatch.datasets import Value, half_of, left_out, part
+from apiwatch.datasets import Value, half_of, later_values, left_out, part, training
 from apiwatch.naming import Namer, level_for
 from apiwatch.unknown import clusters, covering, novelty
 
-__all__ = ["bench_unknown"]
+__all__ = ["bench_later", "bench_unknown"]
 
-_FEW = 20
+_FEW = (5, 10, 20)
 _DRAWS = 3
 _PURE = 0.95
 _Bools = NDArray[np.bool_]
 
 
-def bench_unknown(folder: Path, half: str) -> list[Any]:
+def bench_unknown(folder: Path, half: str) -> Iterator[Part]:
     """What there is to learn from and to test on, and each class left out in turn.
 
     half: of the values that nothing learns from: the one that methods were chosen on, or the other.
@@ -39,7 +41,33 @@ def bench_unknown(folder: Path, half: str) -> list[Any]:
     taught, tested = taught_and_tested(folder)
     values = [value for value in tested if half in ("both", half_of(value))]
     labels = sorted({value.label for value in taught} - {BENIGN})
-    return [left_out(folder), *(_held_out(label, taught, values) for label in labels)]
+    yield Part.of("values", lambda: [left_out(folder)])
+    yield from _each(labels, taught, values)
+
+
+def _each(labels: Sequence[str], taught: list[Value], tested: list[Value]) -> Iterator[Part]:
+    for label in labels:
+        yield Part.of(label, partial(_row, label, taught, tested))
+
+
+def _row(held: str, taught: list[Value], tested: list[Value]) -> list[Any]:
+    return [_held_out(held, taught, tested)]
+
+
+def bench_later(folder: Path, half: str) -> Iterator[Part]:
+    """The same for families of CRS tests that are no class of `bench_unknown`; everything that
+    decides was frozen before the first run of it.
+
+    half: of the values of known classes that are beside them in the test.
+    """
+    taught, tested = taught_and_tested(folder)
+    later, counts = later_values(folder)
+    taught = [*taught, *(value for value in later if training(value))]
+    tested = [value for value in tested if half in ("both", half_of(value))]
+    tested = [*tested, *(value for value in later if not training(value))]
+    labels = sorted({value.label for value in later})
+    yield Part.of("values", lambda: [counts])
+    yield from _each(labels, taught, tested)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +112,9 @@ def _held_out(held: str, taught: Sequence[Value], tested: Sequence[Value]) -> di
         "of it": int(new.sum()),
         "told apart by distance": _area(new, novelty(model, texts, model.embed(shown))),
         "by response": _area(new, -strongest),
+        "level": round(known.level, 3),
         "of it in the queue": round(float(np.isin(np.flatnonzero(new), queue).mean()), 3),
+        "of others in the queue": round(float((strongest[~new] < known.level).mean()), 3),
         "in the queue": queue.size,
         **_clustered(found, new),
         **_labeled(held, known, texts, new, found),
@@ -137,27 +167,39 @@ def _labeled(
 def _recalled(
     held: str, known: _Known, own: Sequence[str], tested: Sequence[Value]
 ) -> dict[str, Any]:
-    """One more sum, of 20 examples under their new name.
+    """One more sum, of 5, 10 or 20 examples under their new name, or of all that there are.
 
-    They are those that `clusters` proposes first; beside it, drawn by a hash, means over draws.
+    They are those that `clusters` proposes first; beside the most of them, as many drawn by a hash,
+    means over draws.
     """
     texts, labels = [v.text for v in tested], np.array([v.label for v in tested])
     new, benign = labels == held, labels == BENIGN
     few, shown = _proposed(known, own)
-    named = np.array(_named(held, few, known, texts))
+    sizes = [size for size in _FEW if size < len(few)]
+    named = {n: np.array(_named(held, few[:n], known, texts)) for n in (*sizes, len(few))}
+    most = named[len(few)]
     drawn = [
-        _named(held, sorted(own, key=lambda text: part(f"draw {draw}", text))[:_FEW], known, texts)
+        _named(held, sorted(own, key=_order(draw))[: len(few)], known, texts)
         for draw in range(_DRAWS)
     ]
     at_random = np.array(drawn)[:, new].mean(axis=1)
+    recalls = {
+        f"recall from {n} proposed": round(float(at[new].mean()), 3) for n, at in named.items()
+    }
     return {
-        f"recall from {_FEW} proposed": round(float(named[new].mean()), 3),
+        "examples": len(own),
+        **recalls,
         "proposals": shown,
-        "other attacks so named": round(float(named[~new & ~benign].mean()), 4),
-        "benign so named": round(float(named[benign].mean()), 4),
-        f"recall from {_FEW} drawn": round(float(at_random.mean()), 3),
+        "other attacks so named": round(float(most[~new & ~benign].mean()), 4),
+        "benign so named": round(float(most[benign].mean()), 4),
+        f"recall from {len(few)} drawn": round(float(at_random.mean()), 3),
         "least of the draws": round(float(at_random.min()), 3),
     }
+
+
+def _order(draw: int) -> Callable[[str], float]:
+    """By what a draw is sorted."""
+    return lambda text: part(f"draw {draw}", text)
 
 
 def _proposed(known: _Known, own: Sequence[str]) -> tuple[list[str], int]:
@@ -172,7 +214,7 @@ def _proposed(known: _Known, own: Sequence[str]) -> tuple[list[str], int]:
     few: list[str] = []
     for shown, number in enumerate(covering(model, queue), 1):
         few += [queue[number]] if is_own[number] else []
-        if len(few) == _FEW:
+        if len(few) == _FEW[-1]:
             return few, shown
     return few, len(queue)
 

@@ -30,12 +30,12 @@ from apiwatch.classes import (
     largest_entry,
 )
 from apiwatch.errors import RoundFailed
+from apiwatch.naming import MOST_LEVEL, UNKNOWN_SHARE
 from apiwatch.shared_classes import SharedClasses, class_vector_size, layout
 
 __all__ = ["ClassRound", "Learnt", "Listed", "Opening", "What", "largest_sums"]
 
 _STEPS = 256  # in which responses are counted, of [0, 1]
-_ABOVE = 0.95  # of known attacks respond as much as the level, or more
 _Integers = NDArray[np.int64]
 
 
@@ -48,35 +48,43 @@ class What(IntFlag):
 
 @dataclass(frozen=True, kw_only=True)
 class Opening:
-    """What a server says first. shared: 32 bytes that name the class sums so far, and layout: their
-    version; both empty where none are taken.
+    """What a server says first. agreement: 32 bytes that name its own. shared: 32 bytes that name
+    the class sums so far, and layout: their version; both empty where none are taken.
     """
 
     session: bytes
     what: What
+    agreement: bytes
     shared: bytes = b""
     layout: bytes = b""
 
     @classmethod
-    def of(cls, session: bytes, what: What, shared: bytes) -> Self:
+    def of(cls, session: bytes, what: What, agreement: bytes, shared: bytes) -> Self:
         """With the version of this package's class sums, if they are taken."""
+        made = cls(session=session, what=what, agreement=agreement)
         if What.CLASSES not in what:
-            return cls(session=session, what=what)
-        return cls(session=session, what=what, shared=shared, layout=bytes.fromhex(layout()))
+            return made
+        return replace(made, shared=shared, layout=bytes.fromhex(layout()))
 
     @property
     def content(self) -> bytes:
         """As it is sent."""
-        return self.session + bytes((self.what,)) + self.shared + self.layout
+        return self.session + bytes((self.what,)) + self.agreement + self.shared + self.layout
 
     @classmethod
     def read(cls, content: bytes) -> Self:
         """The inverse of `content`. Raises `RoundFailed` where the server is of another version."""
         what = What(content[16] & 3) if len(content) > 16 else What(0)
-        size = 81 if What.CLASSES in what else 17
+        size = 113 if What.CLASSES in what else 49
         if not what or what != content[16] or len(content) != size:
             raise RoundFailed("the server speaks another version of apiwatch")
-        made = cls(session=content[:16], what=what, shared=content[17:49], layout=content[49:])
+        made = cls(
+            session=content[:16],
+            what=what,
+            agreement=content[17:49],
+            shared=content[49:81],
+            layout=content[81:],
+        )
         if What.CLASSES in what and made.layout != bytes.fromhex(layout()):
             raise RoundFailed("the server's class sums are those of another version of apiwatch")
         return made
@@ -242,7 +250,8 @@ class Learnt:
         return np.bincount(steps, minlength=_STEPS)
 
     def leveled(self, total: _Integers) -> SharedClasses:
-        """With the level that 95 % of known attacks reach; unknown where there were none.
+        """With the level that 88 % of known attacks reach, 0.8 at most; unknown where there were
+        none.
 
         Raises `RoundFailed` for more responses than there are examples.
         """
@@ -252,8 +261,8 @@ class Learnt:
         if not total.any():
             return self.shared
         reached = total[::-1].cumsum()[::-1]  # by how many, from each step on
-        step = int(np.flatnonzero(reached >= _ABOVE * total.sum())[-1])
-        return replace(self.shared, level=step / _STEPS)
+        step = int(np.flatnonzero(reached >= (1.0 - UNKNOWN_SHARE) * total.sum())[-1])
+        return replace(self.shared, level=min(step / _STEPS, MOST_LEVEL))
 
 
 def largest_sums(agreement: Agreement, session: bytes) -> tuple[Sum, Sum]:

@@ -22,7 +22,7 @@ from typer.core import TyperGroup
 
 from apiwatch import cli_learning, cli_live, cli_round
 from apiwatch.alerts import Output, render
-from apiwatch.alone import alone_file, keep_alone, learnt_alone, pooled_digest
+from apiwatch.alone import keep_alone, learnt_alone, pooled_digest
 from apiwatch.cli_shared import (
     PROFILE,
     AlertFormat,
@@ -45,7 +45,6 @@ from apiwatch.table import gather
 from apiwatch.work import (
     alerts_of,
     explained,
-    forgotten,
     labeled,
     learnt,
     learnt_together,
@@ -262,23 +261,6 @@ def teach(
     taught(loaded, pairs)
     loaded.save(profile)
     say(f"{len(pairs):,} examples; unknown below a response of {loaded.level:.2f}")
-
-
-@app.command()
-def forget(
-    logs: Logs,
-    *,
-    rest: Annotated[list[Path], typer.Option(help="A log that stays; name all of them.")],
-    profile: ProfileFile = PROFILE,
-    log_format: LogFormat = None,
-) -> None:
-    """Take away what these logs taught: what is left is the profile that never saw them."""
-    loaded = Profile.load(profile)
-    gone = gather(requests_of(logs, log_format))
-    after = forgotten(loaded, gone, gather(requests_of(rest, log_format)))
-    after.save(profile)
-    alone_file(profile).unlink(missing_ok=True)  # it may hold what is to be forgotten
-    say(f"{gone.total():,} fields forgotten; {profile} {after.detector.digest[:16]}")
 
 
 @app.command()

@@ -1,4 +1,6 @@
-"""Commands around learning: with noise, what has left, and the figures of the documentation."""
+"""Commands around learning: with noise, forgetting, what has left, and the figures of the
+documentation.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,23 @@ from typing import Annotated
 
 import typer
 
-from apiwatch.cli_shared import PROFILE, LogFormat, Logs, ProfileFile, requests_of, say
+from apiwatch.alone import alone_file
+from apiwatch.cli_shared import (
+    PROFILE,
+    LogFormat,
+    Logs,
+    ProfileFile,
+    ResultsFile,
+    examples_of,
+    requests_of,
+    say,
+)
+from apiwatch.pending import Pending, pending_file
 from apiwatch.private import Privacy, Protects
-from apiwatch.settings import Settings
+from apiwatch.settings import Settings, require
 from apiwatch.store import Profile
-from apiwatch.work import learnt_privately
+from apiwatch.table import gather
+from apiwatch.work import forgotten, learnt_privately, names_forgotten
 
 __all__ = ["add_to"]
 
@@ -43,6 +57,37 @@ def learn_privately(
     say(f"epsilon {spent:.3f} at delta {delta:g}; {profile}")
 
 
+def forget(
+    logs: Logs,
+    *,
+    rest: Annotated[list[Path], typer.Option(help="A log that stays; name all of them.")],
+    examples: Annotated[
+        list[Path] | None, typer.Option(help="Taught examples to forget, as for `teach`.")
+    ] = None,
+    rest_examples: Annotated[
+        list[Path] | None, typer.Option(help="Taught examples that stay; name all of them.")
+    ] = None,
+    profile: ProfileFile = PROFILE,
+    log_format: LogFormat = None,
+) -> None:
+    """Take away what these logs and examples taught: what is left is the profile that never saw
+    them.
+    """
+    require(bool(examples) or not rest_examples, "--rest-examples with --examples", rest_examples)
+    loaded = Profile.load(profile)
+    gone = gather(requests_of(logs, log_format))
+    after = forgotten(loaded, gone, gather(requests_of(rest, log_format)))
+    if examples:
+        untaught, stay = _pairs(examples), _pairs(rest_examples or [])
+        names_forgotten(after, untaught, stay)
+        Pending(pending_file(profile)).drop(set(untaught) - set(stay))
+    elif after.classes is not None:
+        say("names stay as they are; --examples forgets those that the same site has given")
+    after.save(profile)
+    alone_file(profile).unlink(missing_ok=True)  # it may hold what is to be forgotten
+    say(f"{gone.total():,} fields forgotten; {profile} {after.detector.digest[:16]}")
+
+
 def ledger(
     *,
     profile: ProfileFile = PROFILE,
@@ -70,15 +115,21 @@ def bench(
     *,
     half: Annotated[str, typer.Option(help="development, final or both of the test.")] = "final",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+    results: ResultsFile = None,
 ) -> None:
     """Measure what the documentation says."""
     from apiwatch.bench import run  # noqa: PLC0415 -- half of the time that commands start in
 
-    run(folder, names, half=half, as_json=as_json)
+    run(folder, names, half=half, as_json=as_json, results=results)
+
+
+def _pairs(files: list[Path]) -> list[tuple[str, str]]:
+    return [pair for file in files for pair in examples_of(file)]
 
 
 def add_to(app: typer.Typer) -> None:
     """Put them into the command `apiwatch`."""
     app.command("learn-privately")(learn_privately)
+    app.command("forget")(forget)
     app.command("ledger")(ledger)
     app.command("bench")(bench)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import ssl
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from protocols.files import locked
 
 from apiwatch.agreement import Agreement, load_key, new_key, write_secret
 from apiwatch.alone import keep_alone, learnt_alone
 from apiwatch.channel import Address, client_tls, server_tls
 from apiwatch.class_round import What
+from apiwatch.classes import BENIGN
 from apiwatch.cli_shared import PROFILE, LogFormat, ProfileFile, examples_of, requests_of, say
 from apiwatch.coordinator import Coordinator
 from apiwatch.errors import AgreementUnreadable, ParameterError, RoundFailed
@@ -37,6 +40,8 @@ _AgreementFile = Annotated[
 _KeyFile = Annotated[Path, typer.Option("--key", help="Of `round key`.")]
 _SaltFile = Annotated[Path, typer.Option("--salt", help="Of `round agree`; the sites' alone.")]
 _Certificate = Annotated[Path | None, typer.Option(help="Own certificate, PEM.")]
+_Authority = Annotated[Path | None, typer.Option(help="Who signs the server's certificate, PEM.")]
+_Patience = Annotated[float, typer.Option(help="Seconds to wait for the server.", min=0.1)]
 _CertificateKey = Annotated[Path | None, typer.Option(help="Its key, PEM.")]
 
 
@@ -48,6 +53,9 @@ class _What(StrEnum):
     BOTH = "both"
 
 
+_Classes = Annotated[
+    Path | None, typer.Option(help="Where the class sums are kept; by default AGREEMENT.classes.")
+]
 _FLAGS = {
     _What.PROFILE: What.PROFILE,
     _What.NAMES: What.CLASSES,
@@ -97,6 +105,8 @@ def agree(
         corrupt=corrupt,
         dropout=dropout,
     )
+    if file.exists():  # it may know who has left
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(file))
     write_secret(salt, secret)
     made.save(file)
     scheme = made.counting(bytes(16)).scheme
@@ -107,15 +117,32 @@ def agree(
 
 
 @rounds.command()
+def leave(
+    agreement: _AgreementFile,
+    *,
+    site: Annotated[int, typer.Option(help="Who leaves, by its number in the agreement.", min=1)],
+    classes: _Classes = None,
+) -> None:
+    """Take a site out of the agreement. Give the file to those that stay: what they learn begins
+    anew, from their logs and the examples that they have given, and is what it were without it.
+    """
+    kept = classes or _classes_of(agreement)
+    with locked(agreement):  # of two that leave at once, both have left
+        made = Agreement.load(agreement).without(site)
+        SharedClasses.load(kept)  # what is no such file is refused before anything is written
+        made.save(agreement)  # from here on `serve` begins anew, whatever class sums there are
+        if kept.is_file():
+            SharedClasses(era=made.era).save(kept, SharedClasses.load(kept))
+    say(f"{len(made.roster.clients)} sites stay; each joins with all of its logs, without --more")
+
+
+@rounds.command()
 def serve(
     agreement: _AgreementFile,
     *,
     key: _KeyFile,
     what: Annotated[_What, typer.Option(help="What is summed.")] = _What.PROFILE,
-    classes: Annotated[
-        Path | None,
-        typer.Option(help="Where the class sums are kept; by default AGREEMENT.classes."),
-    ] = None,
+    classes: _Classes = None,
     listen: Annotated[str, typer.Option(help="host:port; port 0 is any.")] = "127.0.0.1:7443",
     wait: Annotated[float, typer.Option(help="Seconds for sites to come.", min=0.1)] = 60.0,
     phase: Annotated[float, typer.Option(help="Seconds for each later step.", min=0.1)] = 30.0,
@@ -129,14 +156,14 @@ def serve(
     tls: ssl.SSLContext | None = None
     if tls_certificate is not None:
         tls = server_tls(tls_certificate, tls_key or tls_certificate, tls_sites)
-    kept = classes or agreement.with_name(f"{agreement.name}.classes")
-    shared = SharedClasses.load(kept)
+    agreed, kept = Agreement.load(agreement), classes or _classes_of(agreement)
+    found = SharedClasses.load(kept)
     coordinator = Coordinator(
-        agreement=Agreement.load(agreement),
+        agreement=agreed,
         identity=load_key(key),
         what=_FLAGS[what],
-        shared=shared,
-        kept=lambda made: made.save(kept, shared),
+        shared=_since_the_last_left(agreed, found),
+        kept=lambda made: made.save(kept, found),
         wait=wait,
         phase=phase,
         told=say,
@@ -162,16 +189,12 @@ def join(
     profile: ProfileFile = PROFILE,
     examples: Annotated[
         Path | None,
-        typer.Option(help="JSON lines of 'value' and 'label', as for `teach`; give them once."),
+        typer.Option(help="JSON lines of 'value' and 'label', as for `teach`; counted once."),
     ] = None,
     more: Annotated[bool, typer.Option(help="Add to the profile that is there.")] = False,
-    patience: Annotated[
-        float, typer.Option(help="Seconds to wait for the server.", min=0.1)
-    ] = 300.0,
+    patience: _Patience = 300.0,
     log_format: LogFormat = None,
-    tls_authority: Annotated[
-        Path | None, typer.Option(help="Who signs the server's certificate, PEM.")
-    ] = None,
+    tls_authority: _Authority = None,
     tls_certificate: _Certificate = None,
     tls_key: _CertificateKey = None,
 ) -> None:
@@ -179,9 +202,10 @@ def join(
     agreed = Agreement.load(agreement)
     tls = client_tls(tls_authority, tls_certificate, tls_key) if tls_authority else None
     counts = gather(requests_of(logs, log_format)) if logs else None
-    before = Profile.load(profile) if more or counts is None else None
+    last = Profile.load(profile) if more or counts is None or profile.is_file() else None
+    before = last if more or counts is None else None
     alone = learnt_alone(before, profile) if before else None
-    pending = Pending(pending_file(profile))
+    pending = Pending(pending_file(profile), agreed.era)
     member = Site(
         agreement=agreed,
         identity=load_key(key),
@@ -189,16 +213,54 @@ def join(
         settings=agreed.settings_with(_salt(salt)),
         counts=counts,
         before=before,
+        last=last,
         pending=pending,
         examples=list(examples_of(examples)) if examples else (),
         patience=patience,
         told=say,
     )
     joined = asyncio.run(member.join(Address.parse(server), tls))
-    joined.profile.save(profile)
+    _keep(joined.profile, last, profile)
     if counts is not None:
         keep_alone(joined.profile, profile, counts, before=alone)
+    _tell_gone(last, joined.profile)
     _tell(joined, profile, pending)
+
+
+def _classes_of(agreement: Path) -> Path:
+    return agreement.with_name(f"{agreement.name}.classes")
+
+
+def _since_the_last_left(agreed: Agreement, found: SharedClasses) -> SharedClasses:
+    """The class sums, or none where a site has left that is in them.
+
+    Raises `ParameterError` where sites have left them that are in the agreement.
+    """
+    if found.is_blank or found.era == agreed.era:
+        return found
+    if found.era not in agreed.eras:
+        raise ParameterError("the agreement by which the class sums were made must be given")
+    if found.sums is not None:
+        say("a site has left that is in the class sums: they begin anew")
+    return SharedClasses(era=agreed.era)
+
+
+def _keep(made: Profile, last: Profile | None, path: Path) -> None:
+    """Write the profile, whatever another command has: its sums cannot be had again."""
+    if last is not None and last.is_changed(path):
+        say(f"{path} was changed during the round: what another command wrote is gone")
+    made.save(path, anyway=True)
+
+
+def _tell_gone(last: Profile | None, made: Profile) -> None:
+    """What the profile of before had and the one that took its place has not."""
+    if last is None:
+        return
+    names = set(last.classes.labels if last.classes else ()) - {BENIGN}
+    if gone := sorted(names - set(made.classes.labels if made.classes else ())):
+        say(f"no longer named: {', '.join(gone)}")
+    if last.threshold != made.threshold:
+        say(f"the threshold was {last.threshold:.2f} and is {made.threshold:.2f}: `threshold`")
 
 
 def _tell(joined: Joined, profile: Path, pending: Pending) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "Logs",
     "ProfileFile",
     "Redact",
+    "ResultsFile",
     "examples_of",
     "requests_of",
     "say",
@@ -37,6 +38,10 @@ LogFormat = Annotated[
 ]
 AlertFormat = Annotated[Output, typer.Option("--format", help="Of the alerts.")]
 Redact = Annotated[bool, typer.Option(help="Show shapes in the place of values.")]
+ResultsFile = Annotated[
+    Path | None,
+    typer.Option("--results", metavar="FILE", help="JSON lines: parts there are not run again."),
+]
 PROFILE = Path("apiwatch.profile")
 
 

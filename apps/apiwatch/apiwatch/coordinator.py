@@ -92,8 +92,13 @@ class Coordinator:
     def __post_init__(self) -> None:
         if self.identity.public != self.agreement.roster.server:
             raise ParameterError("the key is not that of the agreement's server")
+        if self.shared.is_blank:
+            self.shared = SharedClasses(era=self.agreement.era)
+        if self.shared.era != self.agreement.era:
+            raise ParameterError("class sums with no site in them that left must be given")
         self._session = self.rand(16)
-        self._opening = Opening.of(self._session, self.what, self.shared.digest).content
+        opening = Opening.of(self._session, self.what, self.agreement.digest, self.shared.digest)
+        self._opening = opening.content
         self._frames: asyncio.Queue[tuple[int, bytes | None, Channel]] = asyncio.Queue(_WAITING)
         first = self.agreement.counting(self._session)
         everybody = frozenset(self.agreement.roster.ids)
@@ -134,7 +139,7 @@ class Coordinator:
 
     async def _learn(self) -> Outcome:
         outcome, number = Outcome(), 0
-        everybody, before = frozenset(self.agreement.roster.ids), self.agreement.settings
+        everybody, before = frozenset(self.agreement.roster.ids), self.agreement.digest
         if What.PROFILE in self.what:
             outcome, before = await self._profile()
             everybody, number = frozenset(outcome.calibrated), 2

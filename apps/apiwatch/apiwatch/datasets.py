@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -26,6 +26,7 @@ from apiwatch.normalize import fold, template
 from apiwatch.settings import Settings
 
 __all__ = [
+    "HALVES",
     "Split",
     "Value",
     "atrdf",
@@ -33,6 +34,7 @@ __all__ = [
     "csic_repeated",
     "csic_stream",
     "half_of",
+    "later_values",
     "left_out",
     "part",
     "records",
@@ -150,9 +152,13 @@ class Value:
     source: str
 
 
+HALVES = ("development", "final", "both")
+"""Of what is tested; "both" are not halves but all of it."""
+
 _HTTPPARAMS = {"norm": "benign", "path-traversal": "lfi", "cmdi": "rce"}
 _FEW_TESTS = 20
 _CRS = ("sqli", "xss", "rce", "lfi", "java", "php")
+_LATER = ("generic", "protocol-attack", "rfi", "session-fixation")
 _ATRDF = {
     "Benign": "benign",
     "SQL Injection": "sqli",
@@ -185,23 +191,49 @@ def _values(folder: Path) -> tuple[list[Value], dict[str, int]]:
         Value(fold(row["value"]), _HTTPPARAMS.get(row["label"], row["label"]), "httpparams")
         for row in records(folder, "httpparams")
     ]
-    found += [*_crs_values(folder), *_atrdf_values(folder), *_csic_values(folder)]
+    found += [*_crs_values(folder, _CRS), *_atrdf_values(folder), *_csic_values(folder)]
+    first, clear = _of_one_label(found)
+    attacks = sorted((value for value in clear if value.label != "benign"), key=_part_of)
+    usual = [value for value in clear if value.label == "benign"]
+    kept = [attacks[i] for i in apart([_folded(value.text) for value in attacks])]
+    counts = {
+        "distinct values": first,
+        "of several labels": first - len(clear),
+        "distinct attacks of one label": len(attacks),
+        "of them not nearly another": len(kept),
+    }
+    return usual + kept, counts
+
+
+def _of_one_label(found: Iterable[Value]) -> tuple[int, list[Value]]:
+    """How many distinct values there are, and those of them that have one label."""
     first: dict[str, Value] = {}
     labels: dict[str, set[str]] = {}
     for value in found:
         first.setdefault(_folded(value.text), value)
         labels.setdefault(_folded(value.text), set()).add(value.label)
-    clear = [value for key, value in first.items() if len(labels[key]) == 1]
-    attacks = sorted((value for value in clear if value.label != "benign"), key=_part_of)
-    usual = [value for value in clear if value.label == "benign"]
-    kept = [attacks[i] for i in apart([_folded(value.text) for value in attacks])]
-    counts = {
-        "distinct values": len(first),
-        "of several labels": len(first) - len(clear),
-        "distinct attacks of one label": len(attacks),
-        "of them not nearly another": len(kept),
+    return len(first), [value for key, value in first.items() if len(labels[key]) == 1]
+
+
+def later_values(folder: Path) -> tuple[list[Value], dict[str, int]]:
+    """Values of four families of CRS tests that are in no class of `values`: 931 (file inclusion
+    from elsewhere), 934 (Node.js, Ruby, Perl and server-side requests), 921 (splitting and
+    smuggling) and 943 (session fixation); and how many there were. None is nearly one of `values`.
+    """
+    known = values(folder)
+    taken = {_folded(value.text) for value in known}
+    tests = list(_crs_values(folder, _LATER))
+    distinct, clear = _of_one_label(v for v in tests if _folded(v.text) not in taken)
+    both = [value for value in known if value.label != "benign"]
+    before = len(both)
+    both += sorted(clear, key=_part_of)
+    kept = [both[i] for i in apart([_folded(value.text) for value in both]) if i >= before]
+    return kept, {
+        "tests with a value": len(tests),
+        "distinct, and no value of a known class": distinct,
+        "of several labels": distinct - len(clear),
+        "not nearly another": len(kept),
     }
-    return usual + kept, counts
 
 
 def _part_of(value: Value) -> int:
@@ -223,13 +255,13 @@ def _folded(text: str) -> str:
     return template(" ".join(text.split()))
 
 
-def _crs_values(folder: Path) -> Iterator[Value]:
+def _crs_values(folder: Path, labels: Collection[str]) -> Iterator[Value]:
     rows = list(records(folder, "crs_tests"))
     split = [_texts_of(_crs_request(row)) for row in rows]
     common = Counter(text for found in split for text in set(found))
     for row, found in zip(rows, split, strict=True):
         own = [text for text in found if common[text] <= _FEW_TESTS]
-        if row["label"] in _CRS and own:
+        if row["label"] in labels and own:
             yield Value(
                 max(own, key=lambda text: (not found[text], len(text))), row["label"], "crs"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "AgreementUnreadable",
     "ApiwatchError",
+    "ChangedMeanwhile",
     "DataMissing",
     "LogUnreadable",
     "ParameterError",
@@ -21,6 +22,10 @@ class ApiwatchError(Exception):
 
 class ParameterError(ApiwatchError, ValueError):
     """A parameter out of its range; the message states the inequality."""
+
+
+class ChangedMeanwhile(ApiwatchError):
+    """Another command has written a file since it was read; nothing was written over it."""
 
 
 class LogUnreadable(ApiwatchError):

@@ -52,10 +52,17 @@ _ENGINE: dict[str, dict[str, int | float | str | bytes | bool | list[int]]] = {
 }
 
 
-def averaged(sites: Mapping[int, Pairs], classes: int, how: Learning) -> tuple[ByteNetwork, int]:
+def averaged(
+    sites: Mapping[int, Pairs],
+    classes: int,
+    how: Learning,
+    start: Arrays | None = None,
+    done: int = 0,
+) -> tuple[ByteNetwork, int]:
     """Federated averaging [McMahan17] by secure sums: the network, and bytes that one site sent.
 
-    sites: pairs of text and class, of four sites or more. Raises `RoundFailed` where a round
+    sites: pairs of text and class, of four sites or more. start: what `done` rounds have led to,
+    and which is gone on with, or None for the beginning. Raises `RoundFailed` where a round
     released nothing.
     """
     require(len(sites) >= 4, "sites >= 4", len(sites))
@@ -64,8 +71,9 @@ def averaged(sites: Mapping[int, Pairs], classes: int, how: Learning) -> tuple[B
         enroll(folder, len(sites))
         strategy = _strategy(folder, sites)
         models: list[Arrays] = []
-        server = _server(strategy, models, classes, how)
-        client = _client(folder, [sites[site] for site in sorted(sites)], classes, how)
+        first = arrays_of(ByteNetwork.fresh(classes)) if start is None else start
+        server = _server(strategy, models, first, how)
+        client = _client(folder, [sites[site] for site in sorted(sites)], classes, how, done)
         run_simulation(server, client, len(sites), backend_config=_ENGINE)
     for number, failure in strategy.failures.items():
         raise RoundFailed(f"round {number} ended without a mean") from failure
@@ -85,26 +93,25 @@ def _strategy(folder: str, sites: Mapping[int, Pairs]) -> SecureAggregation:
 
 
 def _server(
-    strategy: SecureAggregation, models: list[Arrays], classes: int, how: Learning
+    strategy: SecureAggregation, models: list[Arrays], first: Arrays, how: Learning
 ) -> ServerApp:
     """models: the last of them is what the rounds led to."""
     app = ServerApp()
 
     def main(grid: Grid, _: Context) -> None:
-        start = _record(arrays_of(ByteNetwork.fresh(classes)))
-        done = strategy.start(grid, start, num_rounds=how.rounds)
-        models.append(_arrays(done.arrays))
+        ended = strategy.start(grid, _record(first), num_rounds=how.rounds)
+        models.append(_arrays(ended.arrays))
 
     app.main()(main)
     return app
 
 
-def _client(folder: str, sites: list[Pairs], classes: int, how: Learning) -> ClientApp:
+def _client(folder: str, sites: list[Pairs], classes: int, how: Learning, done: int) -> ClientApp:
     app = ClientApp(mods=[mod_from(simulated_settings(folder))])
 
     def train(message: Message, context: Context) -> Message:
         site = int(context.node_config["partition-id"])
-        number = int(message.content["config"]["server-round"])
+        number = done + int(message.content["config"]["server-round"])
         after = trained(
             _arrays(message.content["arrays"]), sites[site], classes, how, (number, site)
         )

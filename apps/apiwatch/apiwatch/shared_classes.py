@@ -25,7 +25,7 @@ from apiwatch.store import write_private
 
 __all__ = ["SharedClasses", "class_vector_size", "layout"]
 
-_MAGIC = b"apiwatch classes 1\n"
+_MAGIC = b"apiwatch classes 2\n"
 _HEAD = 1 << 22  # bytes: names, and the sites of rounds, of up to 2,000 sites each
 _ROUNDS = 256
 _Integers = NDArray[np.int64]
@@ -47,14 +47,21 @@ def class_vector_size(labels: int) -> int:
 class SharedClasses:
     """sums: of all rounds, or None before the first. later: names that came after the first benign
     examples. level: the response below which a value is unknown, or None before it is measured.
-    rounds: the session of each of the last 256, in hexadecimal, and the sites in it.
+    rounds: the session of each of the last 256, in hexadecimal, and the sites in it. era: of the
+    agreement, so that no site that left is in the sums; "" where there are none yet.
     """
 
     sums: ClassSums | None = None
     later: tuple[str, ...] = ()
     level: float | None = None
     rounds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    era: str = ""
     layout: str = field(default_factory=layout)
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether they are of no era, and may begin in any."""
+        return self.sums is None and not self.era
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -80,6 +87,7 @@ class SharedClasses:
             "later": self.later,
             "level": self.level,
             "rounds": dict(self.rounds),
+            "era": self.era,
         }
         text = json.dumps(head).encode()
         vector = self.sums.vector if self.sums else np.zeros(0, np.int64)
@@ -108,12 +116,15 @@ class SharedClasses:
                 later=tuple(str(label) for label in head["later"]),
                 level=None if head["level"] is None else float(head["level"]),
                 rounds={str(key): tuple(map(int, ids)) for key, ids in head["rounds"].items()},
+                era=str(head["era"]),
                 layout=str(head["layout"]),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RoundFailed(f"these are no class sums: {type(error).__name__}") from None
         if not set(made.later) <= set(made.labels):
             raise RoundFailed("these are no class sums: later <= labels must hold")
+        if made.level is not None and not 0.0 <= made.level <= 1.0:
+            raise RoundFailed("these are no class sums: level in [0, 1] must hold")
         return made
 
     @classmethod

@@ -65,8 +65,8 @@ class Site:
     """Takes part in one learning of an agreement.
 
     counts: the fields that it gathered, or None for a round of names alone. before: the profile
-    that this adds to, if any. pending: examples of this site that are in no class sum yet.
-    examples: more of them, for a round of names. patience: seconds to wait for the server.
+    that this adds to, if any. last: the one that it takes the place of. pending: examples of this
+    site. examples: more of them, for a round of names. patience: seconds to wait for the server.
     """
 
     agreement: Agreement
@@ -75,6 +75,7 @@ class Site:
     settings: Settings
     counts: Counter[Field] | None
     before: Profile | None = None
+    last: Profile | None = None
     pending: Pending | None = None
     examples: Sequence[tuple[str, str]] = ()
     patience: float = 300.0
@@ -87,16 +88,42 @@ class Site:
     _bytes: int = 0
 
     def __post_init__(self) -> None:
-        if self.agreement.roster.clients.get(self.me) != self.identity.public:
+        expected = self.agreement.roster.clients.get(self.me)
+        if expected is None and self.identity.public in self.agreement.left:
+            raise ParameterError(f"site {self.me} has left the agreement: it is heard no more")
+        if expected != self.identity.public:
             raise ParameterError(f"the key is not that of the agreement's site {self.me}")
         if self.settings.digest != self.agreement.settings:
             raise ParameterError("the settings are not those of the agreement")
-        if self.before is not None and self.before.table.settings != self.settings:
-            raise ParameterError("the profile is under other settings than the agreement")
+        for known in (self.before, self.last):
+            self._refuse_older_than(known)
+        if self.before is not None:
+            self._check(self.before)
         if self.counts is None and self.before is None:
             raise ParameterError("logs, or a profile to add names to, must be given")
         if self.examples and self.pending is None:
             raise ParameterError("a file for examples until they are in a sum must be given")
+        if self.pending is not None and self.pending.era != self.agreement.era:
+            raise ParameterError("a file for examples in the agreement's era must be given")
+
+    def _refuse_older_than(self, known: Profile | None) -> None:
+        """An agreement that came back would take in again who has left."""
+        if known is None or known.table.settings != self.settings:
+            return
+        if known.era not in ("", *self.agreement.eras):
+            raise ParameterError(
+                "an agreement that knows of everybody who has left must be given: the profile is "
+                "of a later one than this, or of another"
+            )
+
+    def _check(self, before: Profile) -> None:
+        if before.table.settings != self.settings:
+            raise ParameterError("the profile is under other settings than the agreement")
+        if before.era not in ("", self.agreement.era):
+            raise ParameterError(
+                "a site has left that is in the profile: all logs must be given anew, without "
+                "`--more`, to a round of profile and names"
+            )
 
     async def join(self, address: Address, tls: ssl.SSLContext | None = None) -> Joined:
         """All sums. Raises `RoundFailed` where the server, or the round, gives up, and
@@ -110,6 +137,7 @@ class Site:
         finally:
             await channel.close()
         joined.profile.ledger += Ledger(tuple(self._left))
+        joined.profile.era = self.agreement.era
         return joined
 
     async def _learn(self, channel: Channel) -> Joined:
@@ -117,7 +145,7 @@ class Site:
         with _ending():
             content = await self._within(channel.expect(Kind.SESSION, 128))
         opening = self._opened(content)
-        sites, before = frozenset(self.agreement.roster.ids), self.settings.digest
+        sites, before = frozenset(self.agreement.roster.ids), self.agreement.digest
         joined: Joined | None = None
         if self.counts is not None:
             with _ending():
@@ -148,6 +176,11 @@ class Site:
         Raises `ParameterError` where what it sums is not what this site has come for.
         """
         opening = Opening.read(content)
+        if opening.agreement != self.agreement.digest:
+            raise RoundFailed(
+                "the server has another agreement: take the one that is in force; after `round "
+                "leave` give all logs anew, without `--more`"
+            )
         if (What.PROFILE in opening.what) != (self.counts is not None):
             needs = "one log or more" if What.PROFILE in opening.what else "no log"
             raise ParameterError(f"{needs} must be given to this round of the server's")
@@ -224,7 +257,12 @@ class Site:
         before = self.before
         if before is None:
             return Profile(
-                table=table, calibration=calibration, sites=sites, usual=usual, threshold=_UNSET
+                table=table,
+                calibration=calibration,
+                sites=sites,
+                usual=usual,
+                threshold=_UNSET,
+                ledger=self.last.ledger if self.last else Ledger(),
             )
         before.table = table
         before.calibration = before.calibration + calibration

@@ -52,6 +52,8 @@ class SiteClasses:
         shared = SharedClasses.read(content)
         if shared.digest != self._opened.shared:
             raise RoundFailed("the server's class sums are not those that it has announced")
+        if shared.era != self._opened.agreement.era:
+            raise RoundFailed("the server's class sums are of before a site left")
         if self._pending:
             self._pending.settle(shared.rounds, self._me)
         known = profile.classes.labels if profile.classes else ()

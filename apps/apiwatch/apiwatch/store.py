@@ -10,6 +10,7 @@ import io
 import json
 import os
 import zipfile
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -18,12 +19,13 @@ from typing import Any, Self
 import numpy as np
 from dp import DPError
 from numpy.typing import NDArray
-from protocols.files import sync_folder
+from protocols.files import locked, sync_folder
 
+from apiwatch.agreement import first_era
 from apiwatch.calibration import Calibration
 from apiwatch.classes import ClassSums
 from apiwatch.detector import Detector
-from apiwatch.errors import ApiwatchError, ProfileUnreadable
+from apiwatch.errors import ApiwatchError, ChangedMeanwhile, ProfileUnreadable
 from apiwatch.explain import Usual
 from apiwatch.ledger import Ledger
 from apiwatch.settings import Settings
@@ -33,6 +35,7 @@ __all__ = ["Profile", "write_private"]
 
 _VERSION = 3
 _MAGIC = b"apiwatch profile 3\n"
+_HEAD = len(_MAGIC) + 32
 
 
 @dataclass(kw_only=True)
@@ -41,7 +44,8 @@ class Profile:
 
     sites: (2**cells,) how many sites set each cell. threshold: above which a request alerts.
     classes: what names attacks, or None. level: the response of C below which one is unknown.
-    later: classes that got their names after the level was set. ledger: what left a site for the
+    later: classes that got their names after the level was set. era: of the agreement of the last
+    round that it was in, "" for none. ledger: what left a site for the
     profile. beside, pooled: of what a site has learned alone, the digest of the profile that it
     shares, and of that of all requests in one place, "" where nobody has those.
     """
@@ -54,22 +58,39 @@ class Profile:
     classes: ClassSums | None = None
     level: float = 0.3
     later: tuple[str, ...] = ()
+    era: str = ""
     beside: str = ""
     pooled: str = ""
     ledger: Ledger = field(default_factory=Ledger)
+    _kept: tuple[Path, bytes] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def detector(self) -> Detector:
         """A fresh detector on the profile."""
         return Detector(self.table, self.calibration)
 
-    def save(self, path: Path) -> None:
-        """Write it; after a crash or on a full disk the old file is still there, whole."""
+    def is_changed(self, path: Path) -> bool:
+        """Whether the file that this was read from has another profile by now."""
+        if self._kept is None or self._kept[0] != path or not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(_HEAD) != self._kept[1]
+
+    def save(self, path: Path, *, anyway: bool = False) -> None:
+        """Write it; after a crash or on a full disk the old file is still there, whole.
+
+        Raises `ChangedMeanwhile` where that is another than this was read from, but for `anyway`.
+        """
         data = self._arrays()
         packed = io.BytesIO()
         np.savez_compressed(packed, allow_pickle=False, **data)
         body = packed.getvalue()
-        write_private(path, _MAGIC + sha256(body).digest() + body)
+        head = _MAGIC + sha256(body).digest()
+        with nullcontext() if self._kept is None else locked(path):
+            if self.is_changed(path) and not anyway:
+                raise ChangedMeanwhile(f"another command has changed {path}: run this again")
+            write_private(path, head + body)
+        self._kept = path, head
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -82,9 +103,11 @@ class Profile:
             raise ProfileUnreadable(f"{path} is truncated or was changed")
         try:
             with np.load(io.BytesIO(rest[32:]), allow_pickle=False) as arrays:
-                return cls._from({name: arrays[name] for name in arrays.files})
+                made = cls._from({name: arrays[name] for name in arrays.files})
         except (ValueError, KeyError, zipfile.BadZipFile, ApiwatchError, DPError) as error:
             raise ProfileUnreadable(f"{path}: {error}") from None
+        made._kept = path, data[:_HEAD]
+        return made
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         settings = self.table.settings
@@ -97,6 +120,7 @@ class Profile:
             "usual": self.usual.shapes,
             "level": self.level,
             "later": self.later,
+            "era": self.era,
             "beside": self.beside,
             "pooled": self.pooled,
             "ledger": self.ledger.document,
@@ -130,6 +154,7 @@ class Profile:
             classes=ClassSums.from_vector(arrays["classes"], labels) if labels else None,
             level=float(about["level"]),
             later=tuple(str(label) for label in about.get("later", ())),
+            era=str(about.get("era", first_era(settings.digest) if about["ledger"] else "")),
             beside=str(about.get("beside", "")),
             pooled=str(about.get("pooled", "")),
             ledger=Ledger.read(about["ledger"]),

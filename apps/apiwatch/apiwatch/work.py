@@ -35,6 +35,7 @@ __all__ = [
     "learnt_privately",
     "learnt_together",
     "namer_of",
+    "names_forgotten",
     "names_of",
     "proposals",
     "set_threshold",
@@ -121,12 +122,38 @@ def forgotten(profile: Profile, gone: Counter[Field], rest: Counter[Field]) -> P
     left = profile.table - Table.learn(gone, settings)
     own = Table.learn(rest, settings)
     if not np.array_equal(own.counts, left.counts):
-        raise ProfileMismatch("the logs given as the rest are not what is left in the profile")
+        raise ProfileMismatch(
+            "the logs given as the rest are not what is left in the profile; a site of a round is "
+            "taken out by `round leave`"
+        )
     profile.table = left
     profile.sites = np.where(left.counts > 0, profile.sites, 0)
     profile.calibration = Calibration.learn(rest, left)
     profile.usual = Usual.learn(rest)
     return profile
+
+
+def names_forgotten(
+    profile: Profile, gone: Sequence[tuple[str, str]], rest: Sequence[tuple[str, str]]
+) -> None:
+    """The names of who was never taught `gone`. rest: all examples that stay, in the order in which
+    they were taught.
+
+    Raises `ProfileMismatch` where the names come from anything but both.
+    """
+    both = [*rest, *gone]
+    weights = class_weights(Counter(name for _, name in both))
+    if profile.classes is None or (
+        ClassSums.learn(both, weights, weights).digest != profile.classes.digest
+    ):
+        raise ProfileMismatch(
+            "the names were not taught from these examples, all of them and no others: `teach` "
+            "those that stay, then `label` again; a site of a round is taken out by `round leave`"
+        )
+    if rest:
+        taught(profile, rest)
+    else:
+        profile.classes, profile.later, profile.level = None, (), Profile.level
 
 
 def set_threshold(

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from apiwatch.bench import BENCHES
+from apiwatch.bench_level import bench_level
 from apiwatch.bench_names import taught_and_tested
 from apiwatch.bench_unknown import _clustered, _held_out, _Known, _proposed
 from apiwatch.classes import BENIGN, ClassSums
-from apiwatch.datasets import Value, _folded, half_of, values
+from apiwatch.datasets import Value, _folded, half_of, later_values, values
+from apiwatch.naming import UNKNOWN_SHARE
 from apiwatch.near import apart
 
 
@@ -58,7 +60,8 @@ def test_without_the_extra_the_network_is_skipped_by_name(
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "apiwatch.neural", raising=False)
     for name in ("neural", "flower", "rates", "rates_contrast"):
-        (row,) = BENCHES[name](tmp_path, "final")
+        (part,) = BENCHES[name](tmp_path, "final")
+        ((row,), _) = part.run("")
         assert "apiwatch[neural]" in row["skipped"]
     assert "torch" in row["skipped"]
 
@@ -85,3 +88,18 @@ def test_no_value_of_one_part_is_nearly_one_of_another(data: Path) -> None:
     for value in found:
         labels.setdefault(_folded(value.text), set()).add(value.label)
     assert all(len(several) == 1 for several in labels.values())
+    later, counts = later_values(data)
+    families = {"generic", "protocol-attack", "rfi", "session-fixation"}
+    assert {value.label for value in later} == families
+    assert not families & {value.label for value in found}
+    assert counts["not nearly another"] == len(later)
+    both = [_folded(value.text) for value in (*attacks, *later)]
+    assert apart(both) == list(range(len(both)))
+
+
+@pytest.mark.slow
+def test_the_share_of_known_attacks_below_the_level_is_the_best(data: Path) -> None:
+    *rows, found = bench_level(data, "final")
+    assert len(rows) == 30
+    assert found["best"] == pytest.approx(UNKNOWN_SHARE)
+    assert all(abs(share - UNKNOWN_SHARE) < 0.03 for share in found.values())

@@ -17,7 +17,7 @@ from apiwatch.logs import Log, request_to_json
 from apiwatch.naming import text_of
 from apiwatch.pending import Pending, pending_file
 from apiwatch.store import Profile
-from apiwatch.work import learnt
+from apiwatch.work import learnt, taught
 
 with warnings.catch_warnings():
     # typer 0.20, the last that Flower allows, imports names that click 8.5 deprecates
@@ -127,6 +127,43 @@ def test_what_is_forgotten_was_never_there(folder: Path, profile: Path) -> None:
     assert loaded.detector.digest == never.detector.digest
     again = run("forget", folder / "site4", *options, "-p", profile)
     assert again.exit_code == 2
+
+
+def test_examples_that_are_forgotten_were_never_taught(
+    folder: Path, profile: Path, tmp_path: Path
+) -> None:
+    def written(name: str, *pairs: tuple[str, str]) -> Path:
+        lines = (json.dumps({"value": value, "label": label}) + "\n" for value, label in pairs)
+        (tmp_path / name).write_text("".join(lines))
+        return tmp_path / name
+
+    stay = [(f"anna {i}", "benign") for i in range(20)]
+    stay += [(f"{i}' or {i}={i}--", "sqli") for i in range(9)]
+    gone = [*((f"<script>{i}", "xss") for i in range(9)), stay[-1], ("x' or 1=1", "sqli")]
+    files = written("stay", *stay), written("gone", *gone)
+    loaded = Profile.load(profile)
+    taught(loaded, [*stay, *gone])
+    loaded.save(profile)
+    kept = profile.read_bytes()
+    waiting = Pending(pending_file(profile))
+    waiting.add([gone[-1], stay[-1], ("y", "other")])
+    rest = [part for site in range(4) for part in ("--rest", folder / f"site{site}")]
+    asked = ("forget", folder / "site4", *rest, "-p", profile)
+    refused = run(*asked, "--examples", files[1])
+    assert (refused.exit_code, "`round leave`" in refused.stderr) == (2, True)
+    assert profile.read_bytes() == kept
+    alone = run(*asked, "--rest-examples", files[0])
+    assert (alone.exit_code, "--rest-examples with --examples" in alone.stderr) == (2, True)
+
+    done = run(*asked, "--examples", files[1], "--rest-examples", files[0])
+    assert done.exit_code == 0
+    mine = Profile.load(profile)
+    taught(loaded, stay)
+    assert (mine.classes.digest, mine.level) == (loaded.classes.digest, loaded.level)
+    assert Pending(waiting.path).pairs == [stay[-1], ("y", "other")]
+    profile.write_bytes(kept)
+    said = run(*asked)
+    assert (said.exit_code, "names stay as they are" in said.stderr) == (0, True)
 
 
 def test_more_is_added(folder: Path, profile: Path) -> None:

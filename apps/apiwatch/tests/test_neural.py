@@ -42,6 +42,21 @@ def test_averaging_in_flower_is_the_mean_of_what_sites_trained() -> None:
     assert sent > 4 * sum(array.size for array in start.values())
 
 
+@pytest.mark.filterwarnings("ignore")  # Ray's and Flower's own
+def test_averaging_in_flower_goes_on_where_it_ended() -> None:
+    pytest.importorskip("ray")
+    bench = pytest.importorskip("apiwatch.bench_neural", exc_type=ImportError)
+    averaged = pytest.importorskip("apiwatch.neural_flower", exc_type=ImportError).averaged
+    first, second = map(arrays_of, averages(SITES, 2, Learning(rounds=2, rate=3e-2)))
+    start, sent = bench._unpacked(bench._packed(first, 7))
+    assert sent == 7
+    assert all(np.array_equal(start[name], first[name]) for name in first)
+    found, _ = averaged(SITES, 2, Learning(rounds=1, rate=3e-2), start, 1)
+    for name, array in arrays_of(found).items():
+        assert np.allclose(array, second[name], atol=2e-5)
+    assert any(np.abs(second[name] - first[name]).max() > 1e-2 for name in first)
+
+
 def test_a_mean_is_by_examples() -> None:
     how = Learning(rounds=1, rate=1e-2)
     (network,) = averages(SITES, 2, how)

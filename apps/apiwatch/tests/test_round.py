@@ -235,7 +235,9 @@ def test_a_sum_without_what_this_site_added_is_not_believed() -> None:
         async def accept(reader, writer) -> None:
             channel = Channel(reader, writer)
             await channel.expect(Kind.HELLO, 4)
-            channel.send(Kind.SESSION, Opening.of(bytes(16), What.PROFILE, b"").content)
+            channel.send(
+                Kind.SESSION, Opening.of(bytes(16), What.PROFILE, agreement().digest, b"").content
+            )
             included = np.array(list(SITES), "<i8")
             total = np.zeros(2 << SETTINGS.cells, "<i8")
             content = len(included).to_bytes(4, "big") + included.tobytes() + total.tobytes()

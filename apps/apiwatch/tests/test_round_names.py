@@ -61,8 +61,13 @@ def small() -> Iterator[None]:
     class_vector_size.cache_clear()
 
 
+def nothing() -> SharedClasses:
+    """Class sums before the first round, as a server of the agreement has them."""
+    return SharedClasses(era=AGREED.era)
+
+
 def site(me: int, folder: Path, **options) -> Site:
-    pending = Pending(folder / f"{me}.examples")
+    pending = Pending(folder / f"{me}.examples", AGREED.era)
     given = {"agreement": AGREED, "identity": KEYS[me], "me": me, "settings": SETTINGS}
     given |= {"counts": None, "pending": pending, "patience": 30.0}
     return Site(**given | options)
@@ -71,14 +76,22 @@ def site(me: int, folder: Path, **options) -> Site:
 async def learn(sites: list[Site], what: What, shared: SharedClasses, **options) -> list:
     """The class sums after the round, what came of it at the server and at the sites."""
     kept = [shared]
-    server = Listening(
-        agreement=AGREED, identity=SERVER, what=what, shared=shared, kept=kept.append, **options
-    )
+    given = {"agreement": AGREED, "identity": SERVER, "what": what, "shared": shared}
+    server = Listening(**given | options, kept=kept.append)
     task = asyncio.create_task(server.coordinator.serve(Address("127.0.0.1", 0)))
     address = await server.address()
     joining = (one.join(address) for one in sites)
     ended = await asyncio.gather(task, *joining, return_exceptions=True)
     return [kept[-1], *ended]
+
+
+def waiting(folder: Path) -> list[tuple[str, str]]:
+    """Examples of all sites that are in no sum."""
+    return [
+        pair
+        for file in sorted(folder.glob("*.examples"))
+        for pair in Pending(file, AGREED.era).pairs
+    ]
 
 
 def pooled(*pairs: list[tuple[str, str]]) -> ClassSums:
@@ -104,7 +117,7 @@ def test_profile_and_names_come_out_of_one_session_and_a_label_out_of_the_next(
     assert outcome.classes == shared.sums_digest == whole.digest
     assert {one.profile.classes.digest for one in joined} == {whole.digest}
     assert outcome.digest == learnt(sum(COUNTS.values(), Counter()), SETTINGS, None).detector.digest
-    assert not list(tmp_path.iterdir())
+    assert not waiting(tmp_path)
     # what a site sends does not tell whether it has examples; shares differ by the graph alone
     sent = [[(s.what, s.coordinates) for s in one.profile.ledger.sent[2:]] for one in joined]
     assert [what for what, _ in sent[0]] == ["names", "class sums", "responses to names"]
@@ -161,7 +174,7 @@ def test_a_site_that_is_lost_with_its_vector_underway_adds_it_once(tmp_path: Pat
     assert (outcome.names, outcome.named) == ({}, ())
     assert again is shared
     assert joined[3].profile.classes.digest == outcome.classes == shared.sums_digest
-    assert not (tmp_path / "4.examples").exists()
+    assert not waiting(tmp_path)
 
 
 def test_a_site_that_is_lost_before_is_in_the_next_sum(tmp_path: Path) -> None:
@@ -183,7 +196,7 @@ def test_a_site_that_is_lost_before_is_in_the_next_sum(tmp_path: Path) -> None:
     again, outcome, *joined = asyncio.run(learn(sites, What.CLASSES, shared))
     assert outcome.names == {"xss": 10}
     assert again.sums.counts.tolist() == [40, 20, 10]
-    assert not (tmp_path / "4.examples").exists()
+    assert not waiting(tmp_path)
 
 
 def test_who_spoils_the_names_leaves_the_profile_to_all(
@@ -220,13 +233,13 @@ def opened() -> ClassRound:
         session=bytes(16),
         sites=frozenset(SITES),
         before=bytes(32),
-        shared=SharedClasses().digest,
+        shared=nothing().digest,
     )
 
 
 def listing(opened: ClassRound, *pairs: list[tuple[str, str]], sites=SITES) -> Listed:
     total = opened.entries(counts(*pairs))
-    return opened.listed(frozenset(sites), total, SharedClasses())
+    return opened.listed(frozenset(sites), total, nothing())
 
 
 def names_of(this: Sum) -> tuple:
@@ -327,8 +340,20 @@ def test_class_sums_of_all_come_back_and_damage_is_noticed(
             SharedClasses.load(path)
 
 
+@pytest.mark.parametrize(("below", "step"), [(12, 100), (13, 10)])
+def test_the_level_of_all_leaves_twelve_of_a_hundred_below(
+    opened: ClassRound, below: int, step: int
+) -> None:
+    examples = SQLI * 5
+    listed = listing(opened, examples, USUAL)
+    made = listed.summed(listed.sites, listed.vector(examples + USUAL))
+    total = np.zeros(256, np.int64)
+    total[10], total[100] = below, 100 - below
+    assert made.leveled(total).level == step / 256
+
+
 def test_the_last_rounds_are_remembered() -> None:
-    shared = SharedClasses()
+    shared = nothing()
     for number in range(300):
         rounds = shared.rounds_with(number.to_bytes(16, "big"), SITES)
         shared = dataclasses.replace(shared, rounds=rounds)
@@ -348,6 +373,10 @@ def test_other_class_sums_are_refused_by_name(opened: ClassRound) -> None:
     for bad in (content[:-8], negative, content.replace(b'"sqli"', b'"sq\\u001b"')):
         with pytest.raises(RoundFailed):
             SharedClasses.read(bad)
+    for level in (float("nan"), float("inf"), -0.1, 1.1):
+        with pytest.raises(RoundFailed, match=r"level in \[0, 1\]"):
+            SharedClasses.read(dataclasses.replace(shared, level=level).content)
+    assert SharedClasses.read(dataclasses.replace(shared, level=0.5).content).level == 0.5
     for bad in (b"", b"\xff" * 9, content[:40], content.replace(b'"later"', b'"lat3r"')):
         with pytest.raises(RoundFailed, match="no class sums"):
             SharedClasses.read(bad)
@@ -374,7 +403,7 @@ def serving(*messages: tuple[Kind, bytes]) -> Iterator:
 
 
 def session(what: int, shared: SharedClasses, **other: bytes) -> tuple[Kind, bytes]:
-    opening = Opening.of(bytes(16), What(what), shared.digest)
+    opening = Opening.of(bytes(16), What(what), AGREED.digest, shared.digest)
     return Kind.SESSION, dataclasses.replace(opening, **other).content
 
 
@@ -385,16 +414,18 @@ def summed(total: np.ndarray, sites=SITES) -> tuple[Kind, bytes]:
 
 def test_a_site_refuses_a_round_that_is_not_what_it_came_for(tmp_path: Path) -> None:
     profile = learnt(COUNTS[1], SETTINGS, None)
-    nothing = SharedClasses()
     for what, options, problem in (
         (1, {"before": profile}, "one log or more must be given"),
         (2, {"counts": COUNTS[1]}, "no log must be given"),
         (1, {"counts": COUNTS[1], "examples": SQLI}, "no examples must be given"),
     ):
-        with serving(session(what, nothing)) as join, pytest.raises(ParameterError, match=problem):
+        with (
+            serving(session(what, nothing())) as join,
+            pytest.raises(ParameterError, match=problem),
+        ):
             join(site(1, tmp_path, **options))
     assert not list(tmp_path.iterdir())
-    good = session(2, nothing)[1]
+    good = session(2, nothing())[1]
     with serving((Kind.SESSION, good)) as join, pytest.raises(RoundFailed, match="server is gone"):
         join(site(1, tmp_path, before=profile))
     for bad, problem in (
@@ -403,7 +434,7 @@ def test_a_site_refuses_a_round_that_is_not_what_it_came_for(tmp_path: Path) -> 
         (good[:16], "speaks another version"),
         (good[:16] + b"\0" + good[17:], "speaks another version"),
         (good[:16] + b"\6" + good[17:], "speaks another version"),
-        (session(2, nothing, layout=bytes(32))[1], "class sums are those of another version"),
+        (session(2, nothing(), layout=bytes(32))[1], "class sums are those of another version"),
     ):
         with (
             serving((Kind.SESSION, bad)) as join,
@@ -419,28 +450,28 @@ def test_a_site_refuses_a_round_that_is_not_what_it_came_for(tmp_path: Path) -> 
 def test_what_a_lying_server_says_is_not_believed(opened: ClassRound, tmp_path: Path) -> None:
     listed = listing(opened, SQLI)
     shared = listed.summed(listed.sites, listed.vector(SQLI)).shared
-    profile, nothing = learnt(COUNTS[1], SETTINGS, None), SharedClasses()
+    profile = learnt(COUNTS[1], SETTINGS, None)
     table = opened.entries(counts(SQLI))
     mine = Pending(tmp_path / "1.examples")
     mine.add(SQLI)
     for messages, problem in (
         ([(Kind.CLASSES, shared.content)], "not those that it has announced"),
         ([summed(table)], "has sent no class sums"),
-        ([(Kind.CLASSES, nothing.content), summed(0 * table)], "lacks what this site has added"),
-        ([(Kind.CLASSES, nothing.content), summed(table + 1)], "not one of 64 names"),
-        ([(Kind.CLASSES, nothing.content), summed(table[1:])], "another length"),
+        ([(Kind.CLASSES, nothing().content), summed(0 * table)], "lacks what this site has added"),
+        ([(Kind.CLASSES, nothing().content), summed(table + 1)], "not one of 64 names"),
+        ([(Kind.CLASSES, nothing().content), summed(table[1:])], "another length"),
         (
             [
-                (Kind.CLASSES, nothing.content),
+                (Kind.CLASSES, nothing().content),
                 summed(table),
                 summed(0 * listing(opened, SQLI).vector(SQLI)),
             ],
             "class sums lack what this site has added",
         ),
-        ([(Kind.CLASSES, nothing.content)], "the server is gone"),
+        ([(Kind.CLASSES, nothing().content)], "the server is gone"),
     ):
         with (
-            serving(session(2, nothing), *messages) as join,
+            serving(session(2, nothing()), *messages) as join,
             pytest.raises(RoundFailed, match=problem),
         ):
             join(site(1, tmp_path, before=profile))
@@ -450,14 +481,14 @@ def test_what_a_lying_server_says_is_not_believed(opened: ClassRound, tmp_path: 
 def test_a_site_that_others_went_on_without_hears_their_names_and_keeps_its_own(
     opened: ClassRound, tmp_path: Path
 ) -> None:
-    profile, nothing, rest = learnt(COUNTS[1], SETTINGS, None), SharedClasses(), SITES[1:]
+    profile, rest = learnt(COUNTS[1], SETTINGS, None), SITES[1:]
     listed = listing(opened, SQLI, USUAL, sites=rest)
     vector = listed.vector(SQLI + USUAL)
     learnt_now = listed.summed(frozenset(rest), vector)
     responses = learnt_now.responses(SQLI + USUAL)
     messages = (
-        session(2, nothing),
-        (Kind.CLASSES, nothing.content),
+        session(2, nothing()),
+        (Kind.CLASSES, nothing().content),
         summed(opened.entries(counts(SQLI, USUAL)), rest),
         summed(vector, rest),
         summed(responses, rest),
@@ -473,9 +504,9 @@ def test_a_site_that_others_went_on_without_hears_their_names_and_keeps_its_own(
 
 
 def test_names_that_only_this_profile_has_are_not_lost_by_joining(tmp_path: Path) -> None:
-    profile, nothing = learnt(COUNTS[1], SETTINGS, None), SharedClasses()
+    profile = learnt(COUNTS[1], SETTINGS, None)
     profile.classes = pooled(SQLI, XSS, USUAL)
-    messages = (session(2, nothing), (Kind.CLASSES, nothing.content))
+    messages = (session(2, nothing()), (Kind.CLASSES, nothing().content))
     with serving(*messages) as join:
         with pytest.raises(ParameterError, match=r"none are of \['sqli', 'xss'\]"):
             join(site(1, tmp_path, before=profile))

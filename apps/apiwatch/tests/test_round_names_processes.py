@@ -80,7 +80,7 @@ def here(folder: Path, me: int, **options) -> Site:
         settings=agreed.settings_with(salt),
         counts=options.get("counts", gather(usual(30, seed=me))),
         before=options.get("before"),
-        pending=Pending(folder / f"{me}.profile.examples"),
+        pending=Pending(folder / f"{me}.profile.examples", agreed.era),
         patience=90.0,
         told=options.get("told", print),
     )
@@ -112,7 +112,9 @@ def test_killed_sites_and_servers_lose_no_example_and_count_none_twice(folder: P
     if 4 in outcome["named"]:
         assert outcome["classes"] == pooled(SQLI, USUAL, XSS)
     assert (folder / "4.profile.examples").is_file()
-    assert not (folder / "2.profile.examples").exists()
+    assert not Pending(
+        folder / "2.profile.examples", Agreement.load(folder / "agreement").era
+    ).pairs
 
     kept = (folder / "agreement.classes").read_bytes()
     with serving(folder, "names") as server:
@@ -143,4 +145,6 @@ def test_killed_sites_and_servers_lose_no_example_and_count_none_twice(folder: P
     sums = SharedClasses.load(folder / "agreement.classes").sums
     assert sums.labels == (BENIGN, "sqli", "xss")
     assert sums.counts.tolist() == [30, 20, 10]
-    assert not (folder / "4.profile.examples").exists()
+    assert not Pending(
+        folder / "4.profile.examples", Agreement.load(folder / "agreement").era
+    ).pairs

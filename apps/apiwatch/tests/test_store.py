@@ -11,7 +11,7 @@ from traffic import usual
 
 from apiwatch import Settings, gather
 from apiwatch.classes import BENIGN, ClassSums
-from apiwatch.errors import ProfileUnreadable
+from apiwatch.errors import ChangedMeanwhile, ProfileUnreadable
 from apiwatch.store import Profile
 from apiwatch.work import learnt
 
@@ -21,6 +21,32 @@ SETTINGS = Settings(cells=12, slots=6, salt=b"0123456789abcdef")
 @pytest.fixture
 def profile() -> Profile:
     return learnt(gather(usual(100)), SETTINGS, None)
+
+
+def test_what_another_command_wrote_meanwhile_is_not_written_over(
+    profile: Profile, tmp_path: Path
+) -> None:
+    path = tmp_path / "p"
+    profile.save(path)
+    slow, quick = Profile.load(path), Profile.load(path)
+    quick.threshold = 3.0
+    quick.save(path)
+    quick.save(path)  # its own is no other's
+    slow.threshold = 5.0
+    with pytest.raises(ChangedMeanwhile, match="run this again"):
+        slow.save(path)
+    assert Profile.load(path).threshold == 3.0
+    slow.save(tmp_path / "another")
+    again = Profile.load(path)
+    again.save(path)
+    quick.save(path)
+    assert not again.is_changed(path)  # the same profile
+    profile.save(path, anyway=True)
+    assert again.is_changed(path)
+    again.save(path, anyway=True)
+    assert Profile.load(path).threshold == 3.0
+    path.unlink()
+    again.save(path)
 
 
 @pytest.mark.parametrize("classes", [False, True])
@@ -70,4 +96,4 @@ def test_a_full_disk_leaves_the_old_profile(
     with pytest.raises(OSError, match="No space left"):
         profile.save(path)
     assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+    assert [file for file in tmp_path.iterdir() if file.suffix != ".lock"] == [path]

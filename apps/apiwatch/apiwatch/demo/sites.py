@@ -44,7 +44,7 @@ def _member(folder: Path, agreement: Agreement, site: int, suffix: str) -> Site:
         me=site,
         settings=agreement.settings_with(salt),
         counts=None if suffix == NAMES else gather(learnt_from(folder, site, suffix)),
-        pending=Pending(pending_file(profile)),
+        pending=Pending(pending_file(profile), agreement.era),
         before=Profile.load(profile) if profile.is_file() else None,
         told=told,
     )
