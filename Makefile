@@ -6,6 +6,9 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+# tests start programs, each of which would compile the packages again
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo demo-flower demo-flower-deploy test test-apps slow lint format bench docs clean
 
 demo: $(READY)
@@ -19,17 +22,19 @@ demo-flower: $(VENV)/.ready-flower
 demo-flower-deploy: $(VENV)/.ready-flower
 	$(BIN)/python examples/flower-digits/deploy.py
 
-# two workers with one thread each: linear algebra would start as many as there are processors in both
+# two workers with one thread each: linear algebra would start as many as there are processors in both;
+# each takes half of the tests in their order and then of what the other has left, so that what tests
+# of one file share is made once
 test: $(READY) test-apps
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 # applications are packages of their own, with tests of their own
 test-apps: $(VENV)/.ready-apps
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" apps/apiwatch/tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" apps/apiwatch/tests
 
 slow: $(READY) $(VENV)/.ready-apps
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow apps/apiwatch/tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow apps/apiwatch/tests
 
 lint: $(VENV)/.ready-apps
 	$(BIN)/ruff check .

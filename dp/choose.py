@@ -88,19 +88,23 @@ class _Wanted:
 
         By one step more than that: a discrete Gaussian's variance is a hair below its parameter.
         """
-        target = self.noise_multiplier**2 * self.shape(units).sensitivity.squared
-        return Fraction(math.ceil(target / (self.parts or 1) * GRID) + 1, GRID)
+        return self._sigma_squared(self.shape(units))
 
     def mechanism(self, units: int) -> Mechanism:
         """In the widest ring."""
-        drawn = self.noise(self.sigma_squared(units))
+        shape = self.shape(units)
+        drawn = self.noise(self._sigma_squared(shape))
         if self.parts is None:
-            return replace(self.shape(units), noise=ByServer(drawn))
-        return replace(self.shape(units), noise=self._shares(drawn, self.parts), width=64)
+            return replace(shape, noise=ByServer(drawn))
+        return replace(shape, noise=self._shares(drawn, self.parts), width=64)
 
     def inflation(self, units: int) -> float:
         shape = self.shape(units)
         return shape.sensitivity.l2 / math.hypot(units, shape.flag) - 1
+
+    def _sigma_squared(self, shape: Mechanism) -> Fraction:
+        target = self.noise_multiplier**2 * shape.sensitivity.squared
+        return Fraction(math.ceil(target / (self.parts or 1) * GRID) + 1, GRID)
 
     def _shares(self, drawn: IntegerNoise, parts: int) -> ByClients:
         if self.levels is None:

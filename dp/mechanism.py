@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -242,7 +243,7 @@ class Mechanism:
         values = noise.astype(np.float64)
         return float(values @ values) <= self._energy(self.clients)
 
-    @property
+    @cached_property
     def _rounded(self) -> Sensitivity:
         stages = Sensitivity.clipped(self.clip, self.size)
         if self.rotate:

@@ -19,6 +19,7 @@ from protocols.plan import RoundPlan
 from protocols.private import Private
 from protocols.round import Result
 from protocols.simulate import Outcome, run_round
+from protocols.third import ThirdParty
 from secagg.errors import ParameterError
 from secagg.identity import PartyId
 from secagg.primitives.ring import word
@@ -36,11 +37,16 @@ class NoiseAudit:
 
 
 def audit_noise(
-    plan: RoundPlan, *, silent: Set[PartyId] = frozenset(), false_alarm: float = 1e-6
+    plan: RoundPlan,
+    *,
+    silent: Set[PartyId] = frozenset(),
+    false_alarm: float = 1e-6,
+    authority: ThirdParty | None = None,
 ) -> NoiseAudit:
     """Run a null round of `plan` and test the variance of what it releases.
 
-    silent: clients, of 1 … n, that add no noise; to see the test find them.
+    silent: clients, of 1 … n, that add no noise; to see the test find them. authority: whose keys
+    the plan has, if it has a key authority's.
 
     Raises `ParameterError` for a plan without noise or shorter than the test needs, and what ended
     the round, if it ended without a sum.
@@ -60,6 +66,7 @@ def audit_noise(
         plan,
         dict.fromkeys(cohort, (zero, 1)),
         vectors=dict.fromkeys(silent, forgetful),
+        third=authority,
     )
     if outcome.result is None:
         assert outcome.failure is not None, "a round without a result has failed"

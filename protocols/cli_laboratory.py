@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from protocols.cli_shared import NOT_AS_PROMISED, Json, grid, print_json
+from protocols.cli_shared import NOT_AS_PROMISED, Json, grid, planned, print_json
 from protocols.planfile import PlanFile
 from secagg.errors import ParameterError
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from protocols.laboratory.frontier import Point
     from protocols.laboratory.modes import Mode
     from protocols.laboratory.suite import Subject
-    from protocols.plan import RoundPlan
 
 __all__ = ["audit_epsilon", "audit_frontier", "audit_leakage"]
 
@@ -160,7 +159,16 @@ def audit_epsilon(
     file = PlanFile.load(plan)
     template = np.zeros(max(_SIZE, file.scheme.clients))
     rng = np.random.default_rng(seed)
-    audit = run(file.plan(template), delta=delta, rng=rng, rounds=rounds, runs=runs, scale=scale)
+    promised, authority = planned(file, template)
+    audit = run(
+        promised,
+        delta=delta,
+        rng=rng,
+        rounds=rounds,
+        runs=runs,
+        scale=scale,
+        authority=authority,
+    )
     figures = {
         "claimed": audit.claimed,
         "lower bound, any mechanism": audit.found.one_run,
@@ -222,17 +230,7 @@ def _exposure(plan: Path | None, clients: int | None, noise: float | None, mode:
         raise ParameterError("what is opened is in the plan file: no option says it beside one")
     if clients is not None or noise is not None:
         raise ParameterError("--clients and --noise are in the plan file, and go without one")
-    return Exposure.of(_planned(PlanFile.load(plan)))
-
-
-def _planned(file: PlanFile) -> RoundPlan:
-    """The plan of the file; nothing that is asked of it goes by the authority's keys."""
-    if not file.scheme.has_authority:
-        return file.plan(np.zeros(_SIZE))
-    from protocols.authority import AuthorityKeeper  # noqa: PLC0415 -- its scheme is an extra
-    from secagg.schemes.ckks import KeyAuthority  # noqa: PLC0415
-
-    return file.plan(np.zeros(_SIZE), AuthorityKeeper(KeyAuthority.generate()))
+    return Exposure.of(planned(PlanFile.load(plan), np.zeros(_SIZE))[0])
 
 
 def _mode(opened: int, noise: float, group: int, exact: Exact | None) -> Mode:

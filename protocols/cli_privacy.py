@@ -15,7 +15,15 @@ from dp.audit import NoiseVerdict
 from dp.calibrate import choose_within
 from protocols.audit import NoiseAudit
 from protocols.audit import audit_noise as run_null_round
-from protocols.cli_shared import NOT_AS_PROMISED, PRIVATE_CLIP, Audits, Json, grid, print_json
+from protocols.cli_shared import (
+    NOT_AS_PROMISED,
+    PRIVATE_CLIP,
+    Audits,
+    Json,
+    grid,
+    planned,
+    print_json,
+)
 from protocols.planfile import PlanFile, PrivacyChoice, Quantizer, Training
 from secagg.schemes.secagg_plus import SecAggPlus
 
@@ -101,7 +109,8 @@ def audit_noise(
     file = _AUDITED if plan is None else PlanFile.load(plan)
     template = {"update": np.zeros(length)}
     silent = frozenset(range(1, skip + 1))
-    found = run_null_round(file.plan(template), silent=silent, false_alarm=false_alarm)
+    promised, authority = planned(file, template)
+    found = run_null_round(promised, silent=silent, false_alarm=false_alarm, authority=authority)
     document = {
         "clients": found.clients,
         **dataclasses.asdict(found.verdict),

@@ -15,6 +15,9 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from dp.errors import DPError
+from protocols.plan import RoundPlan
+from protocols.planfile import PlanFile
+from protocols.third import ThirdParty
 from robust.errors import RobustError
 from secagg.errors import ParameterError, SecAggError
 
@@ -25,6 +28,7 @@ __all__ = [
     "Commands",
     "Json",
     "grid",
+    "planned",
     "print_json",
     "watched",
 ]
@@ -117,3 +121,14 @@ def watched(
             found.append(one)
             bar.update(task, advance=1)
     return found
+
+
+def planned(file: PlanFile, template: Any) -> tuple[RoundPlan, ThirdParty | None]:
+    """The plan of the file, and the key authority whose keys it has: one of this process."""
+    if not file.scheme.has_authority:
+        return file.plan(template), None
+    from protocols.authority import AuthorityKeeper  # noqa: PLC0415 -- its scheme is an extra
+    from secagg.schemes.ckks import KeyAuthority  # noqa: PLC0415
+
+    authority = AuthorityKeeper(KeyAuthority.generate())
+    return file.plan(template, authority), authority

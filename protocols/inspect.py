@@ -103,7 +103,7 @@ def _kind(header: Header) -> tuple[str, type[Message]]:
 def _vector_size(kind: type[Message], body: memoryview) -> int:
     """A packed vector says its length nowhere: it is what the other fields leave."""
     rest = len(body) - wire.size_bound(kind, Limits())
-    _, first = next(kind.codecs())
+    _, first = kind.codecs()[0]
     if isinstance(first, Rows):
         rest -= int.from_bytes(body[:4], "little") * first.columns.dtype.itemsize
     return max(0, rest)

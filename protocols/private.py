@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -25,7 +26,7 @@ from dp.clip import PerLeaf
 from dp.events import Release
 from dp.layers import ByLayers, spaced
 from dp.mechanism import Mechanism
-from dp.noise import DivisibleNoise, IntegerNoise, exact, real, shown
+from dp.noise import DivisibleNoise, IntegerNoise, exact, real, shown, whole
 from dp.noise_discrete_gaussian import DiscreteGaussian
 from dp.noise_skellam import Skellam
 from dp.parties import ByAggregators, ByClients, ByServer
@@ -44,6 +45,10 @@ __all__ = ["AggregatorNoise", "CentralNoise", "DistributedNoise", "LeafClip", "P
 _LEAST_WRAP = 2.0**-100
 _WIDEST = 62
 _Floats = NDArray[np.float64]
+
+
+# each party of a process asks for the same, and for every round
+_chosen = lru_cache(maxsize=64, typed=True)(choose)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +80,14 @@ class _Noise:
         if not isinstance(clip, NormClip):
             raise ParameterError("a private plan needs a NormClip: noise is calibrated to L2 norms")
         with _translated():
-            return choose(
+            return _chosen(
                 size=size,
                 clients=clients,
                 parts=parts,
                 levels=levels,
                 clip=clip.bound,
                 noise_multiplier=self.multiplier,
-                width=width,
+                width=None if width is None else whole("width", width, 2),
                 error=self.error,
                 noise=noise,
                 flag=self.counts_clipped,

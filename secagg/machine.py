@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Generic, Self, TypeVar
 
@@ -28,7 +28,7 @@ from secagg.identity import BROADCAST, PartyId
 from secagg.primitives.digest import DIGEST_SIZE, Label, digest
 from secagg.rand import Rand
 from secagg.role import Over, Role, Send, Signal, State, Step, Transitions, Trigger
-from secagg.wire import Blob, Fixed, Items, Limits, Message, Record, Rows, Table, Uint
+from secagg.wire import Blob, Fixed, Items, Joined, Limits, Message, Record, Rows, Table, Uint
 
 __all__ = [
     "Aggregate",
@@ -58,12 +58,8 @@ class _Outgoing(Record):
     frame: bytes = wire.field(Blob(), secret=True)
 
 
-@wire.declare(code=2, phase="snapshot")
-class _Seen(Record):
-    sender: int = wire.field(Uint(4))
-    kind: int = wire.field(Uint(1))
-    subject: int = wire.field(Uint(4))
-    signature: bytes = wire.field(Fixed(64))
+_SAID, _SIGNATURE = 9, 64
+"""Bytes of what `_seen_as` says and of the signature on it, which are a row of a snapshot."""
 
 
 @wire.declare(code=3, phase="snapshot")
@@ -74,7 +70,7 @@ class _Snapshot(Record):
     state_code: int = wire.field(Uint(1))
     state: bytes = wire.field(Blob(), secret=True)
     outbox: tuple[_Outgoing, ...] = wire.field(Items(_Outgoing), secret=True)
-    seen: tuple[_Seen, ...] = wire.field(Items(_Seen))
+    seen: bytes = wire.field(Joined(_SAID + _SIGNATURE))
     rejected: Table = wire.field(Rows(wire.IDS))
 
 
@@ -104,7 +100,7 @@ class Machine(Generic[S]):
         self._last: list[_Outgoing] = []
         self._events: deque[Event] = deque()
         self._discarded: dict[PartyId, Discarded] = {}
-        self._seen: dict[tuple[PartyId, int, PartyId], bytes] = {}
+        self._seen: dict[bytes, bytes] = {}
         self._rejected: set[PartyId] = set()
         self._failed = False
         self._durable = False
@@ -232,10 +228,7 @@ class Machine(Generic[S]):
                 state_code=self._state.code,
                 state=wire.encode(self._state),
                 outbox=tuple(self._queue or self._last),
-                seen=tuple(
-                    _Seen(sender=sender, kind=kind, subject=subject, signature=signature)
-                    for (sender, kind, subject), signature in self._seen.items()
-                ),
+                seen=b"".join(map(b"".join, self._seen.items())),
                 rejected=wire.ids(self._rejected),
             )
         )
@@ -264,9 +257,7 @@ class Machine(Generic[S]):
         machine._setup(role, endpoint, rand)
         machine._state = wire.decode(_state_type(role, saved.state_code), saved.state, limits)
         machine._queue = list(saved.outbox)
-        machine._seen = {
-            (seen.sender, seen.kind, seen.subject): seen.signature for seen in saved.seen
-        }
+        machine._seen = dict(_rows(saved.seen))
         machine._rejected = set(saved.rejected.peers)
         machine._durable = True
         return machine
@@ -360,12 +351,16 @@ class Machine(Generic[S]):
         self._queue, self._last = [], []
 
 
-def _seen_as(
-    kind: type[Message], header: Header, data: bytes | memoryview
-) -> tuple[PartyId, int, PartyId]:
-    """What a sender says once: a type, and where the type is for clients, a client."""
-    subject = bytes(memoryview(data)[HEADER_SIZE : HEADER_SIZE + 4]) if kind.for_client else b""
-    return header.sender, header.code, int.from_bytes(subject, "little")
+def _seen_as(kind: type[Message], header: Header, data: bytes | memoryview) -> bytes:
+    """What a sender says once: a type, and where the type is for clients, a client, u32 u8 u32."""
+    subject = bytes(data[HEADER_SIZE : HEADER_SIZE + 4]) if kind.for_client else bytes(4)
+    return header.sender.to_bytes(4, "little") + header.code.to_bytes(1) + subject
+
+
+def _rows(seen: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for start in range(0, len(seen), _SAID + _SIGNATURE):
+        middle = start + _SAID
+        yield seen[start:middle], seen[middle : middle + _SIGNATURE]
 
 
 def _state_type(role: Role[Any], code: int) -> type[Any]:

@@ -14,7 +14,6 @@ and trailing bytes are refused. Everything refused is a `DecodeError`. Little-en
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
@@ -33,6 +32,7 @@ __all__ = [
     "Columns",
     "Fixed",
     "Items",
+    "Joined",
     "Limits",
     "Map",
     "Message",
@@ -141,6 +141,27 @@ class Items(Codec["tuple[Any, ...]"]):
 
 
 @dataclass(frozen=True)
+class Joined(Codec[bytes]):
+    """A u32 count and that many rows of `size` bytes. For snapshots: no order, as `Items`."""
+
+    size: int
+    spec: str = dataclasses.field(default="u32 count, rows", init=False)
+
+    def write(self, value: bytes, out: bytearray) -> None:
+        count, rest = divmod(len(value), self.size)
+        if rest:
+            raise ValueError(f"rows of {self.size} bytes given {len(value)}")
+        out += count.to_bytes(4, "little")
+        out += value
+
+    def read(self, reader: Reader) -> bytes:
+        return bytes(reader.take(reader.uint(4) * self.size))
+
+    def most(self, limits: Limits) -> int:
+        return 4 + limits.blob
+
+
+@dataclass(frozen=True)
 class One(Codec["Any"]):
     """One nested record."""
 
@@ -204,12 +225,12 @@ class Record:
 
     code: ClassVar[int]
     phase: ClassVar[str]
+    _codecs: ClassVar[tuple[tuple[str, Codec[Any]], ...]]
 
     @classmethod
-    def codecs(cls) -> Iterator[tuple[str, Codec[Any]]]:
+    def codecs(cls) -> tuple[tuple[str, Codec[Any]], ...]:
         """Field names and their codecs, in wire order."""
-        for item in dataclasses.fields(cls):  # type: ignore[arg-type]
-            yield item.name, item.metadata["codec"]
+        return cls._codecs
 
 
 class Message(Record):
@@ -228,7 +249,10 @@ def declare(*, code: int, phase: str) -> Any:
 
     def decorate(cls: type[R]) -> type[R]:
         cls.code, cls.phase = code, phase
-        return dataclass(frozen=True, kw_only=True)(cls)
+        made = dataclass(frozen=True, kw_only=True)(cls)
+        found = dataclasses.fields(made)  # type: ignore[arg-type]
+        made._codecs = tuple((item.name, item.metadata["codec"]) for item in found)
+        return made
 
     return decorate
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from functools import cache
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -14,17 +14,23 @@ FILES = sorted(path for name in PACKAGES for path in (REPOSITORY / name).rglob("
 MOST_LINES = 400
 MOST_LINES_OF_A_FUNCTION = 50
 FORBIDDEN_NAMES = {"eval", "exec", "compile", "__import__"}
+EVERYTHING = {"everything", "Exception", "BaseException"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "marshal", "shelve"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-every_file = pytest.mark.parametrize(
-    "path", FILES, ids=[str(path.relative_to(REPOSITORY)) for path in FILES]
-)
+Trees = dict[str, ast.Module]
 
 
-@cache
-def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text("utf-8"), str(path))
+@pytest.fixture(scope="module")
+def trees() -> Trees:
+    """Every module, parsed, by its path."""
+    texts = {str(path.relative_to(REPOSITORY)): path.read_text("utf-8") for path in FILES}
+    return {path: ast.parse(text, path) for path, text in texts.items()}
+
+
+def offenders(offences: dict[str, Iterable[str]]) -> dict[str, list[str]]:
+    """Those modules that have any."""
+    return {path: sorted(names) for path, names in offences.items() if names}
 
 
 def lines_of(function: Function) -> int:
@@ -35,6 +41,26 @@ def lines_of(function: Function) -> int:
         text = function.body[0]
         docstring = (text.end_lineno or text.lineno) - text.lineno + 1
     return (function.end_lineno or function.lineno) - first + 1 - docstring
+
+
+def functions_of(tree: ast.Module) -> list[Function]:
+    return [node for node in ast.walk(tree) if isinstance(node, Function)]
+
+
+def long_functions(tree: ast.Module) -> list[str]:
+    return [f.name for f in functions_of(tree) if lines_of(f) > MOST_LINES_OF_A_FUNCTION]
+
+
+def called(tree: ast.Module) -> set[str]:
+    """Names that are called as they are, not as attributes."""
+    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return {function.id for function in calls if isinstance(function, ast.Name)}
+
+
+def defines(path: Path, tree: ast.Module) -> bool:
+    """Whether a public module's top level has anything to offer."""
+    public = path.stem == "__init__" or not path.stem.startswith("_")
+    return public and any(isinstance(n, Function | ast.ClassDef | ast.Assign) for n in tree.body)
 
 
 def caught(tree: ast.Module) -> list[str]:
@@ -83,61 +109,46 @@ def test_there_is_something_to_check() -> None:
         assert REPOSITORY / name / "__init__.py" in FILES
 
 
-@every_file
-def test_a_module_says_what_it_is(path: Path) -> None:
-    text = ast.get_docstring(parsed(path))
-    assert text
-    assert len(text) > 10
+def test_modules_say_what_they_are(trees: Trees) -> None:
+    texts = {path: ast.get_docstring(tree) or "" for path, tree in trees.items()}
+    assert [path for path, text in texts.items() if len(text) <= 10] == []
 
 
-@every_file
-def test_a_module_is_short(path: Path) -> None:
-    assert len(path.read_text("utf-8").splitlines()) < MOST_LINES
+def test_modules_are_short() -> None:
+    lines = {str(path): len(path.read_text("utf-8").splitlines()) for path in FILES}
+    assert {path: count for path, count in lines.items() if count >= MOST_LINES} == {}
 
 
-@every_file
-def test_functions_are_small(path: Path) -> None:
-    functions = [node for node in ast.walk(parsed(path)) if isinstance(node, Function)]
-    long = {f.name: lines_of(f) for f in functions if lines_of(f) > MOST_LINES_OF_A_FUNCTION}
-    assert not long
+def test_functions_are_small(trees: Trees) -> None:
+    long = {path: long_functions(tree) for path, tree in trees.items()}
+    assert offenders(long) == {}
 
 
-@every_file
-def test_nothing_is_pickled_evaluated_or_looked_up_by_name(path: Path) -> None:
-    tree = parsed(path)
-    assert not imported(tree) & FORBIDDEN_MODULES
-    called = {
-        node.func.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    }
-    assert not called & FORBIDDEN_NAMES
+def test_nothing_is_pickled_evaluated_or_looked_up_by_name(trees: Trees) -> None:
+    modules = {path: imported(tree) & FORBIDDEN_MODULES for path, tree in trees.items()}
+    names = {path: called(tree) & FORBIDDEN_NAMES for path, tree in trees.items()}
+    assert offenders(modules) == {}
+    assert offenders(names) == {}
 
 
-@every_file
-def test_handlers_name_what_they_expect(path: Path) -> None:
-    assert not set(caught(parsed(path))) & {"everything", "Exception", "BaseException"}
+def test_handlers_name_what_they_expect(trees: Trees) -> None:
+    kinds = {path: set(caught(tree)) & EVERYTHING for path, tree in trees.items()}
+    assert offenders(kinds) == {}
 
 
-@every_file
-def test_a_public_module_lists_what_it_offers(path: Path) -> None:
+def test_public_modules_list_what_they_offer(trees: Trees) -> None:
     """Every module that defines something public has `__all__`, and each name in it exists."""
-    tree = parsed(path)
-    names = exported(tree)
-    public = path.stem == "__init__" or not path.stem.startswith("_")
-    defines = any(isinstance(node, Function | ast.ClassDef | ast.Assign) for node in tree.body)
-    if public and defines:
-        assert names is not None
-    if names is not None:
-        assert len(set(names)) == len(names)
-        assert set(names) <= bound(tree)
+    lists = {path: exported(tree) for path, tree in trees.items()}
+    without = [path for path, names in lists.items() if names is None]
+    assert [path for path in without if defines(Path(path), trees[path])] == []
+    given = {path: names for path, names in lists.items() if names is not None}
+    assert [path for path, names in given.items() if len(set(names)) < len(names)] == []
+    assert offenders({path: set(names) - bound(trees[path]) for path, names in given.items()}) == {}
 
 
-@every_file
-def test_annotations_are_postponed(path: Path) -> None:
-    tree = parsed(path)
-    if any(isinstance(node, Function) for node in ast.walk(tree)):
-        assert "__future__" in imported(tree)
+def test_annotations_are_postponed(trees: Trees) -> None:
+    functions = {path for path, tree in trees.items() if functions_of(tree)}
+    assert [path for path in functions if "__future__" not in imported(trees[path])] == []
 
 
 # -- the rules catch what they are for ---------------------------------------------------------
@@ -161,6 +172,14 @@ def test_the_checks_see_what_they_forbid() -> None:
     assert caught(tree) == ["Exception", "KeyError", "BaseException", "everything"]
     assert exported(tree) == ["f"]
     assert bound(tree) == {"pickle", "loads", "__all__", "f"}
-    (function,) = (node for node in ast.walk(tree) if isinstance(node, Function))
+    (function,) = functions_of(tree)
     assert lines_of(function) == 7
+    assert long_functions(tree) == []
     assert exported(ast.parse("x = 1")) is None
+    assert called(ast.parse("eval('1')\nmodel.eval()")) == {"eval"}
+    body = "    x = 1\n" * MOST_LINES_OF_A_FUNCTION
+    assert long_functions(ast.parse(f"def f():\n{body}")) == ["f"]
+    assert offenders({"a.py": [], "b.py": {"eval"}}) == {"b.py": ["eval"]}
+    assert defines(Path("a.py"), ast.parse("x = 1"))
+    assert not defines(Path("_a.py"), ast.parse("x = 1"))
+    assert not defines(Path("a.py"), ast.parse("import ast"))

@@ -32,6 +32,7 @@ from protocols.helper import HelperKeeper
 from protocols.plan import RoundPlan
 from protocols.private import Private
 from protocols.simulate import run_round
+from protocols.third import ThirdParty
 from robust.observe import Array
 from secagg.errors import ParameterError
 from secagg.identity import PartyId
@@ -72,6 +73,7 @@ def audit_epsilon(
     scale: float = 1.0,
     federation: Federation | None = None,
     error: float = 0.05,
+    authority: ThirdParty | None = None,
     rand: Rand = os.urandom,
 ) -> EpsilonAudit:
     """Audit `plan` with canaries in `runs` runs of `rounds` rounds each.
@@ -79,8 +81,8 @@ def audit_epsilon(
     scale: the norm of a canary's update over the clip bound; above 1, the clip is audited too.
     federation: clients that train; they take the first places in the plan, and the model that they
     train moves by each mean. Without one, all clients are canaries. rng: of coins and directions.
-    error: how likely it is, at most, that a correct plan does not pass. rand: of everybody's keys
-    and noise.
+    error: how likely it is, at most, that a correct plan does not pass. authority: whose keys the
+    plan has, if it has a key authority's. rand: of everybody's keys and noise.
 
     Raises `ParameterError` for a plan without noise, one that is shorter than its canaries are
     many, one that would pass whatever its canaries say, as they are too few to refute its claim, a
@@ -100,7 +102,7 @@ def audit_epsilon(
     claimed = ReductionAccountant().epsilon(event, delta)
     part = error / 2  # of either bound that decides
     _require_reach(canaries * whole("runs", runs, 1), claimed, delta, part)
-    setting = _Setting(plan, canaries, rounds, scale, federation, rand)
+    setting = _Setting(plan, canaries, rounds, scale, federation, authority, rand)
     parts = [_run(setting, rng) for _ in range(runs)]
     inside, score = (np.concatenate(each) for each in zip(*parts, strict=True))
     if inside.all() or not inside.any():
@@ -128,6 +130,7 @@ class _Setting(NamedTuple):
     rounds: int
     scale: float
     federation: Federation | None
+    authority: ThirdParty | None
     rand: Rand
 
 
@@ -149,9 +152,9 @@ def _released(setting: _Setting, canaries: Array, number: int) -> Array:
     plan, federation, rows = setting.plan, setting.federation, canaries
     if federation is not None:
         rows = np.concatenate([federation.round().updates, canaries])
-    helper = HelperKeeper.generate(setting.rand) if plan.scheme.helpers else None
+    third = HelperKeeper.generate(setting.rand) if plan.scheme.helpers else setting.authority
     updates = _submitted(plan, rows)
-    outcome = run_round(plan, updates, number=number, third=helper, rand=setting.rand)
+    outcome = run_round(plan, updates, number=number, third=third, rand=setting.rand)
     if outcome.result is None:
         assert outcome.failure is not None, "a round without a result has failed"
         raise outcome.failure

@@ -128,6 +128,8 @@ class Mode:
     def of(cls, plan: RoundPlan) -> Self:
         """What this plan opens. Raises `ParameterError` for what no mode here stands for: attacks
         on the rest of it would say that it tells nothing.
+
+        Ranges that entries are proven to be in are `Kind.BIT` too: honest clients pass them.
         """
         if plan.screen is not None:
             return cls._of(plan.screen)

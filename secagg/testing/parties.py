@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from secagg.context import Round
 from secagg.errors import DecodeError
 from secagg.frame import Endpoint, parse_header
 from secagg.identity import AUTHORITY, SERVER, Identity, PartyId, Roster
 from secagg.machine import Machine
+from secagg.primitives.digest import Label, digest
 from secagg.rand import Rand
 from secagg.scheme import Floors, Scheme
 from secagg.testing.rand import SeededRand
 from secagg.wire import Message
 
-__all__ = ["Keeper", "Parties", "make_round"]
+__all__ = ["Keeper", "Parties", "SharedRoster", "make_round"]
 
 
 class Keeper(Protocol):
@@ -28,6 +29,28 @@ class Keeper(Protocol):
     def machine(
         self, scheme: Any, round: Round, *, snapshot: bytes | None = None, rand: Rand
     ) -> Machine[Any]: ...
+
+
+class SharedRoster(Roster):
+    """The roster of parties in one process, which verifies a signature that all are shown once.
+
+    Only what verified is remembered, under the key, the signature and a digest of all it covers.
+    """
+
+    _most: ClassVar[int] = 1 << 15
+    _verified: ClassVar[set[tuple[bytes | None, bytes, Label, bytes]]] = set()
+
+    def verify(
+        self, party: PartyId, signature: bytes, label: Label, *parts: bytes | memoryview
+    ) -> None:
+        """See `Roster`."""
+        shown = self.public(party), bytes(signature), label, digest(label, *parts)
+        if shown in self._verified:
+            return
+        super().verify(party, signature, label, *parts)
+        if len(self._verified) >= self._most:
+            self._verified.clear()
+        self._verified.add(shown)
 
 
 @dataclass(frozen=True)
@@ -121,7 +144,7 @@ def make_round(
     everybody = (SERVER, *clients, *scheme.helpers)
     identities = {party: Identity.generate(draw) for party in everybody}
     keys = {party: identity for party, identity in identities.items() if party != SERVER}
-    roster = Roster(
+    roster = SharedRoster(
         server=identities[SERVER].public,
         clients={party: identity.public for party, identity in keys.items()},
         share_keys={party: identity.share_key for party, identity in keys.items()},

@@ -40,6 +40,7 @@ from secagg.wire import (
     Columns,
     Fixed,
     Items,
+    Joined,
     Limits,
     Map,
     Message,
@@ -210,6 +211,7 @@ _STRATEGIES: dict[type[Codec[Any]], Callable[[Any, Limits], SearchStrategy[Any]]
         Columns(value=limits.cell), limits.near if codec.near else limits.parties
     ),
     Items: lambda codec, limits: st.lists(records(codec.record, limits), max_size=3).map(tuple),
+    Joined: lambda codec, _: st.lists(_exactly(codec.size), max_size=3).map(b"".join),
     One: lambda codec, limits: records(codec.record, limits),
     Map: lambda codec, limits: st.dictionaries(
         st.integers(0, BROADCAST), _values(codec.value, limits), max_size=min(limits.parties, 3)

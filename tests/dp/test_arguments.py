@@ -64,12 +64,16 @@ REAL_ARGUMENTS: dict[str, tuple[Callable[[Any], object], str]] = {
 }
 
 
+@pytest.mark.parametrize("name", REAL_ARGUMENTS)
+def test_every_kind_of_real_number_is_taken(name: str) -> None:
+    take, _ = REAL_ARGUMENTS[name]
+    assert take(Fraction(1, 2)) == take(np.float64(0.5)) == take(0.5)
+
+
 @pytest.mark.parametrize("wrong", [*NO_NUMBERS, math.inf, HUGE, -HUGE, UNPRINTABLE], ids=shown)
 @pytest.mark.parametrize("name", REAL_ARGUMENTS)
 def test_what_is_no_real_number_in_range_is_refused(name: str, wrong: Any) -> None:
     take, inequality = REAL_ARGUMENTS[name]
-    for right in (0.5, Fraction(1, 2), np.float64(0.5)):
-        assert take(right) == take(0.5)
     with pytest.raises(ParameterError, match=inequality) as caught:
         take(wrong)
     assert len(str(caught.value)) < 200

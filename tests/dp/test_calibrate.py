@@ -34,6 +34,7 @@ def test_rounds_without_sampling_take_their_root() -> None:
     assert many == pytest.approx(37.30632, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rounds", "sampling"), [(1, 0.5), (20, 0.05)])
 def test_sampled_rounds_take_less(rounds: int, sampling: float) -> None:
     found = noise_multiplier(2.0, 1e-5, rounds=rounds, sampling=sampling)

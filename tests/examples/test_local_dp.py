@@ -43,6 +43,7 @@ def printed(
     ]
 
 
+@pytest.mark.slow
 def test_both_promises_are_counted_round_by_round(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -56,6 +57,7 @@ def test_both_promises_are_counted_round_by_round(
     assert first.client < second.client < 2 * first.client
 
 
+@pytest.mark.slow
 def test_the_model_learns_where_noise_is_little(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -116,6 +116,7 @@ def test_a_norm_screen_shows_norms_and_takes_the_noise_off() -> None:
     assert seen.bound == 1.0
 
 
+@pytest.mark.slow
 def test_noise_is_in_what_is_opened_and_not_in_the_mean() -> None:
     quiet, noisy = make(), make(screen=dataclasses.replace(SCREEN, noise=0.5))
     assert noisy.scheme.length == quiet.scheme.length + SCREEN.rows

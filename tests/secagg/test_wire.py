@@ -24,6 +24,7 @@ from secagg.wire import (
     Columns,
     Fixed,
     Items,
+    Joined,
     Limits,
     Map,
     Message,
@@ -65,6 +66,7 @@ class Everything(Message):
     blob: bytes = field(Blob(), secret=True)
     array: Any = field(Array(), secret=True)
     items: tuple[Inner, ...] = field(Items(Inner))
+    joined: bytes = field(Joined(2))
     inner: Inner = field(One(Inner))
     book: dict[int, bytes] = field(Map(Fixed(1)))
 
@@ -79,6 +81,7 @@ def everything(**changes: Any) -> Everything:
         "blob": b"blob",
         "array": np.array([1, 2], "<u4"),
         "items": (Inner(small=1), Inner(small=0)),
+        "joined": b"pqrs",
         "inner": Inner(small=7),
         "book": {8: b"x", 3: b"y"},
     }
@@ -125,6 +128,7 @@ def test_fields_follow_each_other_without_padding() -> None:
         + (4).to_bytes(8, "little") + b"blob"
         + b"\4" + (8).to_bytes(8, "little") + b"\1\0\0\0\2\0\0\0"
         + b"\2\0\0\0\1\0"
+        + b"\2\0\0\0pqrs"
         + b"\7"
         + b"\2\0\0\0" + b"\3\0\0\0y" + b"\x08\0\0\0x"
     )  # fmt: skip
@@ -235,6 +239,8 @@ CASES: list[tuple[Codec[Any], Any, bytes]] = [
     (Rows(IDS), ids([]), bytes(4)),
     (Rows(IDS), ids([0, 2**32 - 1]), b"\2\0\0\0" + bytes(4) + b"\xff" * 4),
     (Items(Inner), (), bytes(4)),
+    (Joined(3), b"", bytes(4)),
+    (Joined(3), b"abcdef", b"\2\0\0\0abcdef"),
     (Map(Fixed(1)), {}, bytes(4)),
     (Map(Map(Fixed(1))), {1: {2: b"x"}}, b"\1\0\0\0\1\0\0\0\1\0\0\0\2\0\0\0x"),
 ]
@@ -255,6 +261,12 @@ def test_edges_of_every_codec(codec: Codec[Any], value: Any, data: bytes) -> Non
 def test_an_integer_that_does_not_fit_is_never_written(value: int) -> None:
     with pytest.raises(OverflowError):
         written(Uint(1), value)
+
+
+def test_joined_rows_of_another_length_are_never_written() -> None:
+    assert written(Joined(4), b"abcd") == b"\1\0\0\0abcd"
+    with pytest.raises(ValueError, match="rows of 4 bytes given 5"):
+        written(Joined(4), b"abcde")
 
 
 @pytest.mark.parametrize("value", [b"", b"abc", b"abcde"])
@@ -344,6 +356,7 @@ LIARS: list[tuple[str, Callable[[], object]]] = [
     ),
     ("vector", lambda: read(Packed(), b"abc", Limits(vector=2**40))),
     ("items", lambda: read(Items(Inner), b"\xff" * 4 + bytes(4))),
+    ("joined rows", lambda: read(Joined(3), b"\xff" * 4 + bytes(4))),
     ("map", lambda: read(Map(Fixed(1)), b"\xff" * 4 + bytes(5))),
     ("map of maps", lambda: read(Map(Map(Fixed(1))), b"\xff" * 12)),
     ("cells", lambda: read(Cells(), b"\xff" * 40, Limits(parties=9, cell=3))),

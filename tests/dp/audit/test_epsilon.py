@@ -69,6 +69,7 @@ def at_all_corners(shift: float) -> Iterator[tuple[Guesses, float]]:
             yield guesses, 0.05 / len(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shift", "expected"), [(0, 0.0), (1, 1.13346), (2, 2.311945), (4, 4.395568)]
 )

@@ -29,10 +29,17 @@ def file(**changes: object) -> PlanFile:
     )
 
 
+def _without_servers(federation: Federation, file: PlanFile) -> None:
+    """For what is said before a round; `test_served` starts them."""
+
+
 @pytest.mark.parametrize(
     ("bits", "verified"), [(0, "norms verified"), (3, "entries of 0 to 7 verified")]
 )
-def test_the_heading_says_what_two_aggregators_verify(bits: int, verified: str) -> None:
+def test_the_heading_says_what_two_aggregators_verify(
+    bits: int, verified: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Federation, "_serve", _without_servers)
     choice = SchemeChoice(name="pine", clients=5, corrupt=0.0)
     plan = PlanFile(scheme=choice, quantize=Quantizer(entry_bits=bits))
     console = Console(file=io.StringIO(), width=200)
@@ -84,7 +91,10 @@ def test_watchers_hear_of_both_halves_of_a_round() -> None:
     assert heard == ["clients train", "one secure sum"]
 
 
-def test_watchers_hear_that_a_first_proof_waits_for_its_kernels() -> None:
+def test_watchers_hear_that_a_first_proof_waits_for_its_kernels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Federation, "_serve", _without_servers)
     federation = Federation(
         PlanFile(scheme=SchemeChoice(name="pine", clients=4), training=Training(rounds=2))
     )

@@ -200,6 +200,7 @@ def small(*modes: Mode) -> Scale:
     return Scale(modes=modes, sides=(Side("riders", ("fr_delta",)),), runs=1)
 
 
+@pytest.mark.slow
 def test_points_say_what_is_found_and_what_is_told() -> None:
     none, many = points(small(NOTHING, sketch(64)), seed=1)
     assert (none.sides["riders"].recall.value, many.sides["riders"].recall.value) == (0.0, 1.0)

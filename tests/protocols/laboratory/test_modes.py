@@ -19,6 +19,7 @@ from protocols.laboratory.modes import NOTHING, Kind, Mode, clipped
 from protocols.laboratory.opened import Seen, advantage, measured, one_map, strongest
 from protocols.laboratory.references import own, signs, telling
 from protocols.laboratory.statistics import Clients, clients, link_trials, norm
+from protocols.planfile import PlanFile, Quantizer, SchemeChoice
 from protocols.presets import two_aggregators
 from protocols.screening import (
     CosineProof,
@@ -30,7 +31,7 @@ from protocols.screening import (
 )
 from secagg.errors import ParameterError
 from secagg.quantize import NormClip
-from secagg.schemes.pine import Reference
+from secagg.schemes.pine import Reference, TwoAggregators
 from secagg.schemes.secagg_plus import SecAggPlus
 from secagg.sketch import slack
 
@@ -87,6 +88,14 @@ def test_what_two_aggregators_open_is_a_mode_too(screen: Any, due: Mode) -> None
     )
     assert Mode.of(plan) == due
     assert due.offered
+
+
+def test_proven_ranges_of_entries_are_the_bit_that_honest_clients_pass() -> None:
+    choice = SchemeChoice(name="pine", clients=14, corrupt=0.1)
+    plan = PlanFile(scheme=choice, quantize=Quantizer(entry_bits=3)).plan(np.zeros(SIZE))
+    assert isinstance(plan.scheme, TwoAggregators)
+    assert plan.scheme.entries is not None
+    assert Mode.of(plan) == Mode(kind=Kind.BIT)
 
 
 def test_what_no_mode_stands_for_is_refused_and_not_left_out() -> None:

@@ -21,6 +21,7 @@ from dp.audit.member_whitened import Whitened
 from dp.audit.testing import assert_leakage_below, exchanged
 from dp.calibrate import noise_multiplier
 from protocols import CentralNoise, DistributedNoise, RoundPlan
+from protocols.audit import audit_noise
 from protocols.federation.data import digits, split
 from protocols.laboratory.exposure import Exposure, Row, Skipped
 from protocols.laboratory.membership import sum_trials, users
@@ -30,7 +31,7 @@ from protocols.laboratory.suite import rows
 from protocols.planfile import PlanFile
 from protocols.presets import plain_insecure
 from protocols.screening import SketchScreen
-from secagg.errors import ParameterError
+from secagg.errors import Aborted, ParameterError
 from secagg.quantize import NormClip
 from secagg.schemes.plain import PlainInsecure
 
@@ -40,6 +41,7 @@ with warnings.catch_warnings():
     from typer.testing import CliRunner, Result
 
     from protocols.cli import app
+    from protocols.cli_shared import planned
 
 encrypted = pytest.mark.skipif(
     importlib.util.find_spec("tenseal") is None, reason="secagg[he] is not installed"
@@ -79,6 +81,7 @@ class Texts(HTMLParser):
         self.seen.append(data)
 
 
+@pytest.mark.slow
 def test_every_attack_that_applies_is_run() -> None:
     exposure = Exposure(clients=2, mode=Mode(kind=Kind.SKETCH, numbers=16))
     found = [one for one in rows(exposure, np.random.default_rng(1)) if isinstance(one, Row)]
@@ -233,6 +236,31 @@ def test_a_plan_with_a_key_authority_is_attacked_like_any_other(tmp_path: Path) 
     done = secagg("audit", tmp_path / "plan.toml", "--seconds", 0)
     assert done.exit_code == 0, done.output
     assert "a sum of 7 clients, no noise; opened beside it: sketch, 256 numbers" in done.stdout
+
+
+@encrypted
+def test_a_plan_with_a_key_authority_is_audited_by_both_commands(tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(PLAN.format(0.3).replace("clients", 'name = "ckks"\nclients'))
+    canaries = secagg("audit", "epsilon", path, "--runs", 3, "--json")
+    assert canaries.exit_code == 0, canaries.output
+    assert json.loads(canaries.stdout)["canaries"] == 36
+    noise = secagg("audit", "noise", path, "--length", 1 << 14, "--json")
+    assert noise.exit_code == 0, noise.output
+    assert json.loads(noise.stdout)["clients"] == 12
+    forgotten = secagg("audit", "noise", path, "--length", 1 << 14, "--skip", 4, "--json")
+    assert forgotten.exit_code == 1
+    assert not json.loads(forgotten.stdout)["passed"]
+
+
+@encrypted
+def test_an_audit_without_the_authority_of_the_plan_ends_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(PLAN.format(0.3).replace("clients", 'name = "ckks"\nclients'))
+    promised, authority = planned(PlanFile.load(path), np.zeros(1 << 14))
+    assert audit_noise(promised, authority=authority).verdict.passed
+    with pytest.raises(Aborted, match="the key authority did not answer"):
+        audit_noise(promised)
 
 
 def test_noise_of_aggregators_is_that_of_one(tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ def test_noise_that_passes_cannot_add_up_even_if_all_clients_have_it() -> None:
 
 
 def test_too_few_that_pass_end_the_round_by_name() -> None:
-    large = {party: upload(party, vector(party, 8.0)) for party in (1, 2, 3)}
+    large = {party: upload(party, vector(party, 40.0)) for party in (1, 2, 3)}
     statistics, failed = played({**UPLOADS, **large})
     assert statistics.eligible == {4, 5}
     assert isinstance(failed, Failed)
