@@ -283,10 +283,35 @@ class Machine(Generic[S]):
             self._refuse(header.sender, f"a second, different {kind.__name__}")
         elif kind in self._allowed():
             self._read(kind, header, data)
-        elif self._is_late(kind):
-            self._discard(header.sender, DecodeError(f"{kind.__name__} came too late"))
         else:
-            self._refuse(header.sender, f"{kind.__name__} is not due in phase {self.phase!r}")
+            self._misplace(kind, header.sender)
+
+    def _misplace(self, kind: type[Message], sender: PartyId) -> None:
+        """A message that is not due. A server goes on without a client that missed a frame, and may
+        tell it what comes next all the same: nobody's fault.
+        """
+        if self._is_late(kind):
+            self._discard(sender, DecodeError(f"{kind.__name__} came too late"))
+        elif self._role.tolerant:
+            self._refuse(sender, f"{kind.__name__} is not due in phase {self.phase!r}")
+        else:
+            phase = self.phase
+            reason = f"{kind.__name__} came too early: a frame before it was lost"
+            self._fail()
+            raise Aborted(phase, reason, {sender})
+
+    def _is_late(self, kind: type[Message]) -> bool:
+        if self._role.tolerant:
+            order = (*self._role.phases, Over.phase)
+            return order.index(kind.phase) < order.index(self.phase)
+        ahead, seen = set[type[Any]]((type(self._state),)), set[object]()
+        while ahead:
+            row = self._role.transitions.get(state := ahead.pop(), {})
+            if kind in row:
+                return False
+            seen.add(state)
+            ahead.update({after for follow in row.values() for after in follow} - seen)
+        return True
 
     def _read(self, kind: type[Message], header: Header, data: bytes | memoryview) -> None:
         try:
@@ -322,10 +347,6 @@ class Machine(Generic[S]):
         receiver = BROADCAST if send.broadcast else send.to[0]
         frame = self._endpoint.seal(receiver, send.message)
         return _Outgoing(receivers=wire.ids(send.to), frame=frame)
-
-    def _is_late(self, kind: type[Message]) -> bool:
-        order = (*self._role.phases, Over.phase)
-        return self._role.tolerant and order.index(kind.phase) < order.index(self.phase)
 
     def _discard(self, sender: PartyId, error: DecodeError) -> None:
         if not self._role.tolerant:

@@ -479,10 +479,12 @@ def test_whoever_was_late_may_still_be_told_off_by_the_role() -> None:
     assert events(server) == [PeerRejected(3, "second", "never said hello")]
 
 
-def test_a_client_takes_nothing_early() -> None:
+def test_a_client_that_missed_a_frame_ends_and_blames_nobody() -> None:
     client = asked()
-    with pytest.raises(RemoteProtocolError, match="party 0: Close is not due in phase 'first'"):
+    with pytest.raises(Aborted, match="Close came too early: a frame before it was lost") as caught:
         client.receive(SERVER, close(1))
+    assert (caught.value.phase, caught.value.missing) == ("first", {SERVER})
+    assert not caught.value.culprits
     assert client.ended
     assert client.to_send() == []
 

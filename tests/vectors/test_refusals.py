@@ -13,6 +13,7 @@ from reference.verify import verify
 
 from secagg import (
     SERVER,
+    Aborted,
     DecodeError,
     Discarded,
     Event,
@@ -22,6 +23,7 @@ from secagg import (
     LocalProtocolError,
     PeerRejected,
     RemoteProtocolError,
+    SecAggError,
 )
 from secagg.primitives import seal
 
@@ -77,10 +79,21 @@ def test_a_client_refuses_a_frame_and_goes_on(case: Json, monkeypatch: pytest.Mo
 def test_a_client_refuses_the_server_and_is_finished(
     case: Json, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    end(case, RemoteProtocolError, monkeypatch)
+
+
+@some("client", "Aborted")
+def test_a_client_that_missed_a_frame_is_finished(
+    case: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end(case, Aborted, monkeypatch)
+
+
+def end(case: Json, error: type[SecAggError], monkeypatch: pytest.MonkeyPatch) -> None:
     player = before(case, monkeypatch)
     client = player.parties[case["to"]]
     assert not client.ended
-    with pytest.raises(RemoteProtocolError, match=case["says"]):
+    with pytest.raises(error, match=case["says"]):
         deliver(player, case)
     assert client.ended
     assert client.to_send() == []
@@ -133,6 +146,7 @@ def test_every_kind_of_error_and_every_message_is_among_the_cases() -> None:
     assert {case["error"] for case in CASES} == {
         "DecodeError",
         "RemoteProtocolError",
+        "Aborted",
         "IntegrityError",
     }
     assert {bytes.fromhex(case["frame"])[4] for case in CASES if case["frame"]} >= set(range(1, 10))

@@ -107,6 +107,8 @@ class Dropouts(Harness):
             result = self.play(parties, inputs, faults=[fault])
             self.check_exact(result, inputs, set(parties.clients) - {cut})
             self.check_nobody_blamed(result)
+            for error in result.errors.values():
+                assert isinstance(error, Aborted), f"an honest server is blamed: {error}"
 
     def _survive(self, pattern: Sequence[Vanish]) -> None:
         result = self._vanish(pattern)

@@ -237,14 +237,19 @@ def test_mending_is_run_where_others_were_and_then_on_a_set_that_no_other_grid_h
     assert "mnist" not in others
 
 
-def test_the_fifth_held_out_grid_has_sets_on_which_nothing_was_unlearned() -> None:
-    fifth = grid_of("held-out-5")
-    assert fifth.held_out
-    assert len(set(fifth.cases)) == len(fifth.cases)
-    others = [case for grid in GRIDS if grid is not fifth for case in grid.cases]
-    assert fifth.cases[0].seed not in {case.seed for case in others}
+def test_the_last_held_out_grids_have_sets_on_which_nothing_was_unlearned() -> None:
+    fifth, sixth = grid_of("held-out-5"), grid_of("held-out-6")
+    others = [case for grid in GRIDS if grid not in (fifth, sixth) for case in grid.cases]
     mended = {case.data for case in others if case.method.endswith("mending")}
-    assert not {case.data for case in fifth.cases} & mended
+    for grid in (fifth, sixth):
+        assert grid.held_out
+        assert len(set(grid.cases)) == len(grid.cases)
+        assert not {case.seed for case in grid.cases} & {case.seed for case in others}
+        assert not {case.data for case in grid.cases} & mended
+    both = fifth.cases + sixth.cases
+    partitions = {(case.alpha, case.seed) for case in both}
+    assert sorted(partitions) == [(0.0, 1203), (0.1, 1204), (0.3, 1200), (0.3, 1201), (0.3, 1202)]
+    assert len({(case.alpha, case.seed, case.data) for case in both}) == 4 * len(partitions)
 
 
 def test_what_followed_has_two_sets_that_no_grid_had_before_and_then_three() -> None:
@@ -292,7 +297,7 @@ def test_unknown_grids_are_refused() -> None:
     assert [grid_of(grid.name) for grid in GRIDS] == list(GRIDS)
     names = "one of quick, preview, development, follow-up, free-rider-benchmark, held-out, "
     names += "coalitions, held-out-2, follow-up-2, follow-up-3, held-out-3, follow-up-4, mending, "
-    names += "held-out-4, held-out-5"
+    names += "held-out-4, held-out-5, held-out-6"
     with pytest.raises(ParameterError, match=names):
         grid_of("all")
 

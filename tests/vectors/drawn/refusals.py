@@ -311,12 +311,12 @@ def _order(forge: Forge) -> Iterator[Json]:
         return forge.case(name, place, to, sender, data, error, says)
 
     last = len(forge.vector["frames"]) - 1
-    blame = "RemoteProtocolError"
     second = "a second, different"
     yield forge.rebodied("Advert: a second one", Code.ADVERT, 1, _other_byte, second, later=1)
     yield forge.rebodied("Cohort: a second one", Code.COHORT, 1, _other_byte, second, later=6)
-    yield moved("server: Masked before its phase", Code.MASKED, 1, 1, blame, "not due")
-    yield moved("client: Survivors before its phase", Code.SURVIVORS, SERVER, 5, blame, "not due")
+    masked, survivors = "server: Masked before its phase", "client: Survivors before its phase"
+    yield moved(masked, Code.MASKED, 1, 1, "RemoteProtocolError", "not due")
+    yield moved(survivors, Code.SURVIVORS, SERVER, 5, "Aborted", "came too early")
     late = forge.signed(forge.find(Code.SHARES, 1)[1][:37] + _from_2(), bytes(36))
     yield forge.case("server: Shares too late", last, SERVER, 2, late, "DecodeError", "too late")
 
