@@ -39,9 +39,11 @@ from secagg.wire import Columns
 
 @dataclass(frozen=True, kw_only=True)
 class FewDraws(SlotScreen):
-    """INSECURE: of few combinations, so that tests are fast. The nonce of these rounds is fixed."""
+    """INSECURE: of few combinations, so that tests are fast; a block is in none of them in one case
+    of 2^16. The nonce of these rounds is fixed.
+    """
 
-    draws: ClassVar[int] = 8
+    draws: ClassVar[int] = 16
 
 
 KEEPER = KeyAuthority.generate(SeededRand("keeper"))
