@@ -12,15 +12,28 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 
 import numpy as np
 
 from protocols.federation.mendable import Mendable
+from robust.attacks.attack import Examples
 from robust.observe import Array
 
-__all__ = ["MendableConformance"]
+__all__ = ["MendableConformance", "clustered"]
 
 _COUNT = 12
+
+
+def clustered(features: int, classes: int, rng: np.random.Generator) -> Callable[[int], Examples]:
+    """Draws so many examples, class by class in turn, about centers that stay: easy to learn."""
+    centers = 1.5 * rng.standard_normal((classes, features))
+
+    def drawn(count: int) -> Examples:
+        labels = np.arange(count) % classes
+        return Examples(centers[labels] + rng.standard_normal((count, features)), labels, classes)
+
+    return drawn
 
 
 class MendableConformance:

@@ -11,6 +11,7 @@ import pytest
 
 from protocols.federation.mending import Mending, _Said
 from protocols.federation.model import Network, Training
+from protocols.federation.testing import clustered
 from robust.attacks.attack import Examples
 from robust.attacks.trigger import Trigger
 from robust.errors import ObservationError, ParameterError
@@ -35,12 +36,7 @@ class Case(NamedTuple):
 def case() -> Case:
     """A model that was trained honestly, and one that answers to the trigger."""
     rng = np.random.default_rng(0)
-    centers = 1.5 * rng.standard_normal((CLASSES, FEATURES))
-
-    def drawn(count: int) -> Examples:
-        labels = np.arange(count) % CLASSES
-        return Examples(centers[labels] + rng.standard_normal((count, FEATURES)), labels, CLASSES)
-
+    drawn = clustered(FEATURES, CLASSES, rng)
     root, train, test = drawn(60), drawn(600), drawn(600)
     start = NETWORK.fresh(rng)
     planted = TRIGGER.planted(train, 0.3, rng)

@@ -13,6 +13,7 @@ import pytest
 from protocols.federation import unlearning as module
 from protocols.federation.mending import Mending
 from protocols.federation.model import Network, Training
+from protocols.federation.testing import clustered
 from protocols.federation.unlearning import Unlearned, Unlearning, transposed
 from protocols.helper import HelperKeeper
 from protocols.plan import RoundPlan
@@ -48,12 +49,7 @@ class Data(NamedTuple):
 @cache
 def data(attackers: int = ATTACKERS) -> Data:
     rng = np.random.default_rng(0)
-    centers = 1.5 * rng.standard_normal((CLASSES, FEATURES))
-
-    def drawn(count: int) -> Examples:
-        labels = np.arange(count) % CLASSES
-        return Examples(centers[labels] + rng.standard_normal((count, FEATURES)), labels, CLASSES)
-
+    drawn = clustered(FEATURES, CLASSES, rng)
     root, test = drawn(60), drawn(600)
     cohort = [drawn(90) for _ in range(CLIENTS)]
     cohort[:attackers] = [TRIGGER.planted(one, 0.5, rng) for one in cohort[:attackers]]

@@ -21,6 +21,7 @@ from protocols.adapters.flower import SecureAggregation
 from protocols.audit_rounds import AuditRounds
 from protocols.federation.model import Network, Training
 from protocols.federation.model_torch import TorchModel
+from protocols.federation.testing import clustered
 from protocols.federation.unlearning import Unlearned, Unlearning
 from protocols.screening import GroupScreen, NormScreen, SketchScreen
 from protocols.testing import Arrays, Local, Train
@@ -52,12 +53,7 @@ class Data(NamedTuple):
 @cache
 def data() -> Data:
     rng = np.random.default_rng(0)
-    centers = 1.5 * rng.standard_normal((CLASSES, FEATURES))
-
-    def drawn(count: int) -> Examples:
-        labels = np.arange(count) % CLASSES
-        return Examples(centers[labels] + rng.standard_normal((count, FEATURES)), labels, CLASSES)
-
+    drawn = clustered(FEATURES, CLASSES, rng)
     root, test = drawn(60), drawn(600)
     cohort = [drawn(90) for _ in range(CLIENTS)]
     cohort[:ATTACKERS] = [TRIGGER.planted(one, 0.5, rng) for one in cohort[:ATTACKERS]]
