@@ -38,6 +38,9 @@ __all__ = ["bench_flower", "bench_neural", "bench_rates"]
 
 _MOST = 300  # examples of each attack, four times as many benign: minutes of training
 _AT_ONCE = 5  # rounds in Flower
+_MOVED = 1e-5
+"""About what the rounding of a sum does to a weight."""
+
 _RATES = (2e-3, 4e-3, 8e-3, 16e-3)
 _CHOSEN = Learning(rounds=20, rate=8e-3)
 _CONTRAST = Learning(rounds=20, rate=8e-3, contrast=0.5)
@@ -134,12 +137,26 @@ def _rounds(split: _Split, done: int, state: str) -> tuple[list[Any], str]:
 
 def _beside_the_clear(split: _Split, state: str) -> tuple[list[Any], str]:
     weights, sent = _unpacked(state)
-    network = network_of(weights, len(split.labels))
-    clear = [*averages(split.numbered, len(split.labels), _CHOSEN)][-1]
-    texts = [value.text for value in split.tested]
-    apart = np.abs(responses(network, texts) - responses(clear, texts)).max()
-    cost = {"MB sent by one site": round(sent / 1e6, 2), "largest difference": float(apart)}
+    count, texts = len(split.labels), [value.text for value in split.tested]
+    network = network_of(weights, count)
+    starts = (None, _moved(arrays_of(ByteNetwork.fresh(count))))
+    clear, moved = ([*averages(split.numbered, count, _CHOSEN, one)][-1] for one in starts)
+    found, due, other = (responses(one, texts) for one in (network, clear, moved))
+    cost = {
+        "MB sent by one site": round(sent / 1e6, 2),
+        "largest difference to the clear": round(float(np.abs(found - due).max()), 2),
+        f"of the clear, begun {_MOVED:g} beside": round(float(np.abs(other - due).max()), 2),
+    }
     return [split.row("averaged CNN, in Flower", _of(network)) | cost], ""
+
+
+def _moved(weights: Arrays) -> Arrays:
+    """Beside these by `_MOVED`, up or down."""
+    rng = np.random.default_rng(0)
+    signs = {name: rng.choice([-1.0, 1.0], each.shape) for name, each in weights.items()}
+    return {
+        name: (each + _MOVED * signs[name]).astype(each.dtype) for name, each in weights.items()
+    }
 
 
 def _packed(weights: Arrays, sent: int) -> str:

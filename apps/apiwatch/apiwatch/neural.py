@@ -109,13 +109,16 @@ def trained(
     return arrays_of(network)
 
 
-def averages(sites: Mapping[int, Pairs], classes: int, how: Learning) -> Iterator[ByteNetwork]:
+def averages(
+    sites: Mapping[int, Pairs], classes: int, how: Learning, start: Arrays | None = None
+) -> Iterator[ByteNetwork]:
     """Federated averaging [McMahan17] in the clear: the network after each round.
 
+    start: other weights to begin with than the fresh ones.
     `neural_flower.averaged` gives the last of them, but for the rounding of its sums.
     """
     require_sites(sites, classes)
-    model = arrays_of(ByteNetwork.fresh(classes))
+    model = arrays_of(ByteNetwork.fresh(classes)) if start is None else start
     share = np.array([len(sites[site]) for site in sorted(sites)], np.float64)
     share /= share.sum()
     for number in range(1, how.rounds + 1):

@@ -57,6 +57,17 @@ def test_averaging_in_flower_goes_on_where_it_ended() -> None:
     assert any(np.abs(second[name] - first[name]).max() > 1e-2 for name in first)
 
 
+def test_averaging_begins_where_it_is_told() -> None:
+    how, fresh = Learning(rounds=1, rate=1e-2), arrays_of(ByteNetwork.fresh(2))
+    other = {name: each + np.float32(0.1) for name, each in fresh.items()}
+    usual, same, moved = (
+        arrays_of(next(averages(SITES, 2, how, start))) for start in (None, fresh, other)
+    )
+    for name in usual:
+        assert np.array_equal(same[name], usual[name])
+    assert any(np.abs(moved[name] - usual[name]).max() > 1e-2 for name in usual)
+
+
 def test_a_mean_is_by_examples() -> None:
     how = Learning(rounds=1, rate=1e-2)
     (network,) = averages(SITES, 2, how)
