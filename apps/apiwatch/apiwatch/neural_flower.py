@@ -51,6 +51,9 @@ _ENGINE: dict[str, dict[str, int | float | str | bytes | bool | list[int]]] = {
     "init_args": {"log_to_driver": False},
 }
 
+_PATIENCE = 600.0
+"""Seconds: the engine starts its workers in the first exchange, on a busy machine for minutes."""
+
 
 def averaged(
     sites: Mapping[int, Pairs],
@@ -89,6 +92,7 @@ def _strategy(folder: str, sites: Mapping[int, Pairs]) -> SecureAggregation:
         plan=SecurePlan(clip=NormClip(_CLIP), max_weight=weight, least_clients=count),
         identity=f"{folder}/server.key",
         roster=f"{folder}/roster.json",
+        deadline=_PATIENCE,
     )
 
 
