@@ -27,7 +27,7 @@ from secagg.frame import HEADER_SIZE, Endpoint, Header
 from secagg.identity import BROADCAST, PartyId
 from secagg.primitives.digest import DIGEST_SIZE, Label, digest
 from secagg.rand import Rand
-from secagg.role import Over, Role, Send, Signal, State, Step, Transitions, Trigger
+from secagg.role import Over, Role, Send, Side, Signal, State, Step, Transitions, Trigger
 from secagg.wire import Blob, Fixed, Items, Joined, Limits, Message, Record, Rows, Table, Uint
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "PeerRejected",
     "Role",
     "Send",
+    "Side",
     "Signal",
     "State",
     "Step",
@@ -286,32 +287,29 @@ class Machine(Generic[S]):
         else:
             self._misplace(kind, header.sender)
 
-    def _misplace(self, kind: type[Message], sender: PartyId) -> None:
-        """A message that is not due. A server goes on without a client that missed a frame, and may
-        tell it what comes next all the same: nobody's fault.
-        """
-        if self._is_late(kind):
-            self._discard(sender, DecodeError(f"{kind.__name__} came too late"))
-        elif self._role.tolerant:
-            self._refuse(sender, f"{kind.__name__} is not due in phase {self.phase!r}")
-        else:
-            phase = self.phase
-            reason = f"{kind.__name__} came too early: a frame before it was lost"
-            self._fail()
-            raise Aborted(phase, reason, {sender})
+    @property
+    def _outlives(self) -> bool:
+        """Whether peers may be at fault, and this party goes on."""
+        return self._role.side is Side.SERVER
 
-    def _is_late(self, kind: type[Message]) -> bool:
-        if self._role.tolerant:
-            order = (*self._role.phases, Over.phase)
-            return order.index(kind.phase) < order.index(self.phase)
-        ahead, seen = set[type[Any]]((type(self._state),)), set[object]()
-        while ahead:
-            row = self._role.transitions.get(state := ahead.pop(), {})
-            if kind in row:
-                return False
-            seen.add(state)
-            ahead.update({after for follow in row.values() for after in follow} - seen)
-        return True
+    def _misplace(self, kind: type[Message], sender: PartyId) -> None:
+        """A message that is not due. The server goes on without a client that missed a frame, and
+        may tell it what comes next all the same: nobody's fault.
+        """
+        late = DecodeError(f"{kind.__name__} came too late")
+        order = (*self._role.phases, Over.phase)
+        match self._role.side:
+            case Side.CLIENT if self._state.leads_to(self._role.transitions, kind):
+                reason = f"{kind.__name__} came too early: a frame before it was lost"
+                error = Aborted(self.phase, reason, {sender})
+                self._fail()
+                raise error
+            case Side.CLIENT:
+                self._discard(sender, late)
+            case Side.SERVER if order.index(kind.phase) < order.index(self.phase):
+                self._discard(sender, late)
+            case _:
+                self._refuse(sender, f"{kind.__name__} is not due in phase {self.phase!r}")
 
     def _read(self, kind: type[Message], header: Header, data: bytes | memoryview) -> None:
         try:
@@ -330,7 +328,7 @@ class Machine(Generic[S]):
             self._apply(trigger, step(self._state))
         except (Aborted, IntegrityError) as error:
             self._fail()
-            if not self._role.tolerant:
+            if not self._outlives:
                 raise
             self._events.append(Failed(error))
 
@@ -349,7 +347,7 @@ class Machine(Generic[S]):
         return _Outgoing(receivers=wire.ids(send.to), frame=frame)
 
     def _discard(self, sender: PartyId, error: DecodeError) -> None:
-        if not self._role.tolerant:
+        if not self._outlives:
             raise error
         # one event per sender, however much it floods
         known = self._discarded.get(sender)
@@ -358,7 +356,7 @@ class Machine(Generic[S]):
         )
 
     def _refuse(self, peer: PartyId, reason: str) -> None:
-        if not self._role.tolerant:
+        if not self._outlives:
             self._fail()
             raise RemoteProtocolError(f"party {peer}: {reason}")
         self._events.append(PeerRejected(peer, self.phase, reason))
@@ -367,7 +365,7 @@ class Machine(Generic[S]):
             self._run(Signal.LOST, lambda state: self._role.on_lost(state, peer, self._rand))
 
     def _fail(self) -> None:
-        self._failed = not self._role.tolerant
+        self._failed = not self._outlives
         self._state = Over()
         self._queue, self._last = [], []
 

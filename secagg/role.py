@@ -14,7 +14,7 @@ from secagg.identity import SERVER, PartyId
 from secagg.rand import Rand
 from secagg.wire import Message, Record
 
-__all__ = ["Over", "Role", "Send", "Signal", "State", "Step", "Transitions", "Trigger"]
+__all__ = ["Over", "Role", "Send", "Side", "Signal", "State", "Step", "Transitions", "Trigger"]
 
 
 class State(Record):
@@ -24,10 +24,32 @@ class State(Record):
     may be taken twice from one state object. `Machine` sees to that.
     """
 
+    @classmethod
+    def leads_to(cls, table: Transitions, kind: type[Message]) -> bool:
+        """Whether it, or a state that may come after it, takes `kind`."""
+        ahead, seen = {cls}, set[type[State]]()
+        while ahead:
+            row = table.get(now := ahead.pop(), {})
+            if kind in row:
+                return True
+            seen.add(now)
+            ahead.update({after for follow in row.values() for after in follow} - seen)
+        return False
+
 
 @wire.declare(code=255, phase="over")
 class Over(State):
     """Nothing is remembered and nothing is accepted any more."""
+
+
+class Side(enum.Enum):
+    """What a party is in its round. A server outlives faulty peers, and goes on without a client
+    that does not answer, but not without the third party.
+    """
+
+    SERVER = "server"
+    CLIENT = "client"
+    THIRD = "third"
 
 
 class Signal(enum.Enum):
@@ -92,8 +114,8 @@ class Role(Protocol[S]):
         ...
 
     @property
-    def tolerant(self) -> bool:
-        """Whether this party outlives faulty peers, as servers do."""
+    def side(self) -> Side:
+        """What this party is."""
         ...
 
     @property

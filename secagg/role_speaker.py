@@ -10,7 +10,7 @@ from secagg.event import Finished
 from secagg.frame import Signed
 from secagg.identity import PartyId
 from secagg.rand import Rand
-from secagg.role import Over, Send, Signal, State, Step, Transitions
+from secagg.role import Over, Send, Side, Signal, State, Step, Transitions
 from secagg.wire import Message
 
 __all__ = ["Speaker", "speaks_once"]
@@ -26,7 +26,7 @@ def speaks_once(waiting: type[State]) -> Transitions:
 class Speaker(ABC, Generic[S]):
     """A role whose `transitions` are `speaks_once`, and whose one phase is that of its message."""
 
-    tolerant = False
+    side = Side.CLIENT
     phases: ClassVar[tuple[str, ...]]
     transitions: Transitions
 

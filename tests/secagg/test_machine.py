@@ -35,6 +35,7 @@ from secagg.machine import (
     Over,
     PeerRejected,
     Send,
+    Side,
     Signal,
     State,
     Step,
@@ -105,7 +106,7 @@ class Parting(State):
 
 class ToyClient:
     phases = ("first", "second", "third")
-    tolerant = False
+    side = Side.CLIENT
     transitions: ClassVar[Transitions] = {
         Idle: {Signal.INPUT: (Idle, Asked), Signal.DEADLINE: (Over,)},
         Asked: {Ack: (Parted,), Signal.DEADLINE: (Over,)},
@@ -150,7 +151,7 @@ class ToyClient:
 
 class ToyServer:
     phases = ("first", "second", "third")
-    tolerant = True
+    side = Side.SERVER
     transitions: ClassVar[Transitions] = {
         Gathering: {
             Hello: (Gathering, Parting),

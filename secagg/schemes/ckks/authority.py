@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from secagg.errors import DecodeError, IntegrityError, RemoteProtocolError
 from secagg.frame import Endpoint, Signed
 from secagg.identity import SERVER, PartyId
-from secagg.machine import Failed, Finished, Over, Send, Step, Transitions
+from secagg.machine import Failed, Finished, Over, Send, Side, Step, Transitions
 from secagg.primitives.ring import Words, pack
 from secagg.rand import Rand
 from secagg.schemes.ckks import states
@@ -34,7 +34,7 @@ class Authority(ABC):
     """
 
     phases: tuple[str, ...] = ("open",)
-    tolerant = False
+    side = Side.THIRD
     transitions: Transitions = states.AUTHORITY
 
     def __init__(

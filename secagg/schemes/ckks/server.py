@@ -10,7 +10,7 @@ import numpy as np
 from secagg.errors import Aborted, DecodeError, IntegrityError, RemoteProtocolError
 from secagg.frame import Endpoint, Signed
 from secagg.identity import AUTHORITY, PartyId
-from secagg.machine import Aggregate, Finished, Over, Send, Step, Transitions
+from secagg.machine import Aggregate, Finished, Over, Send, Side, Step, Transitions
 from secagg.primitives.ring import unpack
 from secagg.rand import Rand
 from secagg.schemes.ckks import states
@@ -30,7 +30,7 @@ class Server:
     """Streams: one ciphertext vector in memory beside the one that arrives, and no native code."""
 
     phases: tuple[str, ...] = ("upload", "open")
-    tolerant = True
+    side = Side.SERVER
     transitions: Transitions = states.SERVER
 
     def __init__(self, params: EncryptedScheme, endpoint: Endpoint) -> None:

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from secagg.errors import Aborted, DecodeError, RemoteProtocolError, ReportRefused
 from secagg.frame import Endpoint, Signed
 from secagg.identity import SERVER, PartyId
-from secagg.machine import Finished, Over, Send, Step, Transitions
+from secagg.machine import Finished, Over, Send, Side, Step, Transitions
 from secagg.primitives.field import Elements
 from secagg.primitives.seal import open_sealed
 from secagg.rand import Rand
@@ -32,7 +32,7 @@ class PineHelper:
     """Holds one vector, and a seed for each valid report."""
 
     phases: tuple[str, ...] = ("reports", "sum")
-    tolerant = False
+    side = Side.THIRD
     transitions: Transitions = states.HELPER
 
     def __init__(self, params: TwoAggregators, endpoint: Endpoint) -> None:

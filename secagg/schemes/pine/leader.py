@@ -19,7 +19,7 @@ from secagg.errors import (
 from secagg.event import PeerRejected
 from secagg.frame import Endpoint, Signed
 from secagg.identity import SERVER, PartyId
-from secagg.machine import Aggregate, Finished, Over, Send, Step, Transitions
+from secagg.machine import Aggregate, Finished, Over, Send, Side, Step, Transitions
 from secagg.primitives.field import Elements
 from secagg.primitives.ring import Words, reduce, word
 from secagg.primitives.seal import open_sealed
@@ -44,7 +44,7 @@ class PineLeader:
     """Holds one vector, and one more for each report that the helper has not answered."""
 
     phases: tuple[str, ...] = ("reports", "sum")
-    tolerant = True
+    side = Side.SERVER
     transitions: Transitions = states.LEADER
 
     def __init__(self, params: TwoAggregators, endpoint: Endpoint, helper: PartyId) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from secagg.errors import Aborted, DecodeError, RemoteProtocolError
 from secagg.frame import Endpoint, Signed
 from secagg.identity import PartyId
-from secagg.machine import Aggregate, Finished, Over, Step, Transitions
+from secagg.machine import Aggregate, Finished, Over, Side, Step, Transitions
 from secagg.primitives.ring import reduce, unpack, word
 from secagg.rand import Rand
 from secagg.scheme import Scheme
@@ -24,7 +24,7 @@ class PlainServer:
     """Streams: one vector in memory, however many clients."""
 
     phases = ("update",)
-    tolerant = True
+    side = Side.SERVER
     transitions: Transitions = states.SERVER
 
     def __init__(self, params: Scheme, endpoint: Endpoint) -> None:

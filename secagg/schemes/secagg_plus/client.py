@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from secagg.errors import Aborted, DecodeError, LocalProtocolError, RemoteProtocolError
 from secagg.frame import Endpoint, Signed
 from secagg.identity import SERVER, PartyId
-from secagg.machine import Finished, Over, Send, State, Step, Transitions
+from secagg.machine import Finished, Over, Send, Side, State, Step, Transitions
 from secagg.primitives import agreement, prg
 from secagg.primitives.digest import Label, digest
 from secagg.primitives.ring import Words, check_vector, pack, reduce
@@ -53,7 +53,7 @@ class Client:
     """Masks one vector, and helps to unmask one sum."""
 
     phases: tuple[str, ...] = PHASES
-    tolerant = False
+    side = Side.CLIENT
     _without_input: type[State] = Keyed
 
     def __init__(

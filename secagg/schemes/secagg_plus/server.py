@@ -10,7 +10,7 @@ import numpy as np
 from secagg.errors import Aborted, DecodeError, RemoteProtocolError
 from secagg.frame import Endpoint, Signed
 from secagg.identity import PartyId
-from secagg.machine import Over, PeerRejected, Send, State, Step, Transitions
+from secagg.machine import Over, PeerRejected, Send, Side, State, Step, Transitions
 from secagg.primitives import agreement
 from secagg.primitives.digest import Label, digest
 from secagg.primitives.ring import unpack, word
@@ -56,7 +56,7 @@ class Server:
     """Streams: one vector in memory, however many clients."""
 
     phases: tuple[str, ...] = PHASES
-    tolerant = True
+    side = Side.SERVER
 
     def __init__(
         self, params: PairwiseScheme, endpoint: Endpoint, transitions: Transitions

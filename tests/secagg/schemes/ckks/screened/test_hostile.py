@@ -280,7 +280,7 @@ def test_a_query_is_answered_once_and_a_sum_after_it() -> None:
 
 def test_no_sum_is_opened_before_numbers_are_shown() -> None:
     request = Request(contributors=listed(1, 3, 5), vector=summed(1, 3, 5))
-    with pytest.raises(Aborted, match="Request came too early"):
+    with pytest.raises(RemoteProtocolError, match="Request is not due"):
         asked(authority(), request)
 
 
