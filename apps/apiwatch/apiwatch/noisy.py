@@ -24,6 +24,7 @@ from apiwatch.settings import require
 
 __all__ = ["NoisySums", "honest_parts", "releases_within"]
 
+_MOST = 1 << 36  # of noise that `dp` draws
 _Integers = NDArray[np.int64]
 
 
@@ -39,7 +40,7 @@ def releases_within(
     """Releases that cost epsilon together at most, by the accountant of `dp`.
 
     charged: of each, what is protected adds at most, and its share of the budget. parts: sites
-    whose noise is counted on. Raises `ParameterError` where no noise is enough.
+    whose noise is counted on. Raises `ParameterError` where no noise is enough, or too much.
     """
     multiplier = noise_multiplier(epsilon, delta)
     for hair in (1.0, 1.001, 1.01, 1.1):  # integers cost a little more than a Gaussian
@@ -55,6 +56,7 @@ def _release(bound: Sensitivity, multiplier: float, parts: int) -> Release:
     variance = Fraction(bound.l2 * multiplier) ** 2
     # a multiple of 1/2**20 in each part: what a plan can print
     each = Fraction(-(-variance * (1 << 20) // parts), 1 << 20)
+    require(each <= _MOST, "sigma**2 <= 2**36 at each site", float(each))
     return Release(Skellam(each), parts, bound)
 
 

@@ -161,7 +161,7 @@ class PrivateClasses:
         for label in self.labels:
             check_name(label)
         others = {label for pairs in sites.values() for _, label in pairs} - set(self.labels)
-        require(not others, f"labels in {self.labels}", sorted(others))
+        require(not others, f"labels among the names given, {self.labels},", sorted(others))
         self.privacy = privacy
         self.releases = privacy.releases(len(self.labels), len(sites))
         self.sums: ClassSums | None = None
