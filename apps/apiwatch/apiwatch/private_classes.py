@@ -28,7 +28,7 @@ from apiwatch.classes import BENIGN, MOST_EXAMPLES, ClassModel, ClassSums
 from apiwatch.encode import NORM, SIZE, encode
 from apiwatch.errors import ParameterError
 from apiwatch.ledger import Ledger
-from apiwatch.name_table import check_name
+from apiwatch.name_table import MOST_NAMES, check_name
 from apiwatch.naming import MOST_LEVEL, UNKNOWN_SHARE
 from apiwatch.noisy import NoisySums, honest_parts, releases_within
 from apiwatch.secure import Summed
@@ -84,7 +84,7 @@ class NamePrivacy:
         """
         squared = Fraction(_UNITS * self.norm) ** 2
         bounds = (
-            # a * (n**2 - d) + b * d is at most a * n**2 where b <= a, of a = 9/2 and b = 4
+            # of a vector x: 9 (|x|**4 - sum x**4) / 2 across, 4 sum x**4 along, 9/2 |x|**4 at most
             _bound(squared**2 * _ACROSS**2 / 2, _HALF[0].size),
             _bound(squared + _COUNT**2, labels * SIZE),
             _bound(Fraction(1), _STEPS),
@@ -158,6 +158,7 @@ class PrivateClasses:
     ) -> None:
         self.labels = tuple(sorted({*names, BENIGN}))
         require(len(self.labels) >= 2, "names but 'benign' >= 1", len(self.labels) - 1)
+        require(len(self.labels) <= MOST_NAMES, f"names <= {MOST_NAMES}", len(self.labels))
         for label in self.labels:
             check_name(label)
         others = {label for pairs in sites.values() for _, label in pairs} - set(self.labels)

@@ -199,6 +199,7 @@ def test_noise_that_cannot_be_drawn_is_refused_before_anything_is_released() -> 
     [
         (["sqli"], "names given.*xss"),
         ([], "names but 'benign' >= 1"),
+        ([*LABELS, *map(str, range(62))], "names <= 64"),
         ([*LABELS, "unknown"], "not in"),
     ],
 )
