@@ -47,7 +47,8 @@ _BATCH = 2048
 _STEPS = 32  # of a response: the fewer, the less noise is below a level
 _SHARES = (0.25, 0.72, 0.03)  # of the budget: products, moments, responses
 _ROOM = 1 << 35  # on both sides of zero; products of 2**20 examples are below a half of it
-_VISIBLE = 4.0  # deviations that a class, or the number of responses, must be above noise
+_VISIBLE = 4.0  # deviations of noise that the number of responses must exceed
+_CLEAR = 0.25  # of the squared norm of noise, that of a class must be
 _WEIGHT = 4  # of every example, the least of `class_weights`: examples added later weigh as ever
 _Floats = NDArray[np.float64]
 _Integers = NDArray[np.int64]
@@ -238,9 +239,12 @@ class PrivateClasses:
 
 
 def _above(moments: _Integers, deviation: float) -> NDArray[np.bool_]:
-    """(c,) which classes have moments whose squared norm noise alone hardly ever has."""
+    """(c,) which classes have moments half as long as the noise in them, or longer.
+
+    Noise alone seems so by eight deviations of its squared norm: never.
+    """
     squares = (moments.astype(np.float64) ** 2).sum(axis=1)
-    above: NDArray[np.bool_] = squares > deviation**2 * (_WIDTH + _VISIBLE * (2 * _WIDTH) ** 0.5)
+    above: NDArray[np.bool_] = squares > (1.0 + _CLEAR) * deviation**2 * _WIDTH
     return above
 
 

@@ -24,12 +24,14 @@ from apiwatch.encode import NORM, SIZE, encode
 from apiwatch.errors import ParameterError, ProfileMismatch, ProfileUnreadable
 from apiwatch.ledger import Ledger
 from apiwatch.naming import Namer
+from apiwatch.private import Privacy
 from apiwatch.private_classes import NamePrivacy, PrivateClasses, added, within
 from apiwatch.store import Profile
 from apiwatch.unknown import clusters
-from apiwatch.work import learnt, names_forgotten, with_examples
+from apiwatch.work import learnt, learnt_privately, names_forgotten, with_examples
 
 SITES = {1: PAIRS[:40], 2: PAIRS[40:80], 3: PAIRS[80:120], 4: PAIRS[120:], 5: []}
+ODD_ONES = [(f"{{{{{i}*{chr(33 + i)}}}}}", "xss") for i in range(12)]
 CLEAR = NamePrivacy(epsilon=100.0, norm=64, corrupt=0.1, dropout=0.25)
 WIDTH = SIZE - 1
 HALF = WIDTH * (WIDTH + 1) // 2
@@ -94,7 +96,9 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def clear() -> PrivateClasses:
     """Without the noise that is charged for, and without site 2, which has half of xss."""
-    learnt = PrivateClasses({**SITES, 5: PAIRS[60:80], 2: PAIRS[40:60]}, ["sqli", "xss"], CLEAR)
+    learnt = PrivateClasses(
+        {**SITES, 5: PAIRS[60:80] + ODD_ONES, 2: PAIRS[40:60]}, ["sqli", "xss"], CLEAR
+    )
     with pytest.MonkeyPatch.context() as patch:
         quiet(patch)
         learnt.learn(drops={2: "masked"})
@@ -102,7 +106,7 @@ def clear() -> PrivateClasses:
 
 
 def test_without_noise_the_sums_are_the_exact_ones_of_who_stayed(clear: PrivateClasses) -> None:
-    stayed = PAIRS[:40] + PAIRS[60:]
+    stayed = PAIRS[:40] + PAIRS[60:] + ODD_ONES
     exact = ClassSums.learn(stayed, LABELS, dict.fromkeys(LABELS, 4))
     assert clear.rounds[0].included == clear.rounds[1].included == {1, 3, 4, 5}
     assert clear.sums is not None
@@ -115,12 +119,11 @@ def test_the_level_is_below_88_of_100_attacks_as_if_none_were_in_the_sums(
     clear: PrivateClasses,
 ) -> None:
     model = ClassModel(clear.sums)
-    pairs = PAIRS[:40] + PAIRS[60:80]
+    pairs = PAIRS[:40] + PAIRS[60:80] + ODD_ONES
     texts, labels = zip(*pairs, strict=True)
     found = model.unseen(texts, labels, dict.fromkeys(LABELS, 4)).max(axis=1)
     assert clear.level is not None
-    assert np.mean(found >= clear.level) >= 0.88
-    assert clear.level == 0.8 or np.mean(found >= clear.level + 1 / 32) < 0.88
+    assert np.mean(found >= clear.level) >= 0.88 > np.mean(found >= clear.level + 1 / 32)
     counted = clear.rounds[1].total - 4 * (1 << 35)
     assert counted.sum() == len(pairs)
 
@@ -171,6 +174,37 @@ def test_the_noise_in_an_opened_sum_is_that_of_the_sites_in_it() -> None:
         assert release.parts <= 4
         promised = release.noise.sigma_squared * release.parts / release.sensitivity.squared
         assert promised > 1.0
+
+
+@pytest.mark.slow
+def test_the_noise_that_sums_say_they_have_is_there(noisy) -> None:
+    learnt = noisy[0]
+    exact = sum(added(pairs, learnt.labels, NORM) for pairs in learnt._sites.values())
+    noise = learnt.rounds[0].total - 6 * (1 << 35) - exact
+    products = private_classes._products(noise[:HALF], np.zeros((2, SIZE)))
+    across = products[np.triu_indices(WIDTH, 1)]
+    moments = noise[HALF:].reshape(2, SIZE)[:, :WIDTH] * 4 / 2
+    assert abs(across.std() / learnt.sums.noise.products - 1) < 0.01
+    assert abs(moments.std() / learnt.sums.noise.moments - 1) < 0.1
+    largest = np.linalg.eigvalsh(products)[-1]
+    assert 0.95 < 0.2 * largest / learnt.sums.noise.ridge < 1.1
+
+
+def test_a_class_is_clear_of_noise_or_not() -> None:
+    dice = np.random.default_rng(1)
+    noise = np.rint(dice.normal(0, 100, (300, WIDTH))).astype(np.int64)
+    assert not private_classes._above(noise, 100).any()
+    for length, clear in ((0.4, False), (0.6, True)):
+        assert (private_classes._above(noise + round(100 * length), 100) == clear).mean() > 0.95
+
+
+def test_where_no_level_is_measured_it_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = PrivateClasses(SITES, LABELS, CLEAR)
+    monkeypatch.setattr(names, "learn", lambda: None)
+    requests = [usual(20, seed=site) for site in range(5)]
+    chosen = Settings(cells=10, slots=5, salt=bytes(16))
+    made = learnt_privately(requests, chosen, Privacy(epsilon=50.0), names)
+    assert (made.classes, made.level) == (None, 0.3)
 
 
 @pytest.mark.parametrize(("epsilon", "sites"), [(0.5, 5), (3.0, 20), (20.0, 100)])
@@ -363,8 +397,9 @@ def test_the_command_learns_names_and_tells_what_all_of_it_cost(
     found = run(*asked(logs, tmp_path, *files, *names, "--names-epsilon", "20"))
     assert found.exit_code == 0
     assert "names learnt: benign, sqli, xss; drowned in noise: java" in found.stderr
-    assert "unknown below a response of 0." in found.stderr
     profile = Profile.load(tmp_path / "p")
+    assert f"unknown below a response of {profile.level:.2f}, as measured" in found.stderr
+    assert profile.level in [step / 32 for step in range(1, 26)] + [0.8]
     spent = profile.ledger.epsilon(1e-5)
     events = [entry.event for entry in profile.ledger.sent]
     assert spent == ReductionAccountant().epsilon(Composed.of(*events), 1e-5)
