@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from hashlib import sha256
 from itertools import islice
 
@@ -37,8 +38,7 @@ from apiwatch.settings import require
 __all__ = ["NamePrivacy", "PrivateClasses", "added", "within"]
 
 _WIDTH = SIZE - 1  # without the constant
-_HALF = np.triu_indices(_WIDTH)
-_DIAGONAL = _HALF[0] == _HALF[1]
+_PRODUCTS = _WIDTH * (_WIDTH + 1) // 2  # of different entries, and of one
 _UNITS = 2  # integers to 1 of an encoded text
 _ACROSS, _ALONG = 3, 2  # by which products of different entries, and of one, are multiplied
 _COUNT = 16  # what a count adds beside moments of norm 64 in these units
@@ -46,7 +46,7 @@ _BELOW = 0.99  # of the norm: rounding may add to it
 _BATCH = 2048
 _STEPS = 32  # of a response: the fewer, the less noise is below a level
 _SHARES = (0.25, 0.72, 0.03)  # of the budget: products, moments, responses
-_ROOM = 1 << 35  # on both sides of zero; products of 2**20 examples are below a half of it
+_ROOM = 1 << 35  # on both sides of zero; 2**20 examples of norm 32 take a quarter at most
 _VISIBLE = 4.0  # deviations of noise that the number of responses must exceed
 _CLEAR = 0.25  # of the squared norm of noise, that of a class must be
 _WEIGHT = 4  # of every example, the least of `class_weights`: examples added later weigh as ever
@@ -86,7 +86,7 @@ class NamePrivacy:
         squared = Fraction(_UNITS * self.norm) ** 2
         bounds = (
             # of a vector x: 9 (|x|**4 - sum x**4) / 2 across, 4 sum x**4 along, 9/2 |x|**4 at most
-            _bound(squared**2 * _ACROSS**2 / 2, _HALF[0].size),
+            _bound(squared**2 * _ACROSS**2 / 2, _PRODUCTS),
             _bound(squared + _COUNT**2, labels * SIZE),
             _bound(Fraction(1), _STEPS),
         )
@@ -136,8 +136,21 @@ def added(examples: Iterable[tuple[str, str]], labels: Sequence[str], norm: int)
         products += exact.T @ exact
         counted = np.full((len(part), 1), _COUNT)
         np.add.at(moments, of, np.concatenate([rows, counted], axis=1))
-    half = products[_HALF].astype(np.int64) * np.where(_DIAGONAL, _ALONG, _ACROSS)
+    half = products[_half()].astype(np.int64) * _factors()
     return np.concatenate([half, moments.reshape(-1)])
+
+
+@cache
+def _half() -> tuple[_Integers, _Integers]:
+    """Where the half that is summed has its entries in the matrix."""
+    rows, columns = np.triu_indices(_WIDTH)
+    return rows, columns
+
+
+def _factors() -> _Integers:
+    """(2098176,) by which its entries are multiplied."""
+    rows, columns = _half()
+    return np.where(rows == columns, _ALONG, _ACROSS)
 
 
 class PrivateClasses:
@@ -206,7 +219,7 @@ class PrivateClasses:
             products=_WEIGHT * products / (_ACROSS * _UNITS**2),
             moments=_WEIGHT * moments / _UNITS,
         )
-        half, rest = total[: _HALF[0].size], total[_HALF[0].size :].reshape(-1, SIZE)
+        half, rest = total[:_PRODUCTS], total[_PRODUCTS:].reshape(-1, SIZE)
         seen = _above(rest[:, :_WIDTH], moments)
         self.drowned = tuple(np.array(self.labels)[~seen].tolist())
         labels = tuple(label for label in self.labels if label not in self.drowned)
@@ -241,7 +254,7 @@ class PrivateClasses:
 def _above(moments: _Integers, deviation: float) -> NDArray[np.bool_]:
     """(c,) which classes have moments half as long as the noise in them, or longer.
 
-    Noise alone seems so by eight deviations of its squared norm: never.
+    Noise alone is eight deviations of its squared norm away from that.
     """
     squares = (moments.astype(np.float64) ** 2).sum(axis=1)
     above: NDArray[np.bool_] = squares > (1.0 + _CLEAR) * deviation**2 * _WIDTH
@@ -251,7 +264,7 @@ def _above(moments: _Integers, deviation: float) -> NDArray[np.bool_]:
 def _products(half: _Integers, moments: _Floats) -> _Floats:
     """(2049, 2049) from the half that was summed; those with the constant follow from moments."""
     products = np.zeros((SIZE, SIZE))
-    products[_HALF] = half * (_WEIGHT / (_UNITS**2 * np.where(_DIAGONAL, _ALONG, _ACROSS)))
+    products[_half()] = half * (_WEIGHT / (_UNITS**2 * _factors()))
     products[:_WIDTH, _WIDTH] = NORM * moments[:, :_WIDTH].sum(axis=0)
     products[_WIDTH, _WIDTH] = max(NORM * moments[:, _WIDTH].sum(), _WEIGHT * NORM**2)
     symmetric: _Floats = products + np.triu(products, 1).T
