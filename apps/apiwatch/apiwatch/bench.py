@@ -32,6 +32,7 @@ from apiwatch.bench_level import bench_level
 from apiwatch.bench_names import bench_classes
 from apiwatch.bench_parts import Bench, Part, Results, rows_of, sources, whole
 from apiwatch.bench_privacy import bench_leaks, bench_privacy, bench_proofs
+from apiwatch.bench_private_names import bench_private_names
 from apiwatch.bench_support import bench_support
 from apiwatch.bench_unknown import bench_later, bench_unknown
 from apiwatch.calibration import Calibration
@@ -220,6 +221,7 @@ BENCHES: dict[str, Bench] = {
     "csic": whole(bench_csic),
     "atrdf": whole(bench_atrdf),
     "classes": whole(bench_classes),
+    "classes_private": bench_private_names,
     "level": whole(bench_level),
     "unknown": bench_unknown,
     "later": bench_later,

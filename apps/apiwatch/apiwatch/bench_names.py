@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.metrics import f1_score
 
 from apiwatch.classes import BENIGN, ClassModel, ClassSums, class_weights, learn_together
@@ -21,8 +22,11 @@ __all__ = [
     "bench_classes",
     "by_class",
     "disguised_values",
+    "named",
     "taught_and_tested",
 ]
+
+_Floats = NDArray[np.float64]
 
 
 def bench_classes(folder: Path, _half: str) -> list[Any]:
@@ -34,21 +38,35 @@ def bench_classes(folder: Path, _half: str) -> list[Any]:
     weights = class_weights(Counter(value.label for value in taught))
     pooled = ClassSums.learn([(v.text, v.label) for v in taught], labels, weights)
     responses = ClassModel(sums).responses([value.text for value in tested])
-    benign = labels.index(BENIGN)
-    truth = np.array([labels.index(value.label) for value in tested])
-    attack = np.delete(responses, benign, axis=1).max(axis=1) - responses[:, benign]
-    usual, attacks = attack[truth == benign], attack[truth != benign]
-    each = f1_score(truth, responses.argmax(axis=1), average=None)
+    figures, each = named(responses, responses, sums.labels, tested, "eight classes, two sums")
     return [
-        Figures.of("eight classes, two sums", usual, usual, attacks),
+        figures,
         {
-            "macro F1": float(each.mean()),
             "equal": sums.digest == pooled.digest,
             "MB sent by one site": [round(max(r.bytes_up.values()) / 1e6, 2) for r in rounds],
             "examples": [len(taught), len(tested)],
         }
-        | {f"F1 {label}": round(float(f1), 3) for label, f1 in zip(labels, each, strict=True)},
+        | each,
     ]
+
+
+def named(
+    responses: _Floats, parts: _Floats, labels: Sequence[str], tested: Sequence[Value], name: str
+) -> tuple[Figures, dict[str, float]]:
+    """How well attacks are told from benign values, and macro F1 with that of each class.
+
+    responses, parts: (n, c) of the classes that a model knows. The largest response to an attack
+    less the benign one tells attacks; the largest part is the name.
+    """
+    truth = np.array([value.label for value in tested])
+    benign = labels.index(BENIGN)
+    attack = np.delete(responses, benign, axis=1).max(axis=1) - responses[:, benign]
+    usual, attacks = attack[truth == BENIGN], attack[truth != BENIGN]
+    every = np.unique(truth).tolist()
+    found = np.array(labels)[parts.argmax(axis=1)]
+    each = f1_score(truth, found, average=None, labels=every)
+    rows = {f"F1 {label}": round(float(f1), 3) for label, f1 in zip(every, each, strict=True)}
+    return Figures.of(name, usual, usual, attacks), {"macro F1": float(each.mean())} | rows
 
 
 def disguised_values(texts: Sequence[str]) -> dict[str, list[str]]:

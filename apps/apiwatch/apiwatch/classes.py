@@ -18,6 +18,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from apiwatch.class_noise import EXACT, Noise
 from apiwatch.encode import NORM, SIZE, encode
 from apiwatch.errors import ParameterError, ProfileMismatch
 from apiwatch.hashing import mix
@@ -66,13 +67,14 @@ class ClassSums:
     """All that is learnt of some classes.
 
     labels: names, ascending. products: (2049, 2049) int64, symmetric. moments: (c, 2049) int64.
-    counts: (c,) int64, examples. All but the counts are weighted.
+    counts: (c,) int64, examples. All but the counts are weighted. noise: in them.
     """
 
     labels: tuple[str, ...]
     products: _Integers
     moments: _Integers
     counts: _Integers
+    noise: Noise = EXACT
 
     def __post_init__(self) -> None:
         if list(self.labels) != sorted(set(self.labels)):
@@ -86,8 +88,8 @@ class ClassSums:
     def empty(cls, labels: Iterable[str]) -> Self:
         names = tuple(sorted(set(labels)))
         c = len(names)
-        sums = (np.zeros(shape, np.int64) for shape in ((SIZE, SIZE), (c, SIZE), (c,)))
-        return cls(names, *sums)
+        products, moments = np.zeros((SIZE, SIZE), np.int64), np.zeros((c, SIZE), np.int64)
+        return cls(names, products, moments, np.zeros(c, np.int64))
 
     @classmethod
     def learn(
@@ -122,11 +124,19 @@ class ClassSums:
         labels = tuple(sorted({*self.labels, *other.labels}))
         one, two = self._with(labels), other._with(labels)
         return ClassSums(
-            labels, one.products + two.products, one.moments + two.moments, one.counts + two.counts
+            labels,
+            one.products + two.products,
+            one.moments + two.moments,
+            one.counts + two.counts,
+            self.noise + other.noise,
         )
 
     def __sub__(self, other: ClassSums) -> ClassSums:
-        """Without what `other` added, exactly. Raises `ProfileMismatch` if it is not in it."""
+        """Without what `other` added, exactly. Raises `ProfileMismatch` if it is not in it, and
+        where noise leaves that open.
+        """
+        if self.noise != EXACT or other.noise != EXACT:
+            raise ProfileMismatch("of class sums with noise nothing can be taken away")
         mine = other._with(self.labels) if set(other.labels) <= set(self.labels) else None
         if mine is None or np.any(mine.vector > self.vector):
             raise ProfileMismatch("class sums that are not part of these cannot be taken away")
@@ -144,20 +154,22 @@ class ClassSums:
         return np.concatenate([half, self.moments.reshape(-1), self.counts])
 
     @classmethod
-    def from_vector(cls, vector: _Integers, labels: tuple[str, ...]) -> Self:
-        """The inverse of `vector`."""
+    def from_vector(cls, vector: _Integers, labels: tuple[str, ...], noise: Noise = EXACT) -> Self:
+        """The inverse of `vector`, which does not say what noise is in it."""
         half, c = SIZE * (SIZE + 1) // 2, len(labels)
         upper = np.zeros((SIZE, SIZE), np.int64)
         upper[np.triu_indices(SIZE)] = vector[:half]
         products = upper + np.triu(upper, 1).T
         moments = vector[half : half + c * SIZE].reshape(c, SIZE)
-        return cls(labels, products, moments, vector[half + c * SIZE :])
+        return cls(labels, products, moments, vector[half + c * SIZE :], noise)
 
     @property
     def digest(self) -> str:
-        """SHA-256 over labels and all sums."""
+        """SHA-256 over labels, all sums, and their noise where there is some."""
         state = sha256("\0".join(self.labels).encode())
         state.update(self.vector.astype("<i8").tobytes())
+        if self.noise != EXACT:
+            state.update(repr(self.noise).encode())
         return state.hexdigest()
 
     def _with(self, labels: tuple[str, ...]) -> ClassSums:
@@ -165,7 +177,7 @@ class ClassSums:
         moments = np.zeros((len(labels), SIZE), np.int64)
         counts = np.zeros(len(labels), np.int64)
         moments[where], counts[where] = self.moments, self.counts
-        return ClassSums(labels, self.products, moments, counts)
+        return ClassSums(labels, self.products, moments, counts, self.noise)
 
 
 class ClassModel:
@@ -185,6 +197,11 @@ class ClassModel:
         """(n, c): near 1 for the class of a value, near 0 for the others."""
         answers: _Floats = encode(texts) @ self._solved[0].T
         return answers
+
+    def parts(self, texts: Sequence[str]) -> _Floats:
+        """(n, c): responses, divided by those that fresh examples of each class usually get."""
+        parts: _Floats = self.responses(texts) / self._solved[1]
+        return parts
 
     def attacked(self, texts: Sequence[str]) -> _Floats:
         """(n, a): the responses of `attacks`."""
@@ -208,8 +225,7 @@ class ClassModel:
         [Hastie09, eq. 7.52].
         """
         encoded, c = encode(texts), len(self.sums.labels)
-        ridge = _regular(self.sums.products.astype(np.float64), _RIDGE)
-        both = _solve(ridge, np.concatenate([self.sums.moments, encoded]).T).T
+        both = _solve(self._ridge, np.concatenate([self.sums.moments, encoded]).T).T
         weight = np.array([weights[label] for label in labels])
         leverage = np.minimum(weight * (encoded * both[c:]).sum(axis=1), _MOST_LEVERAGE)[:, None]
         own = np.array([[label == attack for attack in self.attacks] for label in labels])
@@ -220,9 +236,9 @@ class ClassModel:
     @property
     def floors(self) -> _Floats:
         """(a,) what 9 of 10 examples of all classes respond less than, as a normal law has it."""
-        solution, weight = self._solved[0], self._weights.sum()
+        solution = self._solved[0]
         mean = solution @ self._center
-        square = ((solution @ self.sums.products) * solution).sum(axis=1) / weight
+        square = ((solution @ self.sums.products) * solution).sum(axis=1) / self._weight
         floors: _Floats = mean + _ABOVE * np.sqrt(np.maximum(square - mean**2, 0.0))
         return floors[self._attack]
 
@@ -241,10 +257,23 @@ class ClassModel:
         """(c,) of all examples of a class; every example has the same constant."""
         return np.maximum(self.sums.moments[:, -1] / NORM, 1e-9)
 
+    @property
+    def _weight(self) -> float:
+        """Of all examples. It and the center are read off the products, so that the covariance is
+        positive semi-definite as they are, with noise and without.
+        """
+        return max(float(self.sums.products[-1, -1]) / NORM**2, 1e-9)
+
     @cached_property
     def _center(self) -> _Floats:
-        center: _Floats = self.sums.moments.sum(axis=0) / self._weights.sum()
+        center: _Floats = self.sums.products[-1] / (NORM * self._weight)
         return center
+
+    @property
+    def _ridge(self) -> _Floats:
+        """The products, regular."""
+        products = self.sums.products.astype(np.float64)
+        return _regular(products, _RIDGE, self.sums.noise.ridge)
 
     @cached_property
     def _solved(self) -> tuple[_Floats, _Floats]:
@@ -254,11 +283,13 @@ class ClassModel:
         where h is its leverage [Hastie09, eq. 7.52].
         """
         moments = self.sums.moments.astype(np.float64)
-        ridge = _regular(self.sums.products.astype(np.float64), _RIDGE)
+        ridge = self._ridge
         both = _solve(ridge, np.concatenate([moments, _probes()]).T).T
         solution = both[: len(moments)]
-        own = (solution * moments).sum(axis=1) / self._weights
         trace = float((both[len(moments) :] * _probes()).sum()) / _PROBES
+        # what noise in the moments gets from itself is no response
+        squares = (solution * moments).sum(axis=1) - self.sums.noise.moments**2 * trace
+        own = squares / self._weights
         leverage = self._leverage(own, (ridge[0, 0] - self.sums.products[0, 0]) * trace)
         return solution, np.maximum((own - leverage) / (1.0 - leverage), _LEAST_USUAL)
 
@@ -273,15 +304,16 @@ class ClassModel:
         squares = (moments.astype(np.float64) ** 2).sum(axis=1) / self._weights
         trace = float(np.trace(self.sums.products))
         spread = (SIZE - lost - own.sum()) / max(trace - squares.sum(), 1e-9)
-        size = trace / self._weights.sum() - squares / self._weights
+        size = trace / self._weight - squares / self._weights
         leverage: _Floats = (self._weights * size * spread + own) / counts
         return np.minimum(leverage, _MOST_LEVERAGE)
 
     @cached_property
     def _root(self) -> _Floats:
-        products = self.sums.products / self._weights.sum()
+        products = self.sums.products / self._weight
         covariance = products - np.outer(self._center, self._center)
-        return np.asarray(np.linalg.cholesky(_regular(covariance, _WHITE)), np.float64)
+        regular = _regular(covariance, _WHITE, self.sums.noise.ridge / self._weight)
+        return np.asarray(np.linalg.cholesky(regular), np.float64)
 
 
 def _probes() -> _Floats:
@@ -293,9 +325,10 @@ def _probes() -> _Floats:
     return signs.reshape(_PROBES, SIZE)
 
 
-def _regular(matrix: _Floats, part: float) -> _Floats:
-    """The matrix and, on its diagonal, `part` of its mean eigenvalue."""
-    regular: _Floats = matrix + part * max(np.trace(matrix) / SIZE, 1e-3) * np.eye(SIZE)
+def _regular(matrix: _Floats, part: float, least: float) -> _Floats:
+    """The matrix and, on its diagonal, `part` of its mean eigenvalue, and `least` at least."""
+    ridge = max(part * max(np.trace(matrix) / SIZE, 1e-3), least)
+    regular: _Floats = matrix + ridge * np.eye(SIZE)
     return regular
 
 

@@ -23,6 +23,7 @@ from apiwatch.cli_shared import (
 )
 from apiwatch.pending import Pending, pending_file
 from apiwatch.private import Privacy, Protects
+from apiwatch.private_classes import NamePrivacy, PrivateClasses
 from apiwatch.settings import Settings, require
 from apiwatch.store import Profile
 from apiwatch.table import gather
@@ -40,9 +41,22 @@ def learn_privately(
     protects: Annotated[Protects, typer.Option(help="What is hidden.")] = Protects.REQUEST,
     counters: Annotated[float, typer.Option(help="Norm of what is hidden, first sum.")] = 14.0,
     calibration: Annotated[float, typer.Option(help="The same, second sum.")] = 8.0,
+    examples: Annotated[
+        list[Path] | None,
+        typer.Option(help="Examples as for `teach`: the first file is of the first log's site."),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="A name that the examples may have, beside 'benign'; all may know it."),
+    ] = None,
+    names_epsilon: Annotated[
+        float, typer.Option(help="Of the sums of examples together, at most.")
+    ] = 3.0,
     log_format: LogFormat = None,
 ) -> None:
-    """Each log is a site, as in `learn --together`; noise hides requests or sites."""
+    """Each log is a site, as in `learn --together`; noise hides requests or sites, and each
+    example.
+    """
     privacy = Privacy(
         epsilon=epsilon,
         delta=delta,
@@ -50,9 +64,20 @@ def learn_privately(
         counters=counters,
         calibration=calibration,
     )
+    require(bool(examples) == bool(name), "--name with --examples, and both or none", name)
+    names = None
+    if examples:
+        # refused before anything is released
+        require(protects is Protects.REQUEST, "--protects request with --examples", protects.value)
+        require(len(examples) <= len(logs), "files of examples <= logs", len(examples))
+        given = {site: _pairs([file]) for site, file in enumerate(examples, 1)}
+        pairs = {site: given.get(site, []) for site in range(1, len(logs) + 1)}
+        names = PrivateClasses(pairs, name or [], NamePrivacy(epsilon=names_epsilon, delta=delta))
     sites = [list(requests_of([log], log_format)) for log in logs]
-    made = learnt_privately(sites, Settings(salt=secrets.token_bytes(32)), privacy)
+    made = learnt_privately(sites, Settings(salt=secrets.token_bytes(32)), privacy, names)
     made.save(profile)
+    if names is not None:
+        _tell_names(names, made.level)
     spent = made.ledger.epsilon(delta)
     say(f"epsilon {spent:.3f} at delta {delta:g}; {profile}")
 
@@ -121,6 +146,16 @@ def bench(
     from apiwatch.bench import run  # noqa: PLC0415 -- half of the time that commands start in
 
     run(folder, names, half=half, as_json=as_json, results=results)
+
+
+def _tell_names(names: PrivateClasses, level: float) -> None:
+    """What was learnt, and what was not."""
+    known = ", ".join(names.sums.labels) if names.sums else "none"
+    drowned = ", ".join(names.drowned) or "none"
+    say(f"names learnt: {known}; drowned in noise: {drowned}")
+    if names.sums:
+        source = "by default: too few examples to tell" if names.level is None else "as measured"
+        say(f"unknown below a response of {level:.2f}, {source}")
 
 
 def _pairs(files: list[Path]) -> list[tuple[str, str]]:

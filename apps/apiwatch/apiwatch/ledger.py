@@ -60,10 +60,10 @@ class Ledger:
     def epsilon(self, delta: float) -> float:
         """For which all sums together are (epsilon, delta)-DP; infinite if one had no noise."""
         events = [entry.event for entry in self.sent]
-        noisy = [(event, 1) for event in events if event is not None]
+        noisy = [event for event in events if event is not None]
         if len(noisy) < len(events) or not events:
             return float("inf") if events else 0.0
-        return ReductionAccountant().epsilon(Composed(tuple(noisy)), delta)
+        return ReductionAccountant().epsilon(Composed.of(*noisy), delta)
 
     @property
     def document(self) -> list[dict[str, Any]]:

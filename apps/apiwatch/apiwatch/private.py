@@ -3,15 +3,13 @@
     Privacy(epsilon=3.0)          what is promised, by which clips, about a request or a site
     PrivateFederation.learn()     counters, then calibration on the noisy counters
 
-What one request adds to a sum is an integer vector within a norm, exactly; a site adds its share
-of the noise, so that the honest sites that are certainly in a sum carry all that is promised
-[Kairouz21]. What follows from a noisy sum costs nothing more: counters that noise could have made
-are dropped.
+What one request adds to a sum is an integer vector within a norm, exactly; the noise is that of
+`noisy`. What follows from a noisy sum costs nothing more: counters that noise could have made are
+dropped.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,18 +18,17 @@ from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
-from dp import Composed, Event, ReductionAccountant, Release, Sensitivity, Skellam, noise_multiplier
+from dp import Release, Sensitivity
 from numpy.typing import NDArray
 from secagg import Rand
-from secagg.schemes.secagg_plus import SecAggPlus
 
 from apiwatch.calibration import Calibration
 from apiwatch.contributions import counted, limited, measured, sums_of
 from apiwatch.detector import Detector
-from apiwatch.errors import ParameterError
 from apiwatch.event import Request
-from apiwatch.ledger import Ledger, Sent
-from apiwatch.secure import Members, Summed, secure_sum
+from apiwatch.ledger import Ledger
+from apiwatch.noisy import NoisySums, honest_parts, releases_within
+from apiwatch.secure import Summed
 from apiwatch.settings import Settings, require
 from apiwatch.table import Table
 
@@ -83,38 +80,17 @@ class Privacy:
 
     def releases(self, settings: Settings, sites: int) -> tuple[Release, Release]:
         """What is charged for each sum. Raises `ParameterError` where no noise is enough."""
-        for hair in (1.0, 1.001, 1.01, 1.1):  # integers cost a little more than a Gaussian
-            found = self._releases(settings, self._parts(sites), hair)
-            if ReductionAccountant().epsilon(_both(found), self.delta) <= self.epsilon:
-                return found
-        raise ParameterError(f"epsilon <= {self.epsilon} cannot be reached with these clips")
-
-    def _parts(self, sites: int) -> int:
-        """Honest sites that are in every sum that is opened."""
-        scheme = SecAggPlus(
-            clients=sites, length=1, width=32, corrupt=self.corrupt, dropout=self.dropout
+        charged = (
+            (self._bound(self.counters, 1 << settings.cells), _SHARE),
+            (self._bound(self.calibration, sums_of(settings)), 1 - _SHARE),
         )
-        return scheme.honest_inputs
+        parts = honest_parts(sites, self.corrupt, self.dropout)
+        first, second = releases_within(self.epsilon, self.delta, charged, parts)
+        return first, second
 
-    def _releases(self, settings: Settings, parts: int, hair: float) -> tuple[Release, Release]:
-        budget = noise_multiplier(self.epsilon, self.delta) * hair
-        cells, slots = 1 << settings.cells, sums_of(settings)
-        return (
-            self._release(self.counters, budget / _SHARE**0.5, cells, parts),
-            self._release(self.calibration, budget / (1 - _SHARE) ** 0.5, slots, parts),
-        )
-
-    def _release(self, clip: float, multiplier: float, size: int, parts: int) -> Release:
-        norm = Fraction(clip) * self.units
-        variance = Fraction(float(norm) * multiplier) ** 2
-        # a multiple of 1/2**20 in each part: what a plan can print
-        each = Fraction(-(-variance * (1 << 20) // parts), 1 << 20)
-        bound = Sensitivity(squared=norm**2, coordinates=size, integral=True)
-        return Release(Skellam(each), parts, bound)
-
-
-def _both(releases: Sequence[Release]) -> Event:
-    return Composed(tuple((release, 1) for release in releases))
+    def _bound(self, clip: float, size: int) -> Sensitivity:
+        squared = (Fraction(clip) * self.units) ** 2
+        return Sensitivity(squared=squared, coordinates=size, integral=True)
 
 
 class PrivateFederation:
@@ -133,13 +109,15 @@ class PrivateFederation:
     ) -> None:
         require(settings.support == 1, "support == 1 with noise", settings.support)
         self.settings, self.privacy = settings, privacy
-        self.members = Members.generate(sites, rand)
         self.releases = privacy.releases(settings, len(sites))
-        self.rounds: list[Summed] = []
-        self.ledger = Ledger()
-        self.included = frozenset(sites)
+        self._sums = NoisySums(
+            list(sites),
+            model=settings.digest,
+            corrupt=privacy.corrupt,
+            dropout=privacy.dropout,
+            rand=rand,
+        )
         self._requests = dict(sites)
-        self._rand = rand
 
     def learn(self, drops: Mapping[int, str] | None = None) -> None:
         """Both sums. drops: sites and the phase of each sum in which they fall silent."""
@@ -149,7 +127,7 @@ class PrivateFederation:
             for site, requests in self._requests.items()
         }
         total = self._sum("counters", vectors, self.releases[0], privacy.counters, drops)
-        visible = total > _VISIBLE * self._deviation(self.releases[0])
+        visible = total > _VISIBLE * self._sums.deviation(self.releases[0])
         counts = np.where(visible, np.rint(total / units), 0).astype(np.int64)
         self.total = Table(self.settings, counts)
         vectors = {
@@ -157,13 +135,28 @@ class PrivateFederation:
             for site, requests in self._requests.items()
         }
         total = self._sum("calibration", vectors, self.releases[1], privacy.calibration, drops)
-        least = _VISIBLE * self._deviation(self.releases[1])
+        least = _VISIBLE * self._sums.deviation(self.releases[1])
         self.calibration = Calibration.of_noisy(self.settings, total / units, least / units)
 
     @cached_property
     def shared(self) -> Detector:
         """The detector that everybody can build from the two sums."""
         return Detector(self.total, self.calibration)
+
+    @property
+    def rounds(self) -> list[Summed]:
+        """Both sums, as they came about."""
+        return self._sums.rounds
+
+    @property
+    def included(self) -> frozenset[int]:
+        """The sites that are in both."""
+        return self._sums.included
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was released."""
+        return self._sums.ledger
 
     @property
     def epsilon(self) -> float:
@@ -174,10 +167,6 @@ class PrivateFederation:
     def _each(self) -> bool:
         return self.privacy.protects is Protects.REQUEST
 
-    def _deviation(self, release: Release) -> float:
-        """Of the noise in the last sum: all that were in it added theirs."""
-        return math.sqrt(release.noise.sigma_squared * len(self.rounds[-1].included))
-
     def _sum(
         self,
         what: str,
@@ -186,26 +175,6 @@ class PrivateFederation:
         clip: float,
         drops: Mapping[int, str] | None,
     ) -> _Integers:
-        """Noise of each site, the sum, and everything back around zero."""
         if not self._each:
             vectors = {site: limited(vector, clip) for site, vector in vectors.items()}
-        noised = {site: self._noised(vector, release) for site, vector in vectors.items()}
-        summed = secure_sum(
-            noised,
-            self.members,
-            bound=2 * _ROOM,
-            model=self.settings.digest,
-            drops=drops,
-            corrupt=self.privacy.corrupt,
-            dropout=self.privacy.dropout,
-            rand=self._rand,
-        )
-        self.rounds.append(summed)
-        self.ledger += Ledger((Sent.of(what, summed, release),))
-        self.included &= summed.included
-        return summed.total - _ROOM * len(summed.included)
-
-    def _noised(self, vector: _Integers, release: Release) -> _Integers:
-        noisy = vector + release.noise.sample(vector.size, self._rand)
-        require(int(np.abs(noisy).max()) < _ROOM, f"noisy integers < {_ROOM}", "more")
-        return noisy + _ROOM
+        return self._sums.add(what, vectors, (release,), room=_ROOM, drops=drops)

@@ -11,7 +11,7 @@ import json
 import os
 import zipfile
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +23,7 @@ from protocols.files import locked, sync_folder
 
 from apiwatch.agreement import first_era
 from apiwatch.calibration import Calibration
+from apiwatch.class_noise import Noise
 from apiwatch.classes import ClassSums
 from apiwatch.detector import Detector
 from apiwatch.errors import ApiwatchError, ChangedMeanwhile, ProfileUnreadable
@@ -125,6 +126,7 @@ class Profile:
             "pooled": self.pooled,
             "ledger": self.ledger.document,
             "labels": self.classes.labels if self.classes else [],
+            "noise": asdict(self.classes.noise) if self.classes else {},
         }
         text = json.dumps(about).encode()
         arrays: dict[str, NDArray[Any]] = {
@@ -145,13 +147,14 @@ class Profile:
             **{name: about[name] for name in ("cells", "slots", "support")},
         )
         labels = tuple(about["labels"])
+        noise = about.get("noise") or asdict(Noise())
         return cls(
             table=Table(settings, arrays["counts"]),
             calibration=Calibration(settings, arrays["sums"]),
             sites=arrays["sites"],
             usual=Usual(about["usual"]),
             threshold=float(about["threshold"]),
-            classes=ClassSums.from_vector(arrays["classes"], labels) if labels else None,
+            classes=_classes(arrays["classes"], labels, noise) if labels else None,
             level=float(about["level"]),
             later=tuple(str(label) for label in about.get("later", ())),
             era=str(about.get("era", first_era(settings.digest) if about["ledger"] else "")),
@@ -159,6 +162,13 @@ class Profile:
             pooled=str(about.get("pooled", "")),
             ledger=Ledger.read(about["ledger"]),
         )
+
+
+def _classes(
+    vector: NDArray[np.int64], labels: tuple[str, ...], noise: dict[str, float]
+) -> ClassSums:
+    found = Noise(products=float(noise["products"]), moments=float(noise["moments"]))
+    return ClassSums.from_vector(vector, labels, found)
 
 
 def write_private(path: Path, data: bytes) -> None:

@@ -19,6 +19,7 @@ from apiwatch.explain import Usual, explain
 from apiwatch.federation import Federation
 from apiwatch.naming import Name, Namer, level_for, tag_of, text_of
 from apiwatch.private import Privacy, PrivateFederation
+from apiwatch.private_classes import PrivateClasses
 from apiwatch.proved import ProvedFederation
 from apiwatch.settings import Settings, require
 from apiwatch.store import Profile
@@ -94,16 +95,20 @@ def learnt_together(sites: Sequence[Counter[Field]], settings: Settings, bound: 
 
 
 def learnt_privately(
-    sites: Sequence[Sequence[Request]], settings: Settings, privacy: Privacy
+    sites: Sequence[Sequence[Request]],
+    settings: Settings,
+    privacy: Privacy,
+    names: PrivateClasses | None = None,
 ) -> Profile:
-    """The profile that several sites share, where no exact sum is ever opened.
+    """The profile that several sites share, where no exact sum is ever opened. names: what is to
+    learn them as well.
 
     It holds no usual shapes: how common a shape is would be one more thing to tell.
     """
     require(len(sites) >= 5, "sites >= 5", len(sites))
     federation = PrivateFederation(dict(enumerate(sites, 1)), settings, privacy)
     federation.learn()
-    return Profile(
+    made = Profile(
         table=federation.total,
         calibration=federation.calibration,
         sites=np.zeros_like(federation.total.counts),
@@ -111,6 +116,12 @@ def learnt_privately(
         threshold=_UNSET,
         ledger=federation.ledger,
     )
+    if names is not None:
+        names.learn()
+        made.classes = names.sums
+        made.level = Profile.level if names.level is None else names.level
+        made.ledger += names.ledger
+    return made
 
 
 def forgotten(profile: Profile, gone: Counter[Field], rest: Counter[Field]) -> Profile:
