@@ -12,7 +12,7 @@ A backdoor is measured by the final success of its trigger, everything else by t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -28,7 +28,7 @@ from protocols.trial.trial import NO_ATTACK, Case, Run
 
 __all__ = ["Line", "Sheet", "markdown", "rendered", "sheets", "summary"]
 
-_OURS, _ROOTED = "ours", "ours+root"
+_OURS, _ROOTED, _MENDED = "ours", "ours+root", "ours+root+mending"
 _PEERS = ("krum", "multi-krum", "fltrust", "flame")
 _SHARE = 0.2
 _PADDING = 3  # between two columns
@@ -38,6 +38,8 @@ _BEST_F1 = 0.97
 _NEAR = 0.01
 """Successes this near to the lowest count as lowest, if at most half of that without a defense; and
 accuracies this near to the best peer's as no worse."""
+
+_CLOSE = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,9 @@ class Line:
 
 
 def sheets(runs: Sequence[Run]) -> list[Sheet]:
-    """One for each data set and partition, then one for shares of free-riders."""
+    """One for each data set and partition, then one for shares of free-riders, and one for
+    unlearning and its peers.
+    """
     usual = [one for one in runs if one.case.share in (0.0, _SHARE)]
     groups = sorted({_group(one.case) for one in usual})
     found = [_sheet([one for one in usual if _group(one.case) == group]) for group in groups]
@@ -67,7 +71,7 @@ def sheets(runs: Sequence[Run]) -> list[Sheet]:
         shares = [one for one in riders if one.case.clients == clients]
         if len({one.case.share for one in shares}) > 1:
             found.append(_shares_sheet(shares))
-    return found
+    return [*found, *_peers_sheet(usual)]
 
 
 def summary(runs: Sequence[Run]) -> list[Line]:
@@ -78,7 +82,7 @@ def summary(runs: Sequence[Run]) -> list[Line]:
         *_riders_line([one for one in riders if one.case.share == _SHARE], 0.99),
         *_riders_line([one for one in riders if one.case.share == 0.6], 0.95),
         *_f1_line([one for one in riders if one.case.share in _PUBLISHED]),
-        *(line for name in (_OURS, _ROOTED) for line in _lines_of(name, runs)),
+        *(line for name in (_OURS, _ROOTED, _MENDED) for line in _lines_of(name, runs)),
         *_short_line(ours),
     ]
 
@@ -91,6 +95,7 @@ def _lines_of(name: str, runs: Sequence[Run]) -> list[Line]:
         *_honest_line(name, [one for one in mine if one.case.share == 0.6], "60 % free-riders"),
         *_poison_line(name, runs),
         *_backdoor_line(name, runs),
+        *_peers_line(name, runs),
     ]
 
 
@@ -206,6 +211,56 @@ def _shares_sheet(runs: Sequence[Run]) -> Sheet:
     )
 
 
+def _peers_sheet(runs: Sequence[Run]) -> list[Sheet]:
+    """Backdoors one by one: a row for each partition, seed and data set."""
+    cells: dict[tuple[float, int, str], dict[str, dict[str, Run]]] = {}
+    for one in runs:
+        cell = cells.setdefault((-one.case.alpha, one.case.seed, one.case.data), {})
+        cell.setdefault(one.case.attack, {})[one.case.method] = one
+    rows = [row for _, cell in sorted(cells.items()) for row in _duels(cell)]
+    if not rows:
+        return []
+    return [
+        Sheet(
+            title=f"{_MENDED} against {', '.join(_PEERS)}: success of backdoors one by one; most "
+            f"honest clients ever excluded; accuracy of mean, {_MENDED} and krum",
+            header=(
+                *("labels, seed, set", "backdoors", "mean > 0.5", f"<= {_NEAR:g}"),
+                *("no peer lower", f"by over {_CLOSE:g}", "lower than each", "krum at 0"),
+                *("largest", "ever", "accuracy, no attack", "accuracy, attacked"),
+            ),
+            rows=tuple(rows),
+        )
+    ]
+
+
+def _duels(cell: dict[str, dict[str, Run]]) -> Iterator[tuple[str, ...]]:
+    """Its row, if peers were run on it. cell: attack -> method -> run."""
+    everybody = ("mean", _MENDED, *_PEERS)
+    whole = {attack: of for attack, of in cell.items() if of.keys() >= set(everybody)}
+    met = [of for attack, of in whole.items() if attack.startswith("bd_")]
+    if not met:
+        return
+    ends = {name: [_effect(of[name]) for of in met] for name in everybody}
+    counts = len(met), sum(end > 0.5 for end in ends["mean"]), *_against(_MENDED, ends)
+    ever = max(of[_MENDED].ever_accused for of in whole.values())
+    accuracies = (
+        ", ".join(
+            _mean([of[name] for of in part if of], lambda one: one.accuracy[-1])
+            for name in ("mean", _MENDED, "krum")
+        )
+        for part in ([whole.get(NO_ATTACK, {})], met)
+    )
+    case = met[0]["mean"].case
+    yield (
+        f"{case.partition}, {case.seed}, {case.data}",
+        *map(str, counts),
+        f"{max(ends[_MENDED]):.2f}",
+        str(ever),
+        *accuracies,
+    )
+
+
 def _mean(runs: Sequence[Run], part: Callable[[Run], float], digits: int = 2) -> str:
     return f"{fmean(map(part, runs)):.{digits}f}" if runs else "-"
 
@@ -274,6 +329,41 @@ def _poison_line(name: str, runs: Sequence[Run]) -> list[Line]:
     kept = sum(cell[name] >= max(cell[peer] for peer in _PEERS) - _NEAR for cell in cells)
     text = f"{name}: poisoning, accuracy no worse than the best of {', '.join(_PEERS)} in "
     return [Line(text=f"{text}{kept} of {len(cells)} cells")]
+
+
+def _peers_line(name: str, runs: Sequence[Run]) -> list[Line]:
+    """Backdoors one by one, not in the mean over seeds."""
+    cells: dict[tuple[object, ...], dict[str, float]] = {}
+    for one in runs:
+        if one.case.attack.startswith("bd_"):
+            key = one.case.data, one.case.alpha, one.case.attack, one.case.seed, one.case.clients
+            cells.setdefault(key, {})[one.case.method] = _effect(one)
+    met = [cell for cell in cells.values() if cell.keys() >= {name, *_PEERS}]
+    if not met:
+        return []
+    ends = {each: [cell[each] for cell in met] for each in (name, *_PEERS)}
+    low, even, over, lower, zero = _against(name, ends)
+    text = (
+        f"{name}: of {len(met)} backdoors, seed by seed, {low} end at {_NEAR:g} or below; none of "
+        f"{', '.join(_PEERS)} ends lower in {even}, and one by more than {_CLOSE:g} in {over}; it "
+        f"is lower than each in {lower}; krum ends at 0 in {zero}"
+    )
+    return [Line(text=text)]
+
+
+def _against(name: str, ends: Mapping[str, Sequence[float]]) -> tuple[int, ...]:
+    """How many backdoors end near 0; lower with no peer, and lower by more than close with one;
+    lower than with each peer; and with Krum at 0. ends: method -> success of each.
+    """
+    least = [min(each) for each in zip(*(ends[peer] for peer in _PEERS), strict=True)]
+    pairs = [*zip(ends[name], least, strict=True)]
+    return (
+        sum(end <= _NEAR for end in ends[name]),
+        sum(end <= low for end, low in pairs),
+        sum(end > low + _CLOSE for end, low in pairs),
+        sum(end < low for end, low in pairs),
+        sum(end == 0 for end in ends["krum"]),
+    )
 
 
 def _backdoor_line(name: str, runs: Sequence[Run]) -> list[Line]:

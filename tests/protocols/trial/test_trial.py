@@ -465,6 +465,36 @@ def test_a_backdoor_counts_where_it_works_and_only_a_victory_is_one() -> None:
     assert "backdoors" not in lines(backdoor("mean", 0.1), backdoor("ours", 0.0))
 
 
+def test_unlearning_is_held_against_its_peers_backdoor_by_backdoor() -> None:
+    peers, mended = ("krum", "multi-krum", "fltrust", "flame"), "ours+root+mending"
+
+    def runs(seed: int, attack: str, mine: float, *others: float) -> list[Run]:
+        found = zip((mended, "mean", *peers), (mine, 0.9, *others), strict=True)
+        return [
+            made(dataclasses.replace(FAST, attack=attack, method=m, seed=seed), success=end)
+            for m, end in found
+        ]
+
+    met = [
+        *runs(0, "bd_norm-matched", 0.0, 0.0, 1.0, 1.0, 1.0),
+        *runs(0, "bd_blend", 0.01, 0.02, 0.5, 0.5, 0.5),
+        *runs(1, "bd_blend", 0.3, 0.29, 0.5, 0.5, 0.5),
+        *runs(1, "bd_sybil", 0.3, 0.2, 0.5, 0.5, 0.5),
+    ]
+    said = "of 4 backdoors, seed by seed, 2 end at 0.01 or below; none of krum, multi-krum, fltrust"
+    said += ", flame ends lower in 2, and one by more than 0.02 in 1; it is lower than each in 1; "
+    assert f"None {mended}: {said}krum ends at 0 in 1" in lines(*met)
+    sheet = tables.sheets(met)[-1]
+    assert [row[1:9] for row in sheet.rows] == [
+        ("2", "2", "2", "2", "0", "1", "1", "0.01"),
+        ("2", "2", "0", "0", "1", "0", "0", "0.30"),
+    ]
+    assert sheet.rows[0][-2:] == ("-, -, -", "0.50, 0.50, 0.50")
+    # a peer that was not run is no peer that lost
+    assert "seed by seed" not in lines(*met[:5])
+    assert "against" not in tables.sheets(met[:5])[-1].title
+
+
 def test_what_a_root_set_costs_is_said_beside_what_it_gains() -> None:
     rooted = dataclasses.replace(FAST, method="ours+root")
     runs = [made(FAST), made(rooted, ever=1)]
@@ -513,7 +543,7 @@ def test_shares_of_free_riders_have_a_table_of_their_own() -> None:
 
 def test_a_wide_table_is_cut_for_a_narrow_terminal() -> None:
     runs = [backdoor(one.name, 0.5) for one in METHODS]
-    (sheet,) = tables.sheets(runs)
+    sheet, _ = tables.sheets(runs)
     for width, most in ((60, 60), (200, 200), (1, 60)):
         console = Console(file=io.StringIO(), width=max(width, most))
         console.print(tables.rendered(runs, width))
