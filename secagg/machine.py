@@ -300,7 +300,7 @@ class Machine(Generic[S]):
         order = (*self._role.phases, Over.phase)
         match self._role.side:
             case Side.CLIENT if self._state.leads_to(self._role.transitions, kind):
-                reason = f"{kind.__name__} came too early: a frame before it was lost"
+                reason = f"{kind.__name__} came too early: a frame or a state before it was lost"
                 error = Aborted(self.phase, reason, {sender})
                 self._fail()
                 raise error
