@@ -13,6 +13,7 @@ import pytest
 from dp import Composed, ReductionAccountant, Skellam
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from secagg.schemes.secagg_plus import SecAggPlus
 from test_classes import LABELS, PAIRS, SQLI, USUAL, XSS
 from test_learning_commands import logs, run  # noqa: F401 -- a fixture
 from traffic import usual
@@ -214,6 +215,19 @@ def test_epsilon_is_what_was_promised_or_a_little_less(epsilon: float, sites: in
     assert 0.95 * epsilon < spent <= epsilon
 
 
+@pytest.mark.parametrize(("corrupt", "dropout"), [(0.1, 0.1), (0.0, 0.25)])
+def test_a_site_that_takes_its_own_noise_off_the_sum_finds_what_was_promised_left(
+    corrupt: float, dropout: float
+) -> None:
+    for sites in (5, 9, 10, 20):
+        privacy = NamePrivacy(epsilon=3.0, corrupt=corrupt, dropout=dropout)
+        scheme = SecAggPlus(clients=sites, length=1, width=32, corrupt=corrupt, dropout=dropout)
+        others = min(scheme.survivors - 1, scheme.honest_inputs)
+        releases = privacy.releases(3, sites)
+        seen = Composed.of(*(replace(release, parts=others) for release in releases))
+        assert ReductionAccountant().epsilon(seen, 1e-5) <= 3.0
+
+
 @pytest.mark.parametrize(
     "wrong", [{"epsilon": 0.0}, {"delta": 1.0}, {"norm": 7}, {"norm": 65}, {"norm": 32.0}]
 )
@@ -411,6 +425,31 @@ def test_the_command_learns_names_and_tells_what_all_of_it_cost(
     assert "responses to names: 32 integers" in told
     labels = [n.label for n in Namer(ClassModel(profile.classes), 0.0).names([SQLI[3], XSS[3]])]
     assert labels == ["sqli", "xss"]
+
+
+def test_what_a_profile_has_cost_stays_in_the_ledger_of_the_one_in_its_place(
+    logs: list[str],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    once = run(*asked(logs, tmp_path, "--epsilon", "3"))
+    first = Profile.load(tmp_path / "p").ledger
+    twice = run(*asked(logs, tmp_path, "--epsilon", "3"))
+    both = Profile.load(tmp_path / "p").ledger
+    assert (once.exit_code, twice.exit_code) == (0, 0)
+    assert both.sent[:2] == first.sent
+    assert len(both.sent) == 4
+    assert 4.4 < both.epsilon(1e-5) < 4.6
+    assert f"epsilon {both.epsilon(1e-5):.3f}" in twice.stderr
+
+
+def test_noise_after_an_exact_sum_promises_nothing(
+    logs: list[str],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    assert run("learn", *logs, "--together", "-p", str(tmp_path / "p")).exit_code == 0
+    found = run(*asked(logs, tmp_path))
+    assert found.exit_code == 0
+    assert "no epsilon: an exact sum promises none" in found.stderr
 
 
 @pytest.mark.parametrize(
