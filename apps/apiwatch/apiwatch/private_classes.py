@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from secagg import Rand
 
 from apiwatch.class_noise import Noise
+from apiwatch.class_responses import Responses
 from apiwatch.classes import BENIGN, MOST_EXAMPLES, ClassModel, ClassSums
 from apiwatch.encode import NORM, SIZE, encode
 from apiwatch.errors import ParameterError
@@ -237,9 +238,9 @@ class PrivateClasses:
         All sites are asked, so that the noise of as many is in it. Of those that are in the class
         sums, an example's own part is taken out of its response.
         """
-        responses = self.releases[2]
+        responses, answers = self.releases[2], Responses(model, _WEIGHT)
         vectors = {
-            site: _steps(model, pairs, fresh=site not in self.rounds[0].included)
+            site: _steps(model, answers, pairs, fresh=site not in self.rounds[0].included)
             for site, pairs in self._sites.items()
         }
         total = self._noisy.add(
@@ -279,16 +280,15 @@ def _positive(products: _Floats) -> _Integers:
     return rounded
 
 
-def _steps(model: ClassModel, pairs: _Examples, *, fresh: bool) -> _Integers:
+def _steps(model: ClassModel, responses: Responses, pairs: _Examples, *, fresh: bool) -> _Integers:
     """(32,) how many examples of attacks that the model knows have which response.
 
     fresh: they are not in its sums.
     """
     known = [(text, label) for text, label in pairs if label in model.attacks]
-    if not known:
-        return np.zeros(_STEPS, np.int64)
-    texts, labels = zip(*known, strict=True)
-    weights = dict.fromkeys(labels, _WEIGHT)
-    answers = model.attacked(texts) if fresh else model.unseen(texts, labels, weights)
-    steps = np.clip(np.floor(answers.max(axis=1) * _STEPS), 0, _STEPS - 1).astype(np.int64)
-    return np.bincount(steps, minlength=_STEPS)
+    counted = np.zeros(_STEPS, np.int64)
+    texts, labels = [text for text, _ in known], [label for _, label in known]
+    for strongest in responses.strongest(texts, labels, fresh=fresh):
+        steps = np.clip(np.floor(strongest * _STEPS), 0, _STEPS - 1).astype(np.int64)
+        counted += np.bincount(steps, minlength=_STEPS)
+    return counted

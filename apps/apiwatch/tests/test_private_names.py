@@ -20,6 +20,7 @@ from traffic import usual
 
 from apiwatch import Settings, gather, private_classes
 from apiwatch.class_noise import EXACT, Noise
+from apiwatch.class_responses import Responses
 from apiwatch.classes import BENIGN, ClassModel, ClassSums
 from apiwatch.encode import NORM, SIZE, encode
 from apiwatch.errors import ParameterError, ProfileMismatch, ProfileUnreadable
@@ -127,6 +128,24 @@ def test_the_level_is_below_88_of_100_attacks_as_if_none_were_in_the_sums(
     assert np.mean(found >= clear.level) >= 0.88 > np.mean(found >= clear.level + 1 / 32)
     counted = clear.rounds[1].total - 4 * (1 << 35)
     assert counted.sum() == len(pairs)
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_one_more_example_alters_no_bit_of_what_the_others_respond(
+    clear: PrivateClasses, fresh: bool
+) -> None:
+    model = ClassModel(clear.sums)
+    texts, labels = zip(*(pair for pair in PAIRS[:80] if pair[1] != BENIGN), strict=True)
+    responses = Responses(model, 4)
+
+    def found(count: int) -> np.ndarray:
+        return np.concatenate([*responses.strongest(texts[:count], labels[:count], fresh=fresh)])
+
+    every, equal = found(len(texts)), dict.fromkeys(labels, 4)
+    for count in (1, 2, 3, 7, len(texts) - 1):
+        assert np.array_equal(found(count), every[:count])
+    plain = model.attacked(texts) if fresh else model.unseen(texts, labels, equal)
+    assert np.abs(every - plain.max(axis=1)).max() < 1e-4
 
 
 def test_too_few_responses_set_no_level(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,8 +336,8 @@ def test_noisy_products_have_no_negative_eigenvalue_and_a_ridge(noisy) -> None:
     assert values.min() > -SIZE  # rounding
     assert values.max() > 10 * sums.noise.ridge > 0
     assert np.array_equal(sums.products, sums.products.T)
-    regular = ClassModel(sums)._ridge
-    assert regular[0, 0] - sums.products[0, 0] >= sums.noise.ridge
+    regular = ClassModel(sums).regular
+    assert regular[0, 0] - sums.products[0, 0] >= sums.noise.ridge * (1 - 1e-9)
     assert EXACT.ridge == 0.0
 
 
