@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from secagg.schemes.secagg_plus import SecAggPlus
 from test_classes import LABELS, PAIRS, SQLI, USUAL, XSS
 from test_learning_commands import logs, run  # noqa: F401 -- a fixture
-from traffic import usual
+from traffic import attacks, usual
 
 from apiwatch import Settings, gather, private_classes
 from apiwatch.class_noise import EXACT, Noise
@@ -282,6 +282,23 @@ def test_a_site_gives_no_more_examples_than_there_is_room(monkeypatch: pytest.Mo
     assert added(PAIRS[:10], LABELS, NORM).size > 0
     with pytest.raises(ParameterError, match="examples <= 10"):
         added(PAIRS[:11], LABELS, NORM)
+    monkeypatch.setattr(private_classes, "MOST_EXAMPLES", 39)
+    with pytest.raises(ParameterError, match="examples of a site <= 39"):
+        PrivateClasses(SITES, LABELS, CLEAR)
+
+
+def test_what_is_learned_again_is_of_the_last_sums_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    quiet(monkeypatch)
+    learnt = PrivateClasses({**SITES, 2: ODD_ONES, 5: PAIRS[60:80]}, LABELS, CLEAR)
+    learnt.learn(drops={2: "masked"})
+    learnt.learn()
+    model = ClassModel(learnt.sums)
+    answers = private_classes.Responses(model, 4)
+    known = [private_classes._steps(model, answers, s, fresh=False) for s in learnt._sites.values()]
+    assert np.array_equal(learnt.rounds[3].total - 5 * (1 << 35), sum(known))
+    monkeypatch.setattr(private_classes, "_CLEAR", 1e9)
+    learnt.learn()
+    assert (learnt.sums, learnt.level, len(learnt.rounds)) == (None, None, 5)
 
 
 @pytest.fixture(scope="module")
@@ -459,6 +476,22 @@ def test_what_a_profile_has_cost_stays_in_the_ledger_of_the_one_in_its_place(
     assert len(both.sent) == 4
     assert 4.4 < both.epsilon(1e-5) < 4.6
     assert f"epsilon {both.epsilon(1e-5):.3f}" in twice.stderr
+
+
+def test_nothing_gets_a_name_where_nothing_usual_is_known(
+    logs: list[str],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    assert run(*asked(logs, tmp_path)).exit_code == 0
+    rows = ({"method": r.method, "target": r.target, "body": r.body} for r in attacks())
+    bad, path = tmp_path / "attacks.jsonl", str(tmp_path / "p")
+    bad.write_text("\n".join(json.dumps(row) for row in rows))
+    told = run("clusters", str(bad), "-p", path, "--least", "2", "--propose", "1").stdout
+    chosen = told.splitlines()[-1].split()[0]
+    found = run("label", chosen, "odd", str(bad), "-p", path, "--least", "2")
+    assert found.exit_code == 2
+    assert "usual shapes or benign examples must be in the profile: `teach`" in found.stderr
+    assert Profile.load(tmp_path / "p").classes is None
 
 
 def test_noise_after_an_exact_sum_promises_nothing(
