@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -313,9 +314,10 @@ def noisy() -> tuple[PrivateClasses, list[str], list[str]]:
     queries = [f"{i}' or {word()}={i} union select {word()} from users--" for i in range(700)]
     pairs = [(t, BENIGN) for t in words[:2800]] + [(t, "sqli") for t in queries[:600]]
     sites = {site: pairs[site::6] for site in range(6)}
-    learnt = PrivateClasses(
-        {site + 1: own for site, own in sites.items()}, ["sqli"], NamePrivacy(epsilon=8.0)
-    )
+    numbered = {site + 1: own for site, own in sites.items()}
+    # noise from a seed: what is said of one draw is so in each run
+    drawn = random.Random(1).randbytes
+    learnt = PrivateClasses(numbered, ["sqli"], NamePrivacy(epsilon=8.0), rand=drawn)
     learnt.learn()
     return learnt, words[2800:], queries[600:]
 
