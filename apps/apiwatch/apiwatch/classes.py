@@ -26,6 +26,7 @@ from apiwatch.secure import Members, Summed, secure_sum
 
 __all__ = [
     "BENIGN",
+    "MOST_LEVERAGE",
     "MOST_WEIGHT",
     "ClassModel",
     "ClassSums",
@@ -40,7 +41,7 @@ MOST_WEIGHT = 64
 _RIDGE = 1e-3  # of the mean eigenvalue
 _WHITE = 1e-2  # the same where directions are compared: those that no example has are noise
 _ABOVE = 1.282  # standard deviations that 9 of 10 are below
-_MOST_LEVERAGE = 0.95
+MOST_LEVERAGE = 0.95
 _PROBES = 16
 _LEAST_USUAL = 0.2  # the estimate is rough where examples are few
 MOST_EXAMPLES = 1 << 20
@@ -225,9 +226,9 @@ class ClassModel:
         [Hastie09, eq. 7.52].
         """
         encoded, c = encode(texts), len(self.sums.labels)
-        both = _solve(self._ridge, np.concatenate([self.sums.moments, encoded]).T).T
+        both = _solve(self.regular, np.concatenate([self.sums.moments, encoded]).T).T
         weight = np.array([weights[label] for label in labels])
-        leverage = np.minimum(weight * (encoded * both[c:]).sum(axis=1), _MOST_LEVERAGE)[:, None]
+        leverage = np.minimum(weight * (encoded * both[c:]).sum(axis=1), MOST_LEVERAGE)[:, None]
         own = np.array([[label == attack for attack in self.attacks] for label in labels])
         seen = encoded @ both[self._attack].T
         answers: _Floats = (seen - leverage * own) / (1.0 - leverage)
@@ -270,8 +271,8 @@ class ClassModel:
         return center
 
     @property
-    def _ridge(self) -> _Floats:
-        """The products, regular."""
+    def regular(self) -> _Floats:
+        """(2049, 2049) the products, regular: whose inverse and the moments are the solution."""
         products = self.sums.products.astype(np.float64)
         return _regular(products, _RIDGE, self.sums.noise.ridge)
 
@@ -283,7 +284,7 @@ class ClassModel:
         where h is its leverage [Hastie09, eq. 7.52].
         """
         moments = self.sums.moments.astype(np.float64)
-        ridge = self._ridge
+        ridge = self.regular
         both = _solve(ridge, np.concatenate([moments, _probes()]).T).T
         solution = both[: len(moments)]
         trace = float((both[len(moments) :] * _probes()).sum()) / _PROBES
@@ -306,7 +307,7 @@ class ClassModel:
         spread = (SIZE - lost - own.sum()) / max(trace - squares.sum(), 1e-9)
         size = trace / self._weight - squares / self._weights
         leverage: _Floats = (self._weights * size * spread + own) / counts
-        return np.minimum(leverage, _MOST_LEVERAGE)
+        return np.minimum(leverage, MOST_LEVERAGE)
 
     @cached_property
     def _root(self) -> _Floats:

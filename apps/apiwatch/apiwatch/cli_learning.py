@@ -21,6 +21,7 @@ from apiwatch.cli_shared import (
     requests_of,
     say,
 )
+from apiwatch.ledger import Ledger
 from apiwatch.pending import Pending, pending_file
 from apiwatch.private import Privacy, Protects
 from apiwatch.private_classes import NamePrivacy, PrivateClasses
@@ -73,13 +74,15 @@ def learn_privately(
         given = {site: _pairs([file]) for site, file in enumerate(examples, 1)}
         pairs = {site: given.get(site, []) for site in range(1, len(logs) + 1)}
         names = PrivateClasses(pairs, name or [], NamePrivacy(epsilon=names_epsilon, delta=delta))
+    # what has left once is not taken back by a profile in its place
+    spent = Profile.load(profile).ledger if profile.is_file() else Ledger()
     sites = [list(requests_of([log], log_format)) for log in logs]
     made = learnt_privately(sites, Settings(salt=secrets.token_bytes(32)), privacy, names)
+    made.ledger = spent + made.ledger
     made.save(profile)
     if names is not None:
         _tell_names(names, made.level)
-    spent = made.ledger.epsilon(delta)
-    say(f"epsilon {spent:.3f} at delta {delta:g}; {profile}")
+    say(f"{_cost(made.ledger, delta)}; {profile}")
 
 
 def forget(
@@ -126,12 +129,7 @@ def ledger(
             f"{entry.what}: {entry.coordinates:,} integers, {entry.bytes_up:,} bytes, "
             f"{noise}; {entry.sites} sites, {entry.lost} lost"
         )
-    if not loaded.sent:
-        typer.echo("nothing has left this site")
-    elif all(entry.event for entry in loaded.sent):
-        typer.echo(f"epsilon {loaded.epsilon(delta):.3f} at delta {delta:g}")
-    else:
-        typer.echo("no epsilon: an exact sum promises none")
+    typer.echo(_cost(loaded, delta) if loaded.sent else "nothing has left this site")
 
 
 def bench(
@@ -146,6 +144,12 @@ def bench(
     from apiwatch.bench import run  # noqa: PLC0415 -- half of the time that commands start in
 
     run(folder, names, half=half, as_json=as_json, results=results)
+
+
+def _cost(sums: Ledger, delta: float) -> str:
+    if all(entry.event for entry in sums.sent):
+        return f"epsilon {sums.epsilon(delta):.3f} at delta {delta:g}"
+    return "no epsilon: an exact sum promises none"
 
 
 def _tell_names(names: PrivateClasses, level: float) -> None:

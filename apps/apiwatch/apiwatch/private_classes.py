@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from secagg import Rand
 
 from apiwatch.class_noise import Noise
+from apiwatch.class_responses import Responses
 from apiwatch.classes import BENIGN, MOST_EXAMPLES, ClassModel, ClassSums
 from apiwatch.encode import NORM, SIZE, encode
 from apiwatch.errors import ParameterError
@@ -59,9 +60,9 @@ _Examples = Sequence[tuple[str, str]]
 class NamePrivacy:
     """What is promised of both sums together, and how.
 
-    epsilon, delta: by the accountant of `dp`, of neighbors that differ in one labeled example.
-    norm: of an encoded text, which is about 32, in the sums. corrupt, dropout: fractions of the
-    cohort whose noise is not counted on.
+    epsilon, delta: by the accountant of `dp`, of neighbors one of which has one labeled example
+    more. norm: of an encoded text, which is about 32, in the sums. corrupt, dropout: fractions of
+    the cohort whose noise is not counted on.
 
     Raises `ParameterError` unless 0 < epsilon <= 100, 0 < delta < 1 and 8 <= norm <= 64.
     """
@@ -160,7 +161,8 @@ class PrivateClasses:
     examples are always. After `learn`: `sums`, or None where no attack or nothing benign is above
     the noise; `drowned`, the names that are not; `level`, or None where it cannot be told.
 
-    Raises `ParameterError` for a name that is none, and for an example of another name.
+    Raises `ParameterError` for a name that is none, for an example of another name, and for more
+    than 2**20 examples of a site.
     """
 
     def __init__(
@@ -177,6 +179,8 @@ class PrivateClasses:
             check_name(label)
         others = {label for pairs in sites.values() for _, label in pairs} - set(self.labels)
         require(not others, f"labels among the names given, {self.labels},", sorted(others))
+        most = max(map(len, sites.values()), default=0)  # refused before anything is released
+        require(most <= MOST_EXAMPLES, f"examples of a site <= {MOST_EXAMPLES}", most)
         self.privacy = privacy
         self.releases = privacy.releases(len(self.labels), len(sites))
         self.sums: ClassSums | None = None
@@ -214,6 +218,7 @@ class PrivateClasses:
 
     def _take(self, total: _Integers) -> None:
         """The class sums that follow from a noisy sum."""
+        self.sums, self.level = None, None
         products, moments = (self._noisy.deviation(release) for release in self.releases[:2])
         noise = Noise(
             products=_WEIGHT * products / (_ACROSS * _UNITS**2),
@@ -237,9 +242,10 @@ class PrivateClasses:
         All sites are asked, so that the noise of as many is in it. Of those that are in the class
         sums, an example's own part is taken out of its response.
         """
-        responses = self.releases[2]
+        responses, answers = self.releases[2], Responses(model, _WEIGHT)
+        included = self.rounds[-1].included
         vectors = {
-            site: _steps(model, pairs, fresh=site not in self.rounds[0].included)
+            site: _steps(model, answers, pairs, fresh=site not in included)
             for site, pairs in self._sites.items()
         }
         total = self._noisy.add(
@@ -279,16 +285,15 @@ def _positive(products: _Floats) -> _Integers:
     return rounded
 
 
-def _steps(model: ClassModel, pairs: _Examples, *, fresh: bool) -> _Integers:
+def _steps(model: ClassModel, responses: Responses, pairs: _Examples, *, fresh: bool) -> _Integers:
     """(32,) how many examples of attacks that the model knows have which response.
 
     fresh: they are not in its sums.
     """
     known = [(text, label) for text, label in pairs if label in model.attacks]
-    if not known:
-        return np.zeros(_STEPS, np.int64)
-    texts, labels = zip(*known, strict=True)
-    weights = dict.fromkeys(labels, _WEIGHT)
-    answers = model.attacked(texts) if fresh else model.unseen(texts, labels, weights)
-    steps = np.clip(np.floor(answers.max(axis=1) * _STEPS), 0, _STEPS - 1).astype(np.int64)
-    return np.bincount(steps, minlength=_STEPS)
+    counted = np.zeros(_STEPS, np.int64)
+    texts, labels = [text for text, _ in known], [label for _, label in known]
+    for strongest in responses.strongest(texts, labels, fresh=fresh):
+        steps = np.clip(np.floor(strongest * _STEPS), 0, _STEPS - 1).astype(np.int64)
+        counted += np.bincount(steps, minlength=_STEPS)
+    return counted

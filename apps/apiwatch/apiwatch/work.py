@@ -253,7 +253,7 @@ def labeled(
     """Add values of unknown alerts to the class sums under a name; these examples.
 
     which: a cluster, or ids of alerts with commas between. Raises `ParameterError` for one that is
-    not there, or a name that means something else.
+    not there, for a name that means something else, and where nothing usual is known.
     """
     if not name or name in (BENIGN, "unknown", "anomaly", "structure"):
         raise ParameterError(
@@ -262,6 +262,10 @@ def labeled(
     texts = [_text(alert) for alert in _chosen(unknown_clusters(profile, requests, least), which)]
     examples = [(text, name) for text in texts]
     sums = profile.classes or benign_sums(profile)
+    if not sums.counts[sums.labels.index(BENIGN)]:  # everything would answer to the one name
+        raise ParameterError(
+            "usual shapes or benign examples must be in the profile: `teach`, or `learn --more`"
+        )
     if name not in sums.labels:
         profile.later = (*profile.later, name)
     profile.classes = with_examples(sums, examples)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,12 +14,14 @@ import pytest
 from dp import Composed, ReductionAccountant, Skellam
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from secagg.schemes.secagg_plus import SecAggPlus
 from test_classes import LABELS, PAIRS, SQLI, USUAL, XSS
 from test_learning_commands import logs, run  # noqa: F401 -- a fixture
-from traffic import usual
+from traffic import attacks, usual
 
 from apiwatch import Settings, gather, private_classes
 from apiwatch.class_noise import EXACT, Noise
+from apiwatch.class_responses import Responses
 from apiwatch.classes import BENIGN, ClassModel, ClassSums
 from apiwatch.encode import NORM, SIZE, encode
 from apiwatch.errors import ParameterError, ProfileMismatch, ProfileUnreadable
@@ -128,6 +131,24 @@ def test_the_level_is_below_88_of_100_attacks_as_if_none_were_in_the_sums(
     assert counted.sum() == len(pairs)
 
 
+@pytest.mark.parametrize("fresh", [True, False])
+def test_one_more_example_alters_no_bit_of_what_the_others_respond(
+    clear: PrivateClasses, fresh: bool
+) -> None:
+    model = ClassModel(clear.sums)
+    texts, labels = zip(*(pair for pair in PAIRS[:80] if pair[1] != BENIGN), strict=True)
+    responses = Responses(model, 4)
+
+    def found(count: int) -> np.ndarray:
+        return np.concatenate([*responses.strongest(texts[:count], labels[:count], fresh=fresh)])
+
+    every, equal = found(len(texts)), dict.fromkeys(labels, 4)
+    for count in (1, 2, 3, 7, len(texts) - 1):
+        assert np.array_equal(found(count), every[:count])
+    plain = model.attacked(texts) if fresh else model.unseen(texts, labels, equal)
+    assert np.abs(every - plain.max(axis=1)).max() < 1e-4
+
+
 def test_too_few_responses_set_no_level(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private_classes, "_SHARES", (0.5, 0.49999, 0.00001))
     quiet(monkeypatch)
@@ -214,6 +235,19 @@ def test_epsilon_is_what_was_promised_or_a_little_less(epsilon: float, sites: in
     assert 0.95 * epsilon < spent <= epsilon
 
 
+@pytest.mark.parametrize(("corrupt", "dropout"), [(0.1, 0.1), (0.0, 0.25)])
+def test_a_site_that_takes_its_own_noise_off_the_sum_finds_what_was_promised_left(
+    corrupt: float, dropout: float
+) -> None:
+    for sites in (5, 9, 10, 20):
+        privacy = NamePrivacy(epsilon=3.0, corrupt=corrupt, dropout=dropout)
+        scheme = SecAggPlus(clients=sites, length=1, width=32, corrupt=corrupt, dropout=dropout)
+        others = min(scheme.survivors - 1, scheme.honest_inputs)
+        releases = privacy.releases(3, sites)
+        seen = Composed.of(*(replace(release, parts=others) for release in releases))
+        assert ReductionAccountant().epsilon(seen, 1e-5) <= 3.0
+
+
 @pytest.mark.parametrize(
     "wrong", [{"epsilon": 0.0}, {"delta": 1.0}, {"norm": 7}, {"norm": 65}, {"norm": 32.0}]
 )
@@ -249,6 +283,23 @@ def test_a_site_gives_no_more_examples_than_there_is_room(monkeypatch: pytest.Mo
     assert added(PAIRS[:10], LABELS, NORM).size > 0
     with pytest.raises(ParameterError, match="examples <= 10"):
         added(PAIRS[:11], LABELS, NORM)
+    monkeypatch.setattr(private_classes, "MOST_EXAMPLES", 39)
+    with pytest.raises(ParameterError, match="examples of a site <= 39"):
+        PrivateClasses(SITES, LABELS, CLEAR)
+
+
+def test_what_is_learned_again_is_of_the_last_sums_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    quiet(monkeypatch)
+    learnt = PrivateClasses({**SITES, 2: ODD_ONES, 5: PAIRS[60:80]}, LABELS, CLEAR)
+    learnt.learn(drops={2: "masked"})
+    learnt.learn()
+    model = ClassModel(learnt.sums)
+    answers = private_classes.Responses(model, 4)
+    known = [private_classes._steps(model, answers, s, fresh=False) for s in learnt._sites.values()]
+    assert np.array_equal(learnt.rounds[3].total - 5 * (1 << 35), sum(known))
+    monkeypatch.setattr(private_classes, "_CLEAR", 1e9)
+    learnt.learn()
+    assert (learnt.sums, learnt.level, len(learnt.rounds)) == (None, None, 5)
 
 
 @pytest.fixture(scope="module")
@@ -263,9 +314,10 @@ def noisy() -> tuple[PrivateClasses, list[str], list[str]]:
     queries = [f"{i}' or {word()}={i} union select {word()} from users--" for i in range(700)]
     pairs = [(t, BENIGN) for t in words[:2800]] + [(t, "sqli") for t in queries[:600]]
     sites = {site: pairs[site::6] for site in range(6)}
-    learnt = PrivateClasses(
-        {site + 1: own for site, own in sites.items()}, ["sqli"], NamePrivacy(epsilon=8.0)
-    )
+    numbered = {site + 1: own for site, own in sites.items()}
+    # noise from a seed: what is said of one draw is so in each run
+    drawn = random.Random(1).randbytes
+    learnt = PrivateClasses(numbered, ["sqli"], NamePrivacy(epsilon=8.0), rand=drawn)
     learnt.learn()
     return learnt, words[2800:], queries[600:]
 
@@ -303,8 +355,8 @@ def test_noisy_products_have_no_negative_eigenvalue_and_a_ridge(noisy) -> None:
     assert values.min() > -SIZE  # rounding
     assert values.max() > 10 * sums.noise.ridge > 0
     assert np.array_equal(sums.products, sums.products.T)
-    regular = ClassModel(sums)._ridge
-    assert regular[0, 0] - sums.products[0, 0] >= sums.noise.ridge
+    regular = ClassModel(sums).regular
+    assert regular[0, 0] - sums.products[0, 0] >= sums.noise.ridge * (1 - 1e-9)
     assert EXACT.ridge == 0.0
 
 
@@ -411,6 +463,47 @@ def test_the_command_learns_names_and_tells_what_all_of_it_cost(
     assert "responses to names: 32 integers" in told
     labels = [n.label for n in Namer(ClassModel(profile.classes), 0.0).names([SQLI[3], XSS[3]])]
     assert labels == ["sqli", "xss"]
+
+
+def test_what_a_profile_has_cost_stays_in_the_ledger_of_the_one_in_its_place(
+    logs: list[str],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    once = run(*asked(logs, tmp_path, "--epsilon", "3"))
+    first = Profile.load(tmp_path / "p").ledger
+    twice = run(*asked(logs, tmp_path, "--epsilon", "3"))
+    both = Profile.load(tmp_path / "p").ledger
+    assert (once.exit_code, twice.exit_code) == (0, 0)
+    assert both.sent[:2] == first.sent
+    assert len(both.sent) == 4
+    assert 4.4 < both.epsilon(1e-5) < 4.6
+    assert f"epsilon {both.epsilon(1e-5):.3f}" in twice.stderr
+
+
+def test_nothing_gets_a_name_where_nothing_usual_is_known(
+    logs: list[str],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    assert run(*asked(logs, tmp_path)).exit_code == 0
+    rows = ({"method": r.method, "target": r.target, "body": r.body} for r in attacks())
+    bad, path = tmp_path / "attacks.jsonl", str(tmp_path / "p")
+    bad.write_text("\n".join(json.dumps(row) for row in rows))
+    told = run("clusters", str(bad), "-p", path, "--least", "2", "--propose", "1").stdout
+    chosen = told.splitlines()[-1].split()[0]
+    found = run("label", chosen, "odd", str(bad), "-p", path, "--least", "2")
+    assert found.exit_code == 2
+    assert "usual shapes or benign examples must be in the profile: `teach`" in found.stderr
+    assert Profile.load(tmp_path / "p").classes is None
+
+
+def test_noise_after_an_exact_sum_promises_nothing(
+    logs: list[str],  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    assert run("learn", *logs, "--together", "-p", str(tmp_path / "p")).exit_code == 0
+    found = run(*asked(logs, tmp_path))
+    assert found.exit_code == 0
+    assert "no epsilon: an exact sum promises none" in found.stderr
 
 
 @pytest.mark.parametrize(
