@@ -281,9 +281,11 @@ _COLUMNS = (
     "found (0.3 %)", "false", "per million",
 )  # fmt: skip
 
+_WIDTH = 120  # of the table: a figure that is cut off is none, in a file or on a narrow terminal
+
 
 def _show(name: str, found: list[Any]) -> None:
-    console = Console()
+    console = Console(width=max(Console().width, _WIDTH))
     figures = [row for row in found if isinstance(row, Figures)]
     grid = Grid(*_COLUMNS, title=name)
     for row in figures:

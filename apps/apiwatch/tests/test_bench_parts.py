@@ -56,6 +56,15 @@ def test_what_was_stopped_goes_on_where_it_ended(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_no_figure_is_cut_off_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setitem(BENCHES, "made", Counted())
+    table = run("bench", ".", "made").stdout
+    assert table.count(f" {ROW.auroc:.4f} ") == 3
+    assert table.count(f" {ROW.per_million:,} ") >= 3
+    assert "…" not in table
+
+
 def test_results_of_something_else_are_refused_by_their_line(tmp_path: Path) -> None:
     path = tmp_path / "results"
     rows(Counted(), path)
