@@ -63,7 +63,7 @@ class RealRing:
                 f"{self.keys.modulus}"
             )
         steps = 2 * _FLOAT_UNITS * (self.keys.degree.bit_length() - 1)
-        floats = steps * (math.isqrt(self.keys.degree) + 1) * total << _EIGHTH
+        floats = steps * (math.isqrt(self.keys.degree - 1) + 1) * total << _EIGHTH
         if floats > 1 << 53:
             raise ParameterError(
                 "256 * log2(degree) * sqrt(degree) * summands * largest <= 2**53 must hold, got "

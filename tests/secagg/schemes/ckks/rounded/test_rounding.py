@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("tenseal")
@@ -174,9 +174,16 @@ def test_masks_add_up_and_are_uniform_on_the_message_alone() -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(2, 4000), st.integers(1, 9000), st.integers(2, 25))
+@example(2730, 1, 25)
+@example(2731, 1, 25)
 def test_every_layout_is_secure_and_its_error_below_a_quarter(
     clients: int, length: int, width: int
 ) -> None:
+    """Where floating point holds the sum by the inequality that is stated, and nowhere else."""
+    if 256 * 12 * 64 * clients << (width - 1) > 1 << 53:
+        with pytest.raises(ParameterError, match="take the exact mode"):
+            rounded_layout(clients, length, width)
+        return
     shape = rounded_layout(clients, length, width)
     ring, keys = shape.ring, shape.ring.keys
     assert sum(prime.bit_length() for prime in keys.primes) <= MOST_BITS[keys.degree]
