@@ -30,7 +30,7 @@ from apiwatch.classes import (
     largest_entry,
 )
 from apiwatch.errors import RoundFailed
-from apiwatch.naming import MOST_LEVEL, UNKNOWN_SHARE
+from apiwatch.naming import counted, level_of
 from apiwatch.shared_classes import SharedClasses, class_vector_size, layout
 
 __all__ = ["ClassRound", "Learnt", "Listed", "Opening", "What", "largest_sums"]
@@ -246,8 +246,7 @@ class Learnt:
         own = sum(label != BENIGN for _, label in examples)
         texts, labels = zip(*known, strict=True)
         answers = ClassModel(self.shared.sums).unseen(texts, labels, self.listed.weights)[:own]
-        steps = np.clip(np.floor(answers.max(axis=1) * _STEPS), 0, _STEPS - 1).astype(np.int64)
-        return np.bincount(steps, minlength=_STEPS)
+        return counted(answers.max(axis=1), _STEPS)
 
     def leveled(self, total: _Integers) -> SharedClasses:
         """With the level that 88 % of known attacks reach, 0.8 at most; unknown where there were
@@ -260,9 +259,7 @@ class Learnt:
             raise RoundFailed(f"responses <= {examples} examples must hold")
         if not total.any():
             return self.shared
-        reached = total[::-1].cumsum()[::-1]  # by how many, from each step on
-        step = int(np.flatnonzero(reached >= (1.0 - UNKNOWN_SHARE) * total.sum())[-1])
-        return replace(self.shared, level=min(step / _STEPS, MOST_LEVEL))
+        return replace(self.shared, level=level_of(total))
 
 
 def largest_sums(agreement: Agreement, session: bytes) -> tuple[Sum, Sum]:

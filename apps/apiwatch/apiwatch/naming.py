@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from apiwatch.classes import ClassModel
 from apiwatch.errors import ParameterError
@@ -20,10 +21,15 @@ __all__ = [
     "Name",
     "Namer",
     "Tag",
+    "counted",
     "level_for",
+    "level_of",
     "tag_of",
     "text_of",
 ]
+
+_Floats = NDArray[np.float64]
+_Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +131,20 @@ def level_for(model: ClassModel, attacks: Sequence[str]) -> float:
         raise ParameterError("len(attacks) >= 1 must hold: no level without them")
     strongest = model.attacked(attacks).max(axis=1)
     return min(float(np.quantile(strongest, UNKNOWN_SHARE)), MOST_LEVEL)
+
+
+def counted(strongest: _Floats, steps: int) -> _Integers:
+    """(steps,) how many of the strongest responses (n,) are in each of so many steps of [0, 1]."""
+    found = np.clip(np.floor(strongest * steps), 0, steps - 1).astype(np.int64)
+    return np.bincount(found, minlength=steps)
+
+
+def level_of(counts: _Integers) -> float:
+    """What 88 % of responses that were `counted` reach, 0.8 at most. Noise may be in the counts.
+
+    Raises `ParameterError` where they come to nothing.
+    """
+    reached = counts[::-1].cumsum()[::-1]  # by how many, from each step on
+    require(reached[0] > 0, "responses >= 1", int(reached[0]))
+    step = int(np.flatnonzero(reached >= (1.0 - UNKNOWN_SHARE) * reached[0])[-1])
+    return min(step / len(counts), MOST_LEVEL)

@@ -31,7 +31,7 @@ from apiwatch.encode import NORM, SIZE, encode
 from apiwatch.errors import ParameterError
 from apiwatch.ledger import Ledger
 from apiwatch.name_table import MOST_NAMES, check_name
-from apiwatch.naming import MOST_LEVEL, UNKNOWN_SHARE
+from apiwatch.naming import counted, level_of
 from apiwatch.noisy import NoisySums, honest_parts, releases_within
 from apiwatch.secure import Summed
 from apiwatch.settings import require
@@ -135,8 +135,8 @@ def added(examples: Iterable[tuple[str, str]], labels: Sequence[str], norm: int)
         rows = within([text for text, _ in part], norm)
         exact = rows.astype(np.float64)
         products += exact.T @ exact
-        counted = np.full((len(part), 1), _COUNT)
-        np.add.at(moments, of, np.concatenate([rows, counted], axis=1))
+        ones = np.full((len(part), 1), _COUNT)
+        np.add.at(moments, of, np.concatenate([rows, ones], axis=1))
     half = products[_half()].astype(np.int64) * _factors()
     return np.concatenate([half, moments.reshape(-1)])
 
@@ -251,10 +251,8 @@ class PrivateClasses:
         total = self._noisy.add(
             "responses to names", vectors, (responses,), room=_ROOM, drops=drops
         )
-        reached = total[::-1].cumsum()[::-1]  # by how many, from each step on
-        if reached[0] > _VISIBLE * self._noisy.deviation(responses) * _STEPS**0.5:
-            step = int(np.flatnonzero(reached >= (1.0 - UNKNOWN_SHARE) * reached[0])[-1])
-            self.level = min(step / _STEPS, MOST_LEVEL)
+        if total.sum() > _VISIBLE * self._noisy.deviation(responses) * _STEPS**0.5:
+            self.level = level_of(total)
 
 
 def _above(moments: _Integers, deviation: float) -> NDArray[np.bool_]:
@@ -291,9 +289,8 @@ def _steps(model: ClassModel, responses: Responses, pairs: _Examples, *, fresh: 
     fresh: they are not in its sums.
     """
     known = [(text, label) for text, label in pairs if label in model.attacks]
-    counted = np.zeros(_STEPS, np.int64)
+    found = np.zeros(_STEPS, np.int64)
     texts, labels = [text for text, _ in known], [label for _, label in known]
     for strongest in responses.strongest(texts, labels, fresh=fresh):
-        steps = np.clip(np.floor(strongest * _STEPS), 0, _STEPS - 1).astype(np.int64)
-        counted += np.bincount(steps, minlength=_STEPS)
-    return counted
+        found += counted(strongest, _STEPS)
+    return found

@@ -13,7 +13,15 @@ from apiwatch.classes import (
     learn_together,
 )
 from apiwatch.errors import ParameterError, ProfileMismatch
-from apiwatch.naming import Name, Namer, level_for, tag_of
+from apiwatch.naming import (
+    MOST_LEVEL,
+    Name,
+    Namer,
+    counted,
+    level_for,
+    level_of,
+    tag_of,
+)
 from apiwatch.secure import Members
 from apiwatch.unknown import clusters, covering, novelty
 
@@ -209,3 +217,14 @@ def test_tags() -> None:
     assert tag_of("sqli").capec == "CAPEC-66"
     assert tag_of("house style") is None
     assert Name("xss", 0.5).confidence == 0.5
+
+
+def test_responses_are_counted_by_steps_and_the_level_is_what_most_reach() -> None:
+    strongest = np.array([-1.0, 0.0, 0.249, 0.25, 0.75, 1.0, 7.0])
+    assert counted(strongest, 4).tolist() == [3, 1, 0, 3]
+    assert level_of(np.array([12, 44, 44, 0])) == 0.25  # 88 of 100 reach it
+    assert level_of(np.array([13, 43, 44, 0])) == 0.0
+    assert level_of(np.array([0, 0, 0, 0, 1])) == MOST_LEVEL == 0.8
+    for nothing in (np.zeros(4, np.int64), np.array([1, -2, 0, 0])):
+        with pytest.raises(ParameterError, match="responses >= 1"):
+            level_of(nothing)
